@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! [`export_driver!`](crate::export_driver): from a [`Driver`] to what a shared object exports.
+//!
+//! Everything a driver's author would otherwise write by hand stands here once: the root module,
+//! conversion of arguments and results, the catching of panics, and the ELF note from which
+//! `moctl drivers` reads what a file is without running it.
+
+#[doc(hidden)]
+pub use mosaic_abi;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use mosaic_abi::abi_stable::prefix_type::PrefixTypeTrait;
+use mosaic_abi::abi_stable::sabi_trait::TD_Opaque;
+use mosaic_abi::abi_stable::std_types::{RErr, ROk, ROption, RStr, RString, RVec};
+use mosaic_abi::{
+    AbiAttachment, AbiCapability, AbiClone, AbiDriver, AbiDriver_TO, AbiFinding, AbiKey,
+    AbiLockScope, AbiMountSource, AbiName, AbiNewVolume, AbiResult, AbiSettings, AbiSpace,
+    AbiVolume, DriverBox, DriverModule, DriverModuleRef, HostBox,
+};
+
+use crate::border;
+use crate::driver::Driver;
+use crate::error::{Error, ErrorKind, Result};
+use crate::host_services::Host;
+use crate::scratch::{Place, ScratchName};
+use crate::size::Bytes;
+
+/// Exports a [`Driver`] from a `cdylib`.
+///
+/// The crate's own name and version go into the module and the note. A panic in any method becomes
+/// an error at the border, which is why a driver cannot be built with `panic = "abort"`.
+///
+/// ```ignore
+/// mosaic_core::export_driver!(Plain);
+/// ```
+#[macro_export]
+macro_rules! export_driver {
+    ($driver:ty) => {
+        #[cfg(panic = "abort")]
+        compile_error!(
+            "a Mosaic driver must be built with panic = \"unwind\": its panics become errors"
+        );
+
+        #[allow(unsafe_code, reason = "the exported symbols of a driver")]
+        const _: () = {
+            use $crate::export::mosaic_abi::abi_stable::library as __library;
+            type __Driver = $driver;
+
+            extern "C" fn __erased_module() -> __library::RootModuleResult {
+                fn module() -> $crate::export::mosaic_abi::DriverModuleRef {
+                    $crate::export::module::<__Driver>(env!("CARGO_PKG_VERSION"))
+                }
+                __library::__call_root_module_loader(module)
+            }
+
+            // The name that abi_stable's loader looks for; a test holds it against the constant.
+            #[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]
+            pub static __LIB_HEADER: __library::LibHeader =
+                // SAFETY: the constructor returns the module type that the header is made for.
+                unsafe {
+                    __library::LibHeader::from_constructor::<
+                        $crate::export::mosaic_abi::DriverModuleRef,
+                    >(__erased_module, __library::CheckTypeLayout::Yes)
+                };
+
+            const __TEXT: &[&str] = &[
+                "abi=",
+                $crate::export::mosaic_abi::VERSION,
+                "\0type=",
+                <__Driver as $crate::Driver>::TYPE,
+                "\0version=",
+                env!("CARGO_PKG_VERSION"),
+                "\0description=",
+                <__Driver as $crate::Driver>::DESCRIPTION,
+                "\0",
+            ];
+            const __LEN: usize = $crate::export::note_text_len(__TEXT);
+            #[used]
+            #[unsafe(link_section = ".note.mosaic")]
+            static __NOTE: $crate::export::Note<__LEN> = $crate::export::Note::new(__TEXT);
+        };
+    };
+}
+
+/// An ELF note, owner `Mosaic`, type 1: strings `key=value`, each ended by a NUL byte.
+///
+/// ELF: three words (lengths of name and description, type), then both, padded to 4 bytes; System V
+/// ABI, chapter 5, "Note Section".
+#[repr(C, align(4))]
+#[derive(Debug)]
+#[doc(hidden)]
+pub struct Note<const LEN: usize> {
+    name_len: u32,
+    text_len: u32,
+    kind: u32,
+    name: [u8; 8],
+    text: [u8; LEN],
+}
+
+/// Owner of the note, with its NUL byte.
+pub const NOTE_NAME: &[u8; 7] = b"Mosaic\0";
+/// Type of the note.
+pub const NOTE_KIND: u32 = 1;
+
+/// Bytes of all parts, padded to 4.
+#[doc(hidden)]
+pub const fn note_text_len(parts: &[&str]) -> usize {
+    let mut len = 0;
+    let mut at = 0;
+    while at < parts.len() {
+        len += parts[at].len();
+        at += 1;
+    }
+    len.next_multiple_of(4)
+}
+
+impl<const LEN: usize> Note<LEN> {
+    #[doc(hidden)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a few hundred bytes, in const code"
+    )]
+    pub const fn new(parts: &[&str]) -> Self {
+        let mut text = [0; LEN];
+        let (mut at, mut part) = (0, 0);
+        while part < parts.len() {
+            let bytes = parts[part].as_bytes();
+            let mut byte = 0;
+            while byte < bytes.len() {
+                text[at] = bytes[byte];
+                at += 1;
+                byte += 1;
+            }
+            part += 1;
+        }
+        Self {
+            name_len: NOTE_NAME.len() as u32,
+            text_len: LEN as u32,
+            kind: NOTE_KIND,
+            name: *b"Mosaic\0\0",
+            text,
+        }
+    }
+}
+
+/// The root module of a driver.
+#[doc(hidden)]
+pub fn module<D: Driver>(version: &'static str) -> DriverModuleRef {
+    DriverModule {
+        type_name: D::TYPE.into(),
+        aliases: aliases::<D>,
+        version: version.into(),
+        description: D::DESCRIPTION.into(),
+        schema: schema::<D>,
+        init: init::<D>,
+        open: open::<D>,
+    }
+    .leak_into_prefix()
+}
+
+extern "C" fn aliases<D: Driver>() -> RVec<RStr<'static>> {
+    D::ALIASES.iter().map(|alias| RStr::from(*alias)).collect()
+}
+
+extern "C" fn schema<D: Driver>() -> AbiResult<RVec<AbiKey>> {
+    guard(|| Ok(D::schema().into_iter().map(border::key_out).collect()))
+}
+
+extern "C" fn init<D: Driver>(host: HostBox, settings: AbiSettings) -> AbiResult<RVec<RString>> {
+    guard(|| {
+        let lines = D::init(&Host::from_object(host), &border::settings_in(settings))?;
+        Ok(lines.into_iter().map(RString::from).collect())
+    })
+}
+
+extern "C" fn open<D: Driver>(host: HostBox, settings: AbiSettings) -> AbiResult<DriverBox> {
+    guard(|| {
+        let driver = D::open(Host::from_object(host), &border::settings_in(settings))?;
+        Ok(AbiDriver_TO::from_value(Exported(driver), TD_Opaque))
+    })
+}
+
+/// Runs a driver's method: an error is converted, a panic is an error too.
+fn guard<T>(call: impl FnOnce() -> Result<T>) -> AbiResult<T> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => ROk(value),
+        Ok(Err(error)) => RErr(border::error_out(&error)),
+        Err(payload) => {
+            let text = payload
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| payload.downcast_ref::<&str>().copied())
+                .unwrap_or("without a message");
+            let error = Error::new(
+                ErrorKind::Io,
+                format!("the driver panicked, which is a fault in it: {text}"),
+            );
+            RErr(border::error_out(&error))
+        }
+    }
+}
+
+/// A [`Driver`] as the C-layout object.
+struct Exported<D>(D);
+
+impl<D: Driver> AbiDriver for Exported<D> {
+    fn lock_scope(&self) -> AbiResult<AbiLockScope> {
+        guard(|| Ok(border::lock_scope_out(&self.0.lock_scope())))
+    }
+
+    fn recover(&self) -> AbiResult<()> {
+        guard(|| self.0.recover())
+    }
+
+    fn validate_name(&self, name: AbiName) -> AbiResult<()> {
+        guard(|| self.0.validate_name(&border::name_in(&name)?))
+    }
+
+    fn capabilities(&self, volume: ROption<AbiName>) -> AbiResult<RVec<AbiCapability>> {
+        guard(|| {
+            let name = volume
+                .into_option()
+                .map(|n| border::name_in(&n))
+                .transpose()?;
+            let capabilities = self.0.capabilities(name.as_ref())?;
+            Ok(capabilities
+                .into_iter()
+                .map(border::capability_out)
+                .collect())
+        })
+    }
+
+    fn space(&self) -> AbiResult<RVec<AbiSpace>> {
+        guard(|| Ok(self.0.space()?.into_iter().map(border::space_out).collect()))
+    }
+
+    fn list(&self) -> AbiResult<RVec<AbiVolume>> {
+        guard(|| Ok(self.0.list()?.into_iter().map(border::volume_out).collect()))
+    }
+
+    fn find(&self, name: AbiName) -> AbiResult<ROption<AbiVolume>> {
+        guard(|| {
+            let volume = self.0.find(&border::name_in(&name)?)?;
+            Ok(volume.map(border::volume_out).into())
+        })
+    }
+
+    fn metadata(&self) -> AbiResult<AbiVolume> {
+        guard(|| Ok(border::volume_out(self.0.metadata()?)))
+    }
+
+    fn create(&self, name: AbiName, new: AbiNewVolume) -> AbiResult<()> {
+        guard(|| {
+            let new = border::new_volume_in(new)?;
+            self.0.create(&border::name_in(&name)?, &new)
+        })
+    }
+
+    fn clone_volume(&self, from: AbiName, to: AbiName, how: AbiClone) -> AbiResult<()> {
+        guard(|| {
+            let (from, to) = (border::name_in(&from)?, border::name_in(&to)?);
+            self.0.clone_volume(&from, &to, &border::clone_in(&how)?)
+        })
+    }
+
+    fn drop_volume(&self, name: AbiName, scratch: RStr<'_>) -> AbiResult<()> {
+        guard(|| {
+            let scratch = ScratchName::parse(scratch.as_str())?;
+            self.0.drop_volume(&border::name_in(&name)?, &scratch)
+        })
+    }
+
+    fn rename(&self, from: AbiName, to: AbiName) -> AbiResult<()> {
+        guard(|| {
+            let (from, to) = (border::name_in(&from)?, border::name_in(&to)?);
+            self.0.rename(&from, &to)
+        })
+    }
+
+    fn resize(&self, name: AbiName, size: u64) -> AbiResult<()> {
+        guard(|| self.0.resize(&border::name_in(&name)?, Bytes(size)))
+    }
+
+    fn attach(&self, name: AbiName, read_only: bool) -> AbiResult<AbiAttachment> {
+        guard(|| {
+            let attachment = self.0.attach(&border::name_in(&name)?, read_only)?;
+            Ok(border::attachment_out(attachment))
+        })
+    }
+
+    fn detach(&self, name: AbiName) -> AbiResult<()> {
+        guard(|| self.0.detach(&border::name_in(&name)?))
+    }
+
+    fn mount_source(&self, name: ROption<AbiName>, read_only: bool) -> AbiResult<AbiMountSource> {
+        guard(|| {
+            let name = name
+                .into_option()
+                .map(|n| border::name_in(&n))
+                .transpose()?;
+            let source = self.0.mount_source(name.as_ref(), read_only)?;
+            Ok(border::mount_source_out(source))
+        })
+    }
+
+    fn remove_leftover(&self, place: RStr<'_>, name: RStr<'_>) -> AbiResult<()> {
+        guard(|| {
+            let place = Place::from_folder(place.as_str())?;
+            let name = ScratchName::parse(name.as_str())?;
+            self.0.remove_leftover(place, &name)
+        })
+    }
+
+    fn check(&self, repair: bool) -> AbiResult<RVec<AbiFinding>> {
+        guard(|| {
+            let findings = self.0.check(repair)?;
+            Ok(findings.into_iter().map(border::finding_out).collect())
+        })
+    }
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a volume in a directory carries with it, in extended attributes: kind and user's name.
+//!
+//! `user.mosaic.kind` is `disk` or `fs:<type>`; a volume without it is a historic one.
+//! `user.mosaic.name` is the user's name where a volume map changed it. Both are set before the
+//! volume appears. A tenant may be able to change them, so nothing is trusted beyond its grammar.
+
+use std::os::fd::AsFd;
+
+use rustix::fs::{XattrFlags, fgetxattr, fsetxattr};
+use rustix::io::Errno;
+
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::name::{NAME_MAX, VolumeName};
+use crate::volume::{Kind, NewKind};
+
+const KIND: &str = "user.mosaic.kind";
+const NAME: &str = "user.mosaic.name";
+
+/// Sets the kind of a volume that has no name yet. `NewKind::Fs(None)` needs no label.
+///
+/// # Errors
+/// `Unsupported` where the location's file system stores no user attributes: a disk would later be
+/// taken for a file system there.
+pub fn set_kind(volume: impl AsFd, kind: &NewKind) -> Result<()> {
+    match kind {
+        NewKind::Disk => set(volume, KIND, "disk"),
+        NewKind::Fs(Some(fs)) => set(volume, KIND, &format!("fs:{fs}")),
+        NewKind::Fs(None) => Ok(()),
+    }
+}
+
+/// Keeps the user's name with the volume where it differs from the stored one, else removes it.
+///
+/// # Errors
+/// `Unsupported` where the location's file system stores no user attributes.
+pub fn set_name(volume: impl AsFd, name: &VolumeName) -> Result<()> {
+    if name.user() != name.stored() {
+        return set(volume, NAME, name.user());
+    }
+    match rustix::fs::fremovexattr(volume, NAME) {
+        Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
+        Err(errno) => Err(Error::io(errno, format!("cannot remove attribute {NAME}"))),
+    }
+}
+
+/// The kind that a volume carries; without a label a file system of the type `default_fs`.
+///
+/// # Errors
+/// `Corrupt` if the label is not in the grammar; the kernel's.
+pub fn kind(volume: impl AsFd, default_fs: &str) -> Result<Kind> {
+    match get(volume, KIND)?.as_deref() {
+        None => Ok(Kind::Fs {
+            fs: Some(default_fs.to_owned()),
+            assumed: true,
+        }),
+        Some("disk") => Ok(Kind::Disk),
+        Some(text) => match text.strip_prefix("fs:") {
+            Some(fs) if is_fs_name(fs) => Ok(Kind::Fs {
+                fs: Some(fs.to_owned()),
+                assumed: false,
+            }),
+            _ => Err(Error::new(
+                ErrorKind::Corrupt,
+                format!("attribute {KIND} is {text:?}, expected \"disk\" or \"fs:TYPE\""),
+            )),
+        },
+    }
+}
+
+/// The user's name that a volume carries. It is only a hint: the host shows it if the volume map
+/// leads from it to the stored name.
+///
+/// # Errors
+/// The kernel's.
+pub fn name(volume: impl AsFd) -> Result<Option<String>> {
+    Ok(get(volume, NAME)?.filter(|name| VolumeName::parse(name).is_ok()))
+}
+
+/// Whether a word can be a file system type: `[a-z0-9]+`, so that `mkfs.<word>` is a plain name.
+pub fn is_fs_name(word: &str) -> bool {
+    !word.is_empty()
+        && word.len() <= 32
+        && word
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+}
+
+fn set(volume: impl AsFd, attribute: &str, value: &str) -> Result<()> {
+    match fsetxattr(volume, attribute, value.as_bytes(), XattrFlags::empty()) {
+        Err(Errno::OPNOTSUPP) => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "the location's file system stores no extended attributes, and {attribute} is needed to tell what a volume is"
+            ),
+        )),
+        other => other.context(|| format!("cannot set attribute {attribute}")),
+    }
+}
+
+fn get(volume: impl AsFd, attribute: &str) -> Result<Option<String>> {
+    let mut value = vec![0; NAME_MAX + 1];
+    match fgetxattr(volume, attribute, value.as_mut_slice()) {
+        Ok(len) => {
+            value.truncate(len);
+            Ok(String::from_utf8(value).ok())
+        }
+        // Longer than anything that we write: not ours.
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::RANGE) => Ok(None),
+        Err(errno) => Err(Error::io(
+            errno,
+            format!("cannot read attribute {attribute}"),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_come_back() {
+        let file = tempfile::NamedTempFile::new_in(".").unwrap();
+        assert_eq!(
+            kind(&file, "xfs").unwrap(),
+            Kind::Fs {
+                fs: Some("xfs".into()),
+                assumed: true
+            }
+        );
+        set_kind(&file, &NewKind::Disk).unwrap();
+        assert_eq!(kind(&file, "xfs").unwrap(), Kind::Disk);
+        set_kind(&file, &NewKind::Fs(Some("ext4".into()))).unwrap();
+        assert_eq!(
+            kind(&file, "xfs").unwrap(),
+            Kind::Fs {
+                fs: Some("ext4".into()),
+                assumed: false
+            }
+        );
+        set_name(&file, &VolumeName::with_stored("12", "2/12").unwrap()).unwrap();
+        assert_eq!(name(&file).unwrap().as_deref(), Some("12"));
+        set_name(&file, &VolumeName::parse("12").unwrap()).unwrap();
+        assert_eq!(name(&file).unwrap(), None);
+    }
+
+    #[test]
+    fn a_label_outside_the_grammar_is_corrupt_and_a_name_is_ignored() {
+        let file = tempfile::NamedTempFile::new_in(".").unwrap();
+        set(&file, KIND, "fs:../sh").unwrap();
+        assert_eq!(kind(&file, "ext4").unwrap_err().kind(), ErrorKind::Corrupt);
+        set(&file, NAME, "../../etc").unwrap();
+        assert_eq!(name(&file).unwrap(), None);
+    }
+}
