@@ -1,1 +1,44 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What tests of Mosaic on real storage need: locations on loop devices of their own, the real
+//! `moctl`, a tracer that kills or fails it at any system call, and an honest way to skip.
+//!
+//! Every fixture undoes what it made when it is dropped, also on panic; names carry the prefix
+//! `mosaic-test` and the process id. With `MOSAIC_KEEP=1` everything stays for a look.
+//!
+//! A test that needs something begins with
+//!
+//! ```no_run
+//! # fn test() {
+//! if !mosaic_tests::requires_root() || !mosaic_tests::requires_program("mkfs.xfs") {
+//!     return;
+//! }
+//! # }
+//! ```
+//!
+//! which prints the reason past libtest's capture, where `cargo xtask test` counts it. What takes
+//! long asks [`is_quick`] and says by [`left_out`] what it did not do.
 
+mod await_condition;
+mod built;
+mod children;
+mod loop_file;
+mod moctl;
+mod mount_table;
+mod mounted_fs;
+mod requires;
+mod scratch;
+mod shell;
+#[cfg(target_arch = "x86_64")]
+mod tracee;
+
+pub use await_condition::{eventually, eventually_within};
+pub use built::{built_program, target_folder};
+pub use loop_file::{LoopFile, loop_devices_beneath};
+pub use moctl::{Moctl, Output};
+pub use mount_table::{is_mountpoint, mountpoints_beneath};
+pub use mounted_fs::{MountedFs, requires_project_quota};
+pub use requires::{is_quick, left_out, requires, requires_program, requires_root, skip};
+pub use scratch::{Scratch, keep};
+pub use shell::{run, run_status, stdout_of};
+#[cfg(target_arch = "x86_64")]
+pub use tracee::{Action, Outcome, SystemCall, Traced, Tracee};

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The programs and drivers under test, as cargo puts them beside the test binaries.
+//!
+//! Cargo builds a package's program for the tests of that package only. So the first fixture that
+//! needs one builds them, unless `MOSAIC_TEST_BUILT=1` says that it was done.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::requires::is_set;
+
+/// What tests run: `moctl` and every driver.
+const PACKAGES: [&str; 3] = ["moctl", "mosaic-loop", "mosaic-plain"];
+
+/// `target/debug`, or whatever folder the running test was built into.
+///
+/// # Errors
+/// The test was not started from where cargo built it.
+pub fn target_folder() -> Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let deps = test.parent().context("a test binary has a folder")?;
+    if deps.file_name().is_some_and(|name| name == "deps") {
+        Ok(deps.parent().context("deps has a folder")?.to_owned())
+    } else {
+        Ok(deps.to_owned())
+    }
+}
+
+/// The path of a program under test; the first call builds it and the drivers.
+///
+/// # Errors
+/// The build failed; the program is not there.
+pub fn built_program(name: &str) -> Result<PathBuf> {
+    static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
+    let folder = target_folder()?;
+    let built = BUILT.get_or_init(|| build(&folder).map_err(|e| format!("{e:#}")));
+    ensure!(
+        built.is_ok(),
+        "{}",
+        built.as_ref().err().map_or("", String::as_str)
+    );
+    let program = folder.join(name);
+    ensure!(program.is_file(), "{} is not built", program.display());
+    Ok(program)
+}
+
+fn build(folder: &Path) -> Result<()> {
+    if is_set("MOSAIC_TEST_BUILT") {
+        return Ok(());
+    }
+    let target = folder.parent().context("no target folder")?;
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["build", "--quiet", "--target-dir"])
+        .arg(target);
+    for package in PACKAGES {
+        cargo.args(["--package", package]);
+    }
+    if folder.file_name().is_some_and(|name| name == "release") {
+        cargo.arg("--release");
+    }
+    let output = cargo.output().context("cannot run cargo")?;
+    ensure!(
+        output.status.success(),
+        "cannot build what is to be tested: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}
