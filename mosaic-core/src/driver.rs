@@ -28,6 +28,24 @@ pub enum LockScope {
     Device(PathBuf),
 }
 
+/// Whether a text can be a driver's type: `[a-z][a-z0-9_-]{0,31}`.
+///
+/// Nothing else becomes part of a file's name when a driver is looked for.
+pub const fn is_type_name(text: &str) -> bool {
+    let text = text.as_bytes();
+    if text.is_empty() || text.len() > 32 || !text[0].is_ascii_lowercase() {
+        return false;
+    }
+    let mut at = 1;
+    while at < text.len() {
+        if !matches!(text[at], b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-') {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
+
 /// A storage type.
 ///
 /// The constants and `schema`, `init`, `open` are about the type, the rest about one open location.
@@ -212,4 +230,32 @@ pub trait Driver: Send + Sync + Sized + 'static {
 pub(crate) fn into_raw(fd: OwnedFd) -> i32 {
     use std::os::fd::IntoRawFd;
     fd.into_raw_fd()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_type_is_a_short_lower_case_word() {
+        for good in ["a", "loop", "dm-thin", "x_2", &"a".repeat(32)] {
+            assert!(is_type_name(good), "{good}");
+        }
+        let bad = [
+            "",
+            "1a",
+            "-a",
+            "_a",
+            "Loop",
+            "a/b",
+            "a.b",
+            "a b",
+            "ä",
+            "a\0",
+            &"a".repeat(33),
+        ];
+        for bad in bad {
+            assert!(!is_type_name(bad), "{bad}");
+        }
+    }
 }

@@ -20,7 +20,7 @@ use mosaic_abi::{
 };
 
 use crate::border;
-use crate::driver::Driver;
+use crate::driver::{Driver, is_type_name};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host_services::Host;
 use crate::scratch::{Place, ScratchName};
@@ -64,21 +64,12 @@ macro_rules! export_driver {
                     >(__erased_module, __library::CheckTypeLayout::Yes)
                 };
 
-            const __TEXT: &[&str] = &[
-                "abi=",
-                $crate::export::mosaic_abi::VERSION,
-                "\0type=",
-                <__Driver as $crate::Driver>::TYPE,
-                "\0version=",
-                env!("CARGO_PKG_VERSION"),
-                "\0description=",
-                <__Driver as $crate::Driver>::DESCRIPTION,
-                "\0",
-            ];
-            const __LEN: usize = $crate::export::note_text_len(__TEXT);
+            const __TEXT: $crate::export::NoteText =
+                $crate::export::NoteText::of::<__Driver>(env!("CARGO_PKG_VERSION"));
             #[used]
             #[unsafe(link_section = ".note.mosaic")]
-            static __NOTE: $crate::export::Note<__LEN> = $crate::export::Note::new(__TEXT);
+            static __NOTE: $crate::export::Note<{ __TEXT.len() }> =
+                $crate::export::Note::new(&__TEXT);
         };
     };
 }
@@ -103,16 +94,80 @@ pub const NOTE_NAME: &[u8; 7] = b"Mosaic\0";
 /// Type of the note.
 pub const NOTE_KIND: u32 = 1;
 
-/// Bytes of all parts, padded to 4.
+/// What goes into the note.
+#[derive(Debug)]
 #[doc(hidden)]
-pub const fn note_text_len(parts: &[&str]) -> usize {
-    let mut len = 0;
+pub struct NoteText {
+    /// Key and value.
+    pairs: [(&'static str, &'static str); 4],
+    /// Joined by commas under the key `aliases`.
+    aliases: &'static [&'static str],
+}
+
+impl NoteText {
+    /// The text of a driver. A type or alias that cannot be one stops the compiler.
+    pub const fn of<D: Driver>(version: &'static str) -> Self {
+        assert!(
+            is_type_name(D::TYPE),
+            "Driver::TYPE must be [a-z][a-z0-9_-]{{0,31}}"
+        );
+        let mut at = 0;
+        while at < D::ALIASES.len() {
+            assert!(
+                is_type_name(D::ALIASES[at]),
+                "Driver::ALIASES must be types"
+            );
+            at += 1;
+        }
+        Self {
+            pairs: [
+                ("abi=", mosaic_abi::VERSION),
+                ("type=", D::TYPE),
+                ("version=", version),
+                ("description=", D::DESCRIPTION),
+            ],
+            aliases: D::ALIASES,
+        }
+    }
+
+    /// Bytes, padded to 4.
+    #[expect(clippy::len_without_is_empty, reason = "it never is")]
+    pub const fn len(&self) -> usize {
+        self.write(&mut []).next_multiple_of(4)
+    }
+
+    /// Writes what fits, and returns how much there is.
+    const fn write(&self, text: &mut [u8]) -> usize {
+        let mut len = 0;
+        let mut at = 0;
+        while at < self.pairs.len() {
+            len = put(text, len, self.pairs[at].0);
+            len = put(text, len, self.pairs[at].1);
+            len = put(text, len, "\0");
+            at += 1;
+        }
+        len = put(text, len, "aliases=");
+        at = 0;
+        while at < self.aliases.len() {
+            len = put(text, len, self.aliases[at]);
+            len = put(text, len, ",");
+            at += 1;
+        }
+        put(text, len, "\0")
+    }
+}
+
+/// Puts a part at its place in the text, where the text is long enough, and returns its end.
+const fn put(text: &mut [u8], start: usize, part: &str) -> usize {
+    let part = part.as_bytes();
     let mut at = 0;
-    while at < parts.len() {
-        len += parts[at].len();
+    while at < part.len() {
+        if start + at < text.len() {
+            text[start + at] = part[at];
+        }
         at += 1;
     }
-    len.next_multiple_of(4)
+    start + part.len()
 }
 
 impl<const LEN: usize> Note<LEN> {
@@ -121,19 +176,9 @@ impl<const LEN: usize> Note<LEN> {
         clippy::cast_possible_truncation,
         reason = "a few hundred bytes, in const code"
     )]
-    pub const fn new(parts: &[&str]) -> Self {
+    pub const fn new(from: &NoteText) -> Self {
         let mut text = [0; LEN];
-        let (mut at, mut part) = (0, 0);
-        while part < parts.len() {
-            let bytes = parts[part].as_bytes();
-            let mut byte = 0;
-            while byte < bytes.len() {
-                text[at] = bytes[byte];
-                at += 1;
-                byte += 1;
-            }
-            part += 1;
-        }
+        from.write(&mut text);
         Self {
             name_len: NOTE_NAME.len() as u32,
             text_len: LEN as u32,

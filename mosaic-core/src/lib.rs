@@ -22,6 +22,8 @@ pub mod volume;
 
 #[cfg(feature = "host")]
 pub mod import;
+#[cfg(feature = "host")]
+pub mod loader;
 
 pub use driver::{Driver, LockScope};
 pub use error::{Context, Error, ErrorKind, Result};

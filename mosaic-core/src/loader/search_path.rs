@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Where drivers are looked for: folders in order, the first that has the file wins.
+//!
+//! A folder's name carries the ABI's major version, so drivers of two majors can be installed
+//! side by side. The folders beside the running program come last, for programs that are run from
+//! where they were built.
+
+use std::path::{Path, PathBuf};
+
+use crate::driver::is_type_name;
+
+/// The system's library folder; a packager with another one sets `MOSAIC_LIBDIR` while building.
+const LIBRARY_DIR: &str = match option_env!("MOSAIC_LIBDIR") {
+    Some(dir) => dir,
+    None => MULTIARCH_DIR,
+};
+
+const MULTIARCH_DIR: &str = if cfg!(all(target_arch = "x86_64", target_env = "gnu")) {
+    "/usr/lib/x86_64-linux-gnu"
+} else if cfg!(all(target_arch = "aarch64", target_env = "gnu")) {
+    "/usr/lib/aarch64-linux-gnu"
+} else if cfg!(all(target_arch = "riscv64", target_env = "gnu")) {
+    "/usr/lib/riscv64-linux-gnu"
+} else if cfg!(all(target_arch = "powerpc64", target_endian = "little")) {
+    "/usr/lib/powerpc64le-linux-gnu"
+} else if cfg!(target_arch = "s390x") {
+    "/usr/lib/s390x-linux-gnu"
+} else {
+    "/usr/lib"
+};
+
+/// The folders in which drivers are looked for, in order.
+#[derive(Debug, Clone)]
+pub struct SearchPath {
+    directories: Vec<PathBuf>,
+    pub(super) layout_report: bool,
+}
+
+impl SearchPath {
+    /// The folders given by the user, then those of the environment, then the built-in ones:
+    /// `/usr/local/lib/mosaic/drivers/1`, the same in the system's library folder,
+    /// `../lib/mosaic/drivers/1` from the running program's folder, and that folder itself.
+    ///
+    /// Reads no environment variable: `environment` is what the caller made of one.
+    pub fn new(explicit: Vec<PathBuf>, environment: Vec<PathBuf>) -> Self {
+        let mut directories = explicit;
+        directories.extend(environment);
+        directories.push(versioned(Path::new("/usr/local/lib")));
+        directories.push(versioned(Path::new(LIBRARY_DIR)));
+        directories.extend(beside_program());
+        let mut seen = Vec::new();
+        directories.retain(|dir| {
+            let new = !dir.as_os_str().is_empty() && !seen.contains(dir);
+            seen.push(dir.clone());
+            new
+        });
+        Self {
+            directories,
+            layout_report: false,
+        }
+    }
+
+    /// Whether an error about a driver of another layout carries the whole report of differences,
+    /// hundreds of lines, as its cause. For those who work on the ABI.
+    #[must_use]
+    pub fn with_layout_report(mut self, wanted: bool) -> Self {
+        self.layout_report = wanted;
+        self
+    }
+
+    /// The folders, first to last.
+    pub fn directories(&self) -> impl Iterator<Item = &Path> {
+        self.directories.iter().map(PathBuf::as_path)
+    }
+}
+
+/// The drivers' folder below a library folder.
+fn versioned(library_dir: &Path) -> PathBuf {
+    let major = mosaic_abi::VERSION.split('.').next().unwrap_or_default();
+    library_dir.join("mosaic/drivers").join(major)
+}
+
+/// The two folders that belong to the running program, where it can be found out.
+pub(super) fn beside_program() -> Vec<PathBuf> {
+    let Ok(program) = std::env::current_exe() else {
+        return Vec::new();
+    };
+    let Some(folder) = program.parent() else {
+        return Vec::new();
+    };
+    let mut directories = Vec::new();
+    if let Some(prefix) = folder.parent() {
+        directories.push(versioned(&prefix.join("lib")));
+    }
+    directories.push(folder.to_owned());
+    directories
+}
+
+/// The file that holds the driver of a type: cargo's own name for a crate `mosaic-TYPE`.
+///
+/// The type must be checked by [`is_type_name`].
+pub(super) fn file_name(type_name: &str) -> String {
+    debug_assert!(is_type_name(type_name));
+    format!("libmosaic_{}.so", type_name.replace('-', "_"))
+}
+
+/// The type that a file is named after, with `_` where the type may have `-`.
+pub(super) fn type_of_file(file_name: &str) -> Option<&str> {
+    let stem = file_name.strip_prefix("libmosaic_")?.strip_suffix(".so")?;
+    is_type_name(stem).then_some(stem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_folders_come_before_those_of_the_system_and_the_program() {
+        let search = SearchPath::new(vec!["/a".into()], vec!["/b".into(), "".into(), "/a".into()]);
+        let directories: Vec<_> = search.directories().collect();
+        let program = std::env::current_exe().unwrap();
+        let folder = program.parent().unwrap();
+        assert_eq!(directories[0], Path::new("/a"));
+        assert_eq!(directories[1], Path::new("/b"));
+        assert_eq!(directories[2], Path::new("/usr/local/lib/mosaic/drivers/1"));
+        assert!(directories[3].ends_with("mosaic/drivers/1"));
+        assert!(directories[3].starts_with("/usr/lib"));
+        assert_eq!(
+            directories[4],
+            folder.parent().unwrap().join("lib/mosaic/drivers/1")
+        );
+        assert_eq!(directories[5], folder);
+        assert_eq!(directories.len(), 6);
+    }
+
+    #[test]
+    fn a_hyphen_of_the_type_is_an_underscore_of_the_file() {
+        assert_eq!(file_name("dm-thin"), "libmosaic_dm_thin.so");
+        assert_eq!(type_of_file("libmosaic_dm_thin.so"), Some("dm_thin"));
+        for other in [
+            "libmosaic.so",
+            "libmosaic_.so",
+            "libmosaic_A.so",
+            "libz.so",
+            "libmosaic_a.so.1",
+        ] {
+            assert_eq!(type_of_file(other), None, "{other}");
+        }
+    }
+}
