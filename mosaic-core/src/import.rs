@@ -70,7 +70,7 @@ impl ImportedModule {
     pub fn init(&self, services: Arc<dyn Services>, settings: &Settings) -> Result<Vec<String>> {
         let lines = received((self.0.init())(
             Host::object(services),
-            border::settings_out(settings),
+            border::settings_out(settings)?,
         ))?;
         Ok(lines.into_iter().map(Into::into).collect())
     }
@@ -82,7 +82,7 @@ impl ImportedModule {
     pub fn open(&self, services: Arc<dyn Services>, settings: &Settings) -> Result<ImportedDriver> {
         received((self.0.open())(
             Host::object(services),
-            border::settings_out(settings),
+            border::settings_out(settings)?,
         ))
         .map(ImportedDriver)
     }

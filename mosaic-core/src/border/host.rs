@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The host's side of the border: arguments out, answers in.
+
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::path::PathBuf;
+
+use mosaic_abi::abi_stable::std_types::{RNone, ROption, RSome, RString, Tuple2};
+use mosaic_abi::{
+    ACCESS_DEVICE, ACCESS_DIRECTORY, AbiAttachment, AbiCapability, AbiClone, AbiError, AbiFinding,
+    AbiKey, AbiLockScope, AbiMountSource, AbiName, AbiNewVolume, AbiSettings, AbiSpace, AbiVolume,
+    Extra, KEY_CHOICE, KEY_FLAG, KEY_INTEGER, KEY_PATH, KEY_SIZE, KEY_TEXT, KIND_DISK, KIND_FS,
+    KIND_FS_ASSUMED, LIFETIME_EXPLICIT, LIFETIME_MOUNT, LOCK_DEVICE, LOCK_DIRECTORY, SOURCE_DEVICE,
+    SOURCE_DIRECTORY,
+};
+
+use super::{option, pairs, path, text, unknown};
+use crate::driver::LockScope;
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::VolumeName;
+use crate::settings::{Key, KeyKind, Settings};
+use crate::size::Bytes;
+use crate::volume::{
+    Access, Attachment, Capability, CloneOptions, Finding, Kind, Lifetime, MountSource, NewKind,
+    NewVolume, Space, Volume,
+};
+
+/// An error's source on the receiving side: one text of the chain.
+#[derive(Debug)]
+struct Cause {
+    text: String,
+    next: Option<Box<Cause>>,
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Cause {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.next.as_deref().map(|c| c as _)
+    }
+}
+
+pub(crate) fn error_in(error: AbiError) -> Error {
+    let kind = ErrorKind::from_status(error.kind);
+    let key = error.extra.iter().find(|pair| pair.0 == "key");
+    let message = one_line(&error.message);
+    let mut into = match key {
+        Some(pair) => Error::config(pair.1.as_str(), message).with_kind(kind),
+        None => Error::new(kind, message),
+    };
+    if error.errno != 0 {
+        into = into.with_errno(error.errno);
+    }
+    let chain = error.causes.into_iter().rev().fold(None, |next, text| {
+        let text = one_line(&text);
+        Some(Box::new(Cause { text, next }))
+    });
+    match chain {
+        Some(cause) => into.with_source(cause),
+        None => into,
+    }
+}
+
+/// A driver's text with control characters as spaces: it has one line of the user's screen.
+fn one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
+pub(crate) fn name_out(name: &VolumeName) -> AbiName {
+    AbiName {
+        user: text(name.user()),
+        stored: text(name.stored()),
+    }
+}
+
+pub(crate) fn key_in(key: AbiKey) -> Result<Key> {
+    let kind = match key.kind {
+        KEY_TEXT => KeyKind::Text,
+        KEY_PATH => KeyKind::Path,
+        KEY_SIZE => KeyKind::Size,
+        KEY_INTEGER => KeyKind::Integer,
+        KEY_FLAG => KeyKind::Flag,
+        KEY_CHOICE => KeyKind::Choice(key.choices.into_iter().map(Into::into).collect()),
+        other => return Err(unknown("config key kind", other)),
+    };
+    Ok(Key {
+        path: key.path.into(),
+        kind,
+        default: key.default.into_option().map(Into::into),
+        help: key.help.into(),
+    })
+}
+
+/// What a driver is opened with. A location that the border would change is refused: it would be
+/// another one on the other side.
+pub(crate) fn settings_out(settings: &Settings) -> Result<AbiSettings> {
+    let paths = [Some(&settings.location), settings.layout_fs.as_ref()];
+    if let Some(path) = paths.into_iter().flatten().find(|p| p.to_str().is_none()) {
+        let message = format!("path {path:?} is not UTF-8");
+        return Err(Error::new(ErrorKind::Invalid, message));
+    }
+    Ok(AbiSettings {
+        location: path(&settings.location),
+        default_fs: option(settings.default_fs.as_deref(), text),
+        layout_fs: option(settings.layout_fs.as_deref(), path),
+        depth: settings.depth,
+        mapped: settings.mapped,
+        values: pairs(settings.values()),
+        extra: Extra::new(),
+    })
+}
+
+pub(crate) fn lock_scope_in(scope: AbiLockScope) -> Result<LockScope> {
+    let at = PathBuf::from(scope.path.into_string());
+    match scope.kind {
+        LOCK_DIRECTORY => Ok(LockScope::Directory(at)),
+        LOCK_DEVICE => Ok(LockScope::Device(at)),
+        other => Err(unknown("lock scope", other)),
+    }
+}
+
+pub(crate) fn capability_in(capability: AbiCapability) -> Capability {
+    Capability {
+        name: capability.name.into(),
+        refusal: capability.refusal.into_option().map(Into::into),
+    }
+}
+
+pub(crate) fn space_in(space: AbiSpace) -> Space {
+    Space {
+        class: space.class.into(),
+        total: Bytes(space.total),
+        used: Bytes(space.used),
+        free: Bytes(space.free),
+    }
+}
+
+pub(crate) fn attachment_in(attachment: AbiAttachment) -> Result<Attachment> {
+    Ok(Attachment {
+        device: PathBuf::from(attachment.device.into_string()),
+        lifetime: match attachment.lifetime {
+            LIFETIME_EXPLICIT => Lifetime::Explicit,
+            LIFETIME_MOUNT => Lifetime::Mount,
+            other => return Err(unknown("lifetime", other)),
+        },
+        read_only: attachment.read_only,
+        foreign: attachment.foreign,
+    })
+}
+
+pub(crate) fn volume_in(volume: AbiVolume) -> Result<Volume> {
+    let fs = Some(volume.fs.into_string()).filter(|fs| !fs.is_empty());
+    let kind = match volume.kind {
+        KIND_DISK => Kind::Disk,
+        KIND_FS => Kind::Fs { fs, assumed: false },
+        KIND_FS_ASSUMED => Kind::Fs { fs, assumed: true },
+        other => return Err(unknown("volume kind", other)),
+    };
+    Ok(Volume {
+        stored: volume.name.stored.into(),
+        user: Some(volume.name.user.into_string()).filter(|user| !user.is_empty()),
+        kind,
+        access: match volume.access {
+            ACCESS_DIRECTORY => Access::Directory,
+            ACCESS_DEVICE => Access::Device,
+            other => return Err(unknown("access", other)),
+        },
+        size: volume.size.into_option().map(Bytes),
+        used: volume.used.into_option().map(Bytes),
+        exclusive: volume.exclusive.into_option().map(Bytes),
+        origin: volume.origin.into_option().map(Into::into),
+        read_only: volume.read_only,
+        attachment: volume
+            .attachment
+            .into_option()
+            .map(attachment_in)
+            .transpose()?,
+        notes: volume.notes.into_iter().map(Into::into).collect(),
+        facts: volume
+            .extra
+            .into_iter()
+            .map(|Tuple2(k, v)| (k.into(), v.into()))
+            .collect(),
+    })
+}
+
+pub(crate) fn new_volume_out(new: &NewVolume) -> AbiNewVolume {
+    let (kind, fs) = match &new.kind {
+        NewKind::Disk => (KIND_DISK, None),
+        NewKind::Fs(fs) => (KIND_FS, fs.as_deref()),
+    };
+    AbiNewVolume {
+        kind,
+        fs: text(fs.unwrap_or("")),
+        size: new.size.0,
+        scratch: text(new.scratch.as_str()),
+        extra: Extra::new(),
+    }
+}
+
+pub(crate) fn clone_out(how: &CloneOptions) -> AbiClone {
+    AbiClone {
+        size: option(how.size, |b| b.0),
+        scratch: text(how.scratch.as_str()),
+        extra: Extra::new(),
+    }
+}
+
+pub(crate) fn finding_in(finding: AbiFinding) -> Finding {
+    let some = |text: RString| Some(text.into_string()).filter(|t| !t.is_empty());
+    Finding {
+        volume: some(finding.volume),
+        fault: finding.fault.into(),
+        remedy: some(finding.remedy),
+        repaired: finding.repaired,
+    }
+}
+
+#[allow(unsafe_code, reason = "a descriptor crosses the border as a number")]
+pub(crate) fn mount_source_in(source: AbiMountSource) -> Result<MountSource> {
+    if source.fd < 0 {
+        return Err(Error::new(
+            ErrorKind::Io,
+            "the driver gave no descriptor to mount",
+        ));
+    }
+    // SAFETY: by the ABI's promise the driver gave its only ownership of an open descriptor away.
+    let handle = unsafe { OwnedFd::from_raw_fd(source.fd) };
+    match source.kind {
+        SOURCE_DIRECTORY => Ok(MountSource::Directory(handle)),
+        SOURCE_DEVICE => Ok(MountSource::Device {
+            path: PathBuf::from(source.device.into_string()),
+            handle,
+        }),
+        other => Err(unknown("mount source", other)),
+    }
+}
+
+pub(crate) fn volume_name_option(name: Option<&VolumeName>) -> ROption<AbiName> {
+    match name {
+        Some(name) => RSome(name_out(name)),
+        None => RNone,
+    }
+}
