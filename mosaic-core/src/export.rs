@@ -5,23 +5,34 @@
 //! conversion of arguments and results, the catching of panics, and the ELF note from which
 //! `moctl drivers` reads what a file is without running it.
 
+#![allow(
+    unsafe_code,
+    reason = "drops an object of the driver where a panic is caught"
+)]
+
+mod guard;
+mod note;
+
+pub use self::note::{NOTE_KIND, NOTE_NAME};
+#[doc(hidden)]
+pub use self::note::{Note, NoteText};
 #[doc(hidden)]
 pub use mosaic_abi;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::mem::ManuallyDrop;
 
 use mosaic_abi::abi_stable::prefix_type::PrefixTypeTrait;
 use mosaic_abi::abi_stable::sabi_trait::TD_Opaque;
-use mosaic_abi::abi_stable::std_types::{RErr, ROk, ROption, RStr, RString, RVec};
+use mosaic_abi::abi_stable::std_types::{ROption, RStr, RString, RVec};
 use mosaic_abi::{
     AbiAttachment, AbiCapability, AbiClone, AbiDriver, AbiDriver_TO, AbiFinding, AbiKey,
     AbiLockScope, AbiMountSource, AbiName, AbiNewVolume, AbiResult, AbiSettings, AbiSpace,
     AbiVolume, DriverBox, DriverModule, DriverModuleRef, HostBox,
 };
 
+use self::guard::guard;
 use crate::border;
-use crate::driver::{Driver, is_type_name};
-use crate::error::{Error, ErrorKind, Result};
+use crate::driver::Driver;
 use crate::host_services::Host;
 use crate::scratch::{Place, ScratchName};
 use crate::size::Bytes;
@@ -74,124 +85,10 @@ macro_rules! export_driver {
     };
 }
 
-/// An ELF note, owner `Mosaic`, type 1: strings `key=value`, each ended by a NUL byte.
-///
-/// ELF: three words (lengths of name and description, type), then both, padded to 4 bytes; System V
-/// ABI, chapter 5, "Note Section".
-#[repr(C, align(4))]
-#[derive(Debug)]
-#[doc(hidden)]
-pub struct Note<const LEN: usize> {
-    name_len: u32,
-    text_len: u32,
-    kind: u32,
-    name: [u8; 8],
-    text: [u8; LEN],
-}
-
-/// Owner of the note, with its NUL byte.
-pub const NOTE_NAME: &[u8; 7] = b"Mosaic\0";
-/// Type of the note.
-pub const NOTE_KIND: u32 = 1;
-
-/// What goes into the note.
-#[derive(Debug)]
-#[doc(hidden)]
-pub struct NoteText {
-    /// Key and value.
-    pairs: [(&'static str, &'static str); 4],
-    /// Joined by commas under the key `aliases`.
-    aliases: &'static [&'static str],
-}
-
-impl NoteText {
-    /// The text of a driver. A type or alias that cannot be one stops the compiler.
-    pub const fn of<D: Driver>(version: &'static str) -> Self {
-        assert!(
-            is_type_name(D::TYPE),
-            "Driver::TYPE must be [a-z][a-z0-9_-]{{0,31}}"
-        );
-        let mut at = 0;
-        while at < D::ALIASES.len() {
-            assert!(
-                is_type_name(D::ALIASES[at]),
-                "Driver::ALIASES must be types"
-            );
-            at += 1;
-        }
-        Self {
-            pairs: [
-                ("abi=", mosaic_abi::VERSION),
-                ("type=", D::TYPE),
-                ("version=", version),
-                ("description=", D::DESCRIPTION),
-            ],
-            aliases: D::ALIASES,
-        }
-    }
-
-    /// Bytes, padded to 4.
-    #[expect(clippy::len_without_is_empty, reason = "it never is")]
-    pub const fn len(&self) -> usize {
-        self.write(&mut []).next_multiple_of(4)
-    }
-
-    /// Writes what fits, and returns how much there is.
-    const fn write(&self, text: &mut [u8]) -> usize {
-        let mut len = 0;
-        let mut at = 0;
-        while at < self.pairs.len() {
-            len = put(text, len, self.pairs[at].0);
-            len = put(text, len, self.pairs[at].1);
-            len = put(text, len, "\0");
-            at += 1;
-        }
-        len = put(text, len, "aliases=");
-        at = 0;
-        while at < self.aliases.len() {
-            len = put(text, len, self.aliases[at]);
-            len = put(text, len, ",");
-            at += 1;
-        }
-        put(text, len, "\0")
-    }
-}
-
-/// Puts a part at its place in the text, where the text is long enough, and returns its end.
-const fn put(text: &mut [u8], start: usize, part: &str) -> usize {
-    let part = part.as_bytes();
-    let mut at = 0;
-    while at < part.len() {
-        if start + at < text.len() {
-            text[start + at] = part[at];
-        }
-        at += 1;
-    }
-    start + part.len()
-}
-
-impl<const LEN: usize> Note<LEN> {
-    #[doc(hidden)]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a few hundred bytes, in const code"
-    )]
-    pub const fn new(from: &NoteText) -> Self {
-        let mut text = [0; LEN];
-        from.write(&mut text);
-        Self {
-            name_len: NOTE_NAME.len() as u32,
-            text_len: LEN as u32,
-            kind: NOTE_KIND,
-            name: *b"Mosaic\0\0",
-            text,
-        }
-    }
-}
-
 /// The root module of a driver.
 #[doc(hidden)]
 pub fn module<D: Driver>(version: &'static str) -> DriverModuleRef {
+    guard::note_panics();
     DriverModule {
         type_name: D::TYPE.into(),
         aliases: aliases::<D>,
@@ -222,32 +119,25 @@ extern "C" fn init<D: Driver>(host: HostBox, settings: AbiSettings) -> AbiResult
 extern "C" fn open<D: Driver>(host: HostBox, settings: AbiSettings) -> AbiResult<DriverBox> {
     guard(|| {
         let driver = D::open(Host::from_object(host), &border::settings_in(settings))?;
-        Ok(AbiDriver_TO::from_value(Exported(driver), TD_Opaque))
+        Ok(AbiDriver_TO::from_value(
+            Exported(ManuallyDrop::new(driver)),
+            TD_Opaque,
+        ))
     })
 }
 
-/// Runs a driver's method: an error is converted, a panic is an error too.
-fn guard<T>(call: impl FnOnce() -> Result<T>) -> AbiResult<T> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(Ok(value)) => ROk(value),
-        Ok(Err(error)) => RErr(border::error_out(&error)),
-        Err(payload) => {
-            let text = payload
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| payload.downcast_ref::<&str>().copied())
-                .unwrap_or("without a message");
-            let error = Error::new(
-                ErrorKind::Io,
-                format!("the driver panicked, which is a fault in it: {text}"),
-            );
-            RErr(border::error_out(&error))
-        }
+/// A [`Driver`] as the C-layout object.
+struct Exported<D>(ManuallyDrop<D>);
+
+impl<D> Drop for Exported<D> {
+    fn drop(&mut self) {
+        let _ = guard(|| {
+            // SAFETY: the value is not used again, as `self` goes.
+            unsafe { ManuallyDrop::drop(&mut self.0) };
+            Ok(())
+        });
     }
 }
-
-/// A [`Driver`] as the C-layout object.
-struct Exported<D>(D);
 
 impl<D: Driver> AbiDriver for Exported<D> {
     fn lock_scope(&self) -> AbiResult<AbiLockScope> {
@@ -362,5 +252,19 @@ impl<D: Driver> AbiDriver for Exported<D> {
             let findings = self.0.check(repair)?;
             Ok(findings.into_iter().map(border::finding_out).collect())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exported_name_is_the_one_that_the_loader_looks_for() {
+        let name = mosaic_abi::abi_stable::library::ROOT_MODULE_LOADER_NAME;
+        let literal = format!("#[unsafe(export_name = \"{name}\")]");
+        let source = include_str!("export.rs");
+        let found = source.lines().filter(|line| line.trim() == literal);
+        assert_eq!(found.count(), 1, "{literal}");
     }
 }
