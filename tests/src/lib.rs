@@ -37,7 +37,7 @@ pub use loop_file::{LoopFile, loop_devices_beneath};
 pub use moctl::{Moctl, Output};
 pub use mount_table::{is_mountpoint, mountpoints_beneath};
 pub use mounted_fs::{MountedFs, requires_project_quota};
-pub use requires::{is_quick, left_out, requires, requires_program, requires_root, skip};
+pub use requires::{is_long, is_quick, left_out, requires, requires_program, requires_root, skip};
 pub use scratch::{Scratch, keep};
 pub use shell::{run, run_status, stdout_of};
 #[cfg(target_arch = "x86_64")]

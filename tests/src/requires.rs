@@ -50,6 +50,11 @@ pub fn is_quick() -> bool {
     is_set("MOSAIC_QUICK")
 }
 
+/// Whether `cargo xtask test --long` runs: nothing is left out, however little it can show.
+pub fn is_long() -> bool {
+    is_set("MOSAIC_LONG")
+}
+
 /// Says what a quick run did not do.
 pub fn left_out(what: &str) {
     say("left out", what);

@@ -1,1 +1,59 @@
-fn main() {}
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask`: the only entry points to building, testing and showing Mosaic. CI calls them too.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this program talks to a person"
+)]
+
+mod cargo;
+mod demo;
+mod interrupt;
+mod lint;
+mod man;
+mod packages;
+mod show;
+mod tally;
+mod test;
+mod tree_rules;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Builds, tests and shows Mosaic.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Shows what Mosaic does, in a temporary mosaic that leaves nothing.
+    Demo,
+    /// Runs every test; as root on Debian and Ubuntu it first installs what they need.
+    Test(test::Options),
+    /// Looks for what is not in order: format, clippy, rustdoc, the habits of this tree.
+    Lint,
+    /// Writes a manual page per verb to target/man.
+    Man,
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().task {
+        Task::Demo => demo::run(),
+        Task::Test(options) => test::run(&options),
+        Task::Lint => lint::run(),
+        Task::Man => man::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

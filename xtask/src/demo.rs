@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask demo`: the main job before the reader's eyes, in a temporary mosaic.
+//!
+//! As root: image files on an xfs of its own, which can reflink. Else: plain folders, which need no
+//! privilege. Every fixture undoes itself when the demo ends, fails or is interrupted.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use mosaic_tests::{MountedFs, Scratch};
+
+use crate::cargo;
+use crate::interrupt::Interrupt;
+use crate::packages;
+use crate::show::{Stage, Step};
+
+const fn step(why: &'static str, line: &'static str) -> Step {
+    Step {
+        why,
+        line,
+        status: 0,
+    }
+}
+
+const fn refused(why: &'static str, line: &'static str, status: i32) -> Step {
+    Step { why, line, status }
+}
+
+const WITH_ROOT: &[Step] = &[
+    step(
+        "A mosaic is one file: a type of storage, and where it is.",
+        "cat demo.mos",
+    ),
+    step(
+        "What can be done there, and what not and why.",
+        "moctl demo info",
+    ),
+    step(
+        "A volume with a file system, 512 MiB, made in one step.",
+        "time -p moctl demo new fs web1 512M",
+    ),
+    step(
+        "Mount it and write into it.",
+        "mkdir web1 web2 && moctl demo mount web1 web1",
+    ),
+    step(
+        "",
+        "seq 100000 > web1/numbers && cp -r /etc/default web1/ && ls web1",
+    ),
+    step(
+        "Clone it while it is mounted: copy-on-write, one instant, a UUID of its own.",
+        "time -p moctl demo clone web1 web2",
+    ),
+    step("", "moctl demo mount web2 web2"),
+    step(
+        "The clone holds the same...",
+        "diff -r web1 web2 && echo identical",
+    ),
+    step(
+        "...and is a volume of its own from then on.",
+        "echo changed > web2/numbers && head -n 1 web1/numbers web2/numbers",
+    ),
+    step("Grow it while it is in use.", "df -h web2 | tail -n 1"),
+    step("", "moctl demo resize web2 +512M"),
+    step("", "df -h web2 | tail -n 1"),
+    step(
+        "What is there? The kernel and the storage know, nobody else keeps a book.",
+        "moctl demo list",
+    ),
+    step("The same for programs.", "moctl demo --json have web2"),
+    refused(
+        "What is in use is not dropped, and you learn who uses it.",
+        "moctl demo drop web2",
+        5,
+    ),
+    step(
+        "Unmount, drop.",
+        "moctl demo umount web2 web2 && moctl demo drop web2",
+    ),
+    step(
+        "A disk for a virtual machine is a block device.",
+        "moctl demo new disk vm1 1G",
+    ),
+    step("", "moctl demo attach vm1"),
+    step("", "moctl demo list"),
+    step("Tidy up.", "moctl demo detach vm1 && moctl demo drop vm1"),
+    step("", "moctl demo umount web1 web1 && moctl demo drop web1"),
+    step("", "moctl demo list && moctl demo check"),
+];
+
+const WITHOUT_ROOT: &[Step] = &[
+    step(
+        "A mosaic is one file: a type of storage, and where it is.",
+        "cat demo.mos",
+    ),
+    step(
+        "What can be done there, and what not and why.",
+        "moctl demo info",
+    ),
+    step("A volume.", "moctl demo new fs web1 512M"),
+    step(
+        "Volumes of this type are folders.",
+        "seq 1000 > location/web1/numbers && moctl demo list",
+    ),
+    step(
+        "Answers for scripts.",
+        "moctl demo have web1 && moctl demo have web2",
+    ),
+    step("The same for programs.", "moctl demo --json have web1"),
+    refused(
+        "A name is never given twice.",
+        "moctl demo new fs web1 512M",
+        4,
+    ),
+    refused(
+        "What cannot be done is said, with the reason.",
+        "moctl demo clone web1 web2",
+        6,
+    ),
+    step(
+        "Give it another name, drop it.",
+        "moctl demo rename web1 www && moctl demo drop www",
+    ),
+    step("", "moctl demo list && moctl demo check"),
+];
+
+/// Installs, builds, shows.
+///
+/// # Errors
+/// Something did not work as it should.
+pub fn run() -> Result<()> {
+    let interrupt = Interrupt::catch()?;
+    packages::install(packages::FOR_DEMO)?;
+    cargo::run(
+        &[
+            "build",
+            "--package",
+            "moctl",
+            "--package",
+            "mosaic-loop",
+            "--package",
+            "mosaic-plain",
+        ],
+        &[],
+    )?;
+    let programs = cargo::target().join("debug");
+    if rustix::process::geteuid().is_root() {
+        with_root(&programs, interrupt)
+    } else {
+        without_root(&programs, interrupt)
+    }
+}
+
+fn with_root(programs: &Path, interrupt: Interrupt) -> Result<()> {
+    println!("\n# Making a temporary xfs on a loop device: image files there can be cloned.");
+    let location = MountedFs::with_size("xfs", 8 << 30).context("cannot make a location")?;
+    let folder = location.folder_beside("demo")?;
+    let config = format!(
+        "type: loop\nlocation: {}\ndefault_fs: xfs\n",
+        location.path().display()
+    );
+    std::fs::write(folder.join("demo.mos"), config)?;
+    Stage::new(&folder, programs, interrupt).show(WITH_ROOT)?;
+    drop(location);
+    println!("\n# All of it is gone again: volumes, devices, mounts, the location.");
+    Ok(())
+}
+
+fn without_root(programs: &Path, interrupt: Interrupt) -> Result<()> {
+    let scratch = Scratch::new("demo")?;
+    scratch.folder("location")?;
+    std::fs::write(
+        scratch.path().join("demo.mos"),
+        "type: plain\nlocation: location\n",
+    )?;
+    Stage::new(scratch.path(), programs, interrupt).show(WITHOUT_ROOT)?;
+    drop(scratch);
+    println!("\n# All of it is gone again.");
+    println!("# As root you would see more: volumes on image files with a file system of their");
+    println!(
+        "# own, mounted, cloned copy-on-write while in use, grown, attached as block devices,"
+    );
+    println!("# and a drop refused because somebody uses the volume: sudo cargo xtask demo");
+    Ok(())
+}

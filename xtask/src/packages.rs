@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Programs that are needed, the Debian packages that they are in, and their installation.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+/// Programs and their packages in Debian and Ubuntu.
+const PACKAGES: [(&str, &str); 15] = [
+    ("mkfs.ext4", "e2fsprogs"),
+    ("mkfs.xfs", "xfsprogs"),
+    ("mkfs.btrfs", "btrfs-progs"),
+    ("mount", "mount"),
+    ("losetup", "mount"),
+    ("setpriv", "util-linux"),
+    ("setfattr", "attr"),
+    ("quota", "quota"),
+    ("fio", "fio"),
+    ("strace", "strace"),
+    ("bash", "bash"),
+    ("zsh", "zsh"),
+    ("fish", "fish"),
+    ("man", "man-db"),
+    ("cc", "gcc"),
+];
+
+/// What all tests together run.
+pub const FOR_TESTS: &[&str] = &[
+    "mkfs.ext4",
+    "mkfs.xfs",
+    "mkfs.btrfs",
+    "mount",
+    "losetup",
+    "setpriv",
+    "setfattr",
+    "quota",
+    "fio",
+    "strace",
+    "bash",
+    "zsh",
+    "fish",
+    "man",
+    "cc",
+];
+
+/// What demo and bench run.
+pub const FOR_DEMO: &[&str] = &["mkfs.ext4", "mkfs.xfs", "mount", "losetup", "cc"];
+
+/// Installs what is missing, as root where there is apt; elsewhere says what to install.
+///
+/// # Errors
+/// The installation failed.
+pub fn install(programs: &[&str]) -> Result<()> {
+    let missing: Vec<&str> = programs.iter().copied().filter(|p| !is_here(p)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut packages: Vec<&str> = missing.iter().map(|p| package_of(p)).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    println!("missing programs: {}", missing.join(" "));
+    if !is_here("apt-get") {
+        println!(
+            "install them with your system's packager; on Debian they are in the packages {}",
+            packages.join(" ")
+        );
+        return Ok(());
+    }
+    if !rustix::process::geteuid().is_root() {
+        println!(
+            "install them as root: apt-get install {}",
+            packages.join(" ")
+        );
+        return Ok(());
+    }
+    println!("installing the packages {}", packages.join(" "));
+    apt_get(&["update", "--quiet"], &[])?;
+    apt_get(
+        &["install", "--quiet", "--yes", "--no-install-recommends"],
+        &packages,
+    )
+}
+
+fn apt_get(words: &[&str], packages: &[&str]) -> Result<()> {
+    let output = Command::new("apt-get")
+        .args(words)
+        .args(packages)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run apt-get")?;
+    ensure!(
+        output.status.success(),
+        "apt-get {} failed: {}",
+        words[0],
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(())
+}
+
+fn package_of(program: &str) -> &str {
+    let row = PACKAGES.iter().find(|(name, _)| *name == program);
+    row.map_or(program, |(_, package)| package)
+}
+
+/// Whether the system has the program, in PATH or where root's programs are.
+pub fn is_here(program: &str) -> bool {
+    let path = std::env::var("PATH").unwrap_or_default();
+    path.split(':')
+        .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"])
+        .any(|folder| Path::new(folder).join(program).is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_program_has_its_package() {
+        for program in FOR_TESTS.iter().chain(FOR_DEMO) {
+            assert!(
+                PACKAGES.iter().any(|(name, _)| name == program),
+                "{program}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_shell_is_here_and_nonsense_is_not() {
+        assert!(is_here("sh"));
+        assert!(!is_here("mkfs.nonesuch"));
+    }
+}
