@@ -8,10 +8,12 @@
 //! the two, which nobody sees: plain Rust on both sides, C layout in between.
 
 mod border;
+pub mod command;
 pub mod driver;
 pub mod error;
 pub mod export;
 pub mod host_services;
+mod ioctl;
 pub mod label;
 pub mod location;
 pub mod name;

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Running programs: mkfs, fsck and their like, where the kernel has no call for it.
+//!
+//! No shell ever, no search in the current directory, nothing of our environment, none of our
+//! descriptors. A program dies with us unless it is in a step that must not stop half-way
+//! ([`Command::to_the_end`]).
+
+mod running;
+mod words;
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use rustix::fs::Access;
+
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::host_services::Host;
+use crate::ioctl::spawn::{self, Parting};
+use running::{End, Running};
+pub(crate) use words::one_line;
+
+/// The system's directories, in the order in which programs are looked for.
+pub const PROGRAM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A program with its arguments.
+#[derive(Debug, Clone)]
+pub struct Command {
+    program: String,
+    arguments: Vec<OsString>,
+    accepted: Vec<i32>,
+    parting: Parting,
+}
+
+/// What a program left behind.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// Its exit status: 0 or one that was accepted.
+    pub status: i32,
+    /// The last 64 KiB of its standard output.
+    pub stdout: Vec<u8>,
+    /// The last 64 KiB of its standard error.
+    pub stderr: Vec<u8>,
+}
+
+impl Command {
+    /// A program by name, looked for in [`PROGRAM_PATH`] only.
+    pub fn new(program: impl Into<String>) -> Self {
+        Self {
+            program: program.into(),
+            arguments: Vec::new(),
+            accepted: vec![0],
+            parting: Parting::Dies,
+        }
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.arguments.push(argument.as_ref().to_owned());
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args(mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        self.arguments
+            .extend(arguments.into_iter().map(|a| a.as_ref().to_owned()));
+        self
+    }
+
+    /// Further exit statuses, besides 0, that are success.
+    #[must_use]
+    pub fn accept(mut self, statuses: &[i32]) -> Self {
+        self.accepted.extend_from_slice(statuses);
+        self
+    }
+
+    /// Never stops the program half-way: a wish to stop is not heard while it runs, and it goes on
+    /// if we are killed. For steps on a volume's only copy that leave damage when they are cut,
+    /// such as moving blocks for a smaller size.
+    #[must_use]
+    pub fn to_the_end(mut self) -> Self {
+        self.parting = Parting::GoesOn;
+        self
+    }
+
+    /// Runs the program and waits for it.
+    ///
+    /// It gets its arguments, `PATH` and `LC_ALL=C`, an empty standard input, `/` as its directory
+    /// and a process group of its own, which is killed when the user asks to stop, and when the
+    /// program has ended: nothing it started outlives it.
+    ///
+    /// # Errors
+    /// `Unsupported` if it is not installed; `Interrupted`; `Io` with its name, status and last
+    /// words for a status that is not accepted, or a signal.
+    pub fn run(&self, host: &Host) -> Result<Output> {
+        let path = find_program(&self.program).ok_or_else(|| not_installed(&self.program))?;
+        host.check_cancelled()?;
+        host.debug(&self.shown());
+        let mut command = self.prepared(&path);
+        spawn::isolate(&mut command, self.parting);
+        let child = command.spawn().context(|| format!("cannot run {path:?}"))?;
+        let running = Running::new(child, &self.program)?;
+        let hears = self.parting == Parting::Dies;
+        match running.wait(|| hears && host.is_cancelled())? {
+            End::Exited(output) => self.judged(host, output),
+            End::Signalled(signal, output) => {
+                host.debug(&format!("{} was killed by signal {signal}", self.program));
+                Err(self.failed(&format!("was killed by signal {signal}"), &output))
+            }
+            End::Cancelled => Err(Error::new(
+                ErrorKind::Interrupted,
+                format!("{} was stopped: interrupted", self.program),
+            )),
+        }
+    }
+
+    fn prepared(&self, path: &Path) -> std::process::Command {
+        let mut command = std::process::Command::new(path);
+        command
+            .args(&self.arguments)
+            .env_clear()
+            .env("PATH", PROGRAM_PATH)
+            .env("LC_ALL", "C")
+            .env("HOME", "/")
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn judged(&self, host: &Host, output: Output) -> Result<Output> {
+        host.debug(&format!(
+            "{} ended with status {}",
+            self.program, output.status
+        ));
+        if self.accepted.contains(&output.status) {
+            return Ok(output);
+        }
+        Err(self.failed(&format!("failed with status {}", output.status), &output))
+    }
+
+    /// The program's last words are on standard error, or else (e2fsck) on standard output.
+    fn failed(&self, how: &str, output: &Output) -> Error {
+        let words = [&output.stderr, &output.stdout]
+            .into_iter()
+            .map(|text| words::last_words(text))
+            .find(|words| !words.is_empty());
+        let message = match words {
+            Some(words) => format!("{} {how}: {words}", self.program),
+            None => format!("{} {how}", self.program),
+        };
+        Error::new(ErrorKind::Io, message)
+    }
+
+    /// For `-v`: as one could type it, if nothing in it is strange.
+    fn shown(&self) -> String {
+        let mut line = format!("run {}", self.program);
+        for argument in &self.arguments {
+            let plain = argument
+                .as_encoded_bytes()
+                .iter()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_./=,:+".contains(byte));
+            line.push(' ');
+            match argument.to_str() {
+                Some(text) if plain && !text.is_empty() => line.push_str(text),
+                _ => line.push_str(&format!("{argument:?}")),
+            }
+        }
+        line
+    }
+}
+
+fn not_installed(program: &str) -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        format!("program {program:?} is not installed in any of {PROGRAM_PATH}"),
+    )
+}
+
+/// The path of a program in [`PROGRAM_PATH`]; a name with a slash is none.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    if name.is_empty() || name.contains('/') {
+        return None;
+    }
+    PROGRAM_PATH
+        .split(':')
+        .map(|directory| Path::new(directory).join(name))
+        .find(|path| path.is_file() && rustix::fs::access(path, Access::EXEC_OK).is_ok())
+}
+
+/// A path by which a program we run opens what our descriptor is open on, also a file without a
+/// name. The descriptor stays close-on-exec: nothing is inherited.
+///
+/// Good as long as the descriptor is open here, and only for programs of the same user or root
+/// (proc_pid_fd(5)). The number is the one that `/proc` shows, which in a container with the
+/// host's `/proc` is not getpid's.
+pub fn fd_path(fd: BorrowedFd<'_>) -> PathBuf {
+    let ourselves = std::fs::read_link("/proc/self")
+        .unwrap_or_else(|_| PathBuf::from(std::process::id().to_string()));
+    Path::new("/proc")
+        .join(ourselves)
+        .join("fd")
+        .join(fd.as_raw_fd().to_string())
+}
+
+#[cfg(test)]
+mod tests;
