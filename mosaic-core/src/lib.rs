@@ -12,6 +12,7 @@ pub mod command;
 pub mod driver;
 pub mod error;
 pub mod export;
+pub mod fs;
 pub mod host_services;
 mod ioctl;
 pub mod label;

@@ -9,4 +9,5 @@
     reason = "kernel calls; each block says what it relies on"
 )]
 
+pub(crate) mod file_system;
 pub(crate) mod spawn;
