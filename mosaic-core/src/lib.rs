@@ -24,6 +24,8 @@ pub mod size;
 pub mod volume;
 
 #[cfg(feature = "host")]
+pub mod config;
+#[cfg(feature = "host")]
 pub mod import;
 #[cfg(feature = "host")]
 pub mod loader;

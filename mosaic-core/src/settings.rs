@@ -47,7 +47,8 @@ pub struct Key {
 /// The configuration that a driver is opened with. The host has checked it against the schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// The `location` key; absolute where it is a path.
+    /// The `location` key, taken for a path: a relative one is beneath the config file's folder.
+    /// A driver to which it is something else has it as it is written in `text("location")`.
     pub location: PathBuf,
     /// The `default_fs` key.
     pub default_fs: Option<String>,
