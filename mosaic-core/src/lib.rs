@@ -8,6 +8,7 @@
 //! the two, which nobody sees: plain Rust on both sides, C layout in between.
 
 mod border;
+pub mod busy;
 pub mod command;
 pub mod driver;
 pub mod error;
@@ -17,6 +18,7 @@ pub mod host_services;
 mod ioctl;
 pub mod label;
 pub mod location;
+pub mod mounts;
 pub mod name;
 pub mod scratch;
 pub mod settings;

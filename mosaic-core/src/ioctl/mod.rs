@@ -10,4 +10,6 @@
 )]
 
 pub(crate) mod file_system;
+pub(crate) mod lease;
+pub(crate) mod mount;
 pub(crate) mod spawn;

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The PATH of `mount` and `umount`: free before the one, a mount of the volume before the other.
+//!
+//! A path to mount on is opened once; what was checked is what is mounted on. A path to unmount is
+//! never followed through a last link: whoever owns the folder could turn it elsewhere meanwhile.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags, Statx, StatxAttributes};
+use rustix::io::Errno;
+
+use super::device::{device_number, device_of, devices_of_btrfs, reopen, statx_of};
+use super::mountinfo::{self, MountEntry};
+use crate::error::{Context, Error, ErrorKind, Result};
+
+/// A directory on which nothing is mounted.
+#[derive(Debug)]
+pub struct Target {
+    dir: OwnedFd,
+    path: PathBuf,
+}
+
+impl Target {
+    /// As it was given.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Open with `O_PATH`.
+    pub fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+}
+
+/// Opens a directory to mount on.
+///
+/// # Errors
+/// `NotFound`; `Invalid` if it is no directory; `Busy` if something is mounted there already.
+pub fn open_target(path: &Path) -> Result<Target> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| match errno {
+        Errno::NOENT => Error::new(
+            ErrorKind::NotFound,
+            format!("mountpoint {path:?} does not exist; make the directory first"),
+        ),
+        Errno::NOTDIR => Error::new(
+            ErrorKind::Invalid,
+            format!("mountpoint {path:?} is not a directory"),
+        ),
+        _ => Error::io(errno, format!("cannot open mountpoint {path:?}")),
+    })?;
+    let stat = look(&dir, path)?;
+    if is_mount_root(&stat) {
+        return Err(Error::new(
+            ErrorKind::Busy,
+            format!("{path:?} is a mountpoint already: {}", shown(&stat)),
+        ));
+    }
+    Ok(Target {
+        dir,
+        path: path.to_owned(),
+    })
+}
+
+/// Whether the topmost mount at a path shows this directory.
+///
+/// # Errors
+/// `NotFound`; `Invalid` for a symbolic link; the kernel's.
+pub fn is_mount_of_directory(path: &Path, dir: BorrowedFd<'_>) -> Result<bool> {
+    let (_, stat) = open_mountpoint(path)?;
+    let wanted = statx_of(dir).context(|| "cannot look at the volume's directory".to_owned())?;
+    Ok(is_mount_root(&stat)
+        && device_of(&stat) == device_of(&wanted)
+        && stat.stx_ino == wanted.stx_ino)
+}
+
+/// Whether the topmost mount at a path shows the file system, or a part of it, that is on this
+/// block device.
+///
+/// # Errors
+/// `NotFound`; `Invalid` for a symbolic link or if `device` is no block device; the kernel's.
+pub fn is_mount_of_device(path: &Path, device: &Path) -> Result<bool> {
+    let (found, stat) = open_mountpoint(path)?;
+    let number = device_number(device)?;
+    if !is_mount_root(&stat) {
+        return Ok(false);
+    }
+    if device_of(&stat) == number {
+        return Ok(true);
+    }
+    match reopen(&found, &stat).and_then(devices_of_btrfs) {
+        Ok(devices) => Ok(devices.contains(&number)),
+        Err(Errno::NOTTY | Errno::INVAL | Errno::OPNOTSUPP) => Ok(false),
+        Err(errno) => Err(Error::io(errno, format!("cannot look at {path:?}"))),
+    }
+}
+
+/// What is at a path, a last link not followed.
+pub(super) fn open_mountpoint(path: &Path) -> Result<(OwnedFd, Statx)> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let found =
+        rustix::fs::open(path, flags, Mode::empty()).context(|| format!("cannot open {path:?}"))?;
+    let stat = look(&found, path)?;
+    if FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Symlink {
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            format!("{path:?} is a symbolic link; give the path that it leads to"),
+        ));
+    }
+    Ok((found, stat))
+}
+
+fn look(file: &OwnedFd, path: &Path) -> Result<Statx> {
+    statx_of(file).context(|| format!("cannot look at {path:?}"))
+}
+
+/// Whether a file is the root of the mount that it was reached through.
+///
+/// Kernel: `STATX_ATTR_MOUNT_ROOT` in statx(2), since Linux 5.8.
+pub(super) fn is_mount_root(stat: &Statx) -> bool {
+    stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)
+}
+
+/// What the mount behind a file shows, for a message.
+fn shown(stat: &Statx) -> String {
+    let entry = mountinfo::own()
+        .ok()
+        .and_then(|entries| entries.into_iter().find(|e| e.id == stat.stx_mnt_id));
+    entry.as_ref().map_or_else(
+        || "what is mounted there cannot be seen".to_owned(),
+        describe,
+    )
+}
+
+/// `ext4 on "/dev/loop3"`, with the directory that is shown unless it is the whole of it.
+pub(super) fn describe(entry: &MountEntry) -> String {
+    let source = &entry.source;
+    if entry.root == Path::new("/") {
+        format!("{} on {source:?}", entry.fs)
+    } else {
+        format!("directory {:?} of {} on {source:?}", entry.root, entry.fs)
+    }
+}
