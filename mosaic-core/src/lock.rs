@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Locks of a mosaic whose location is a directory: byte ranges of `.mosaic/lock`.
+//!
+//! Byte 0 is the mosaic, byte 1 + hash is one name, whether a volume has it or not. The locks are
+//! the kernel's (`F_OFD_SETLK`, fcntl(2), Linux 3.15) and belong to one descriptor that no child
+//! and no loop device ever gets, so they end with the process, however it ends. The file holds
+//! nothing and is never removed: whether it is there says nothing about who holds what.
+//!
+//! Order, against deadlock: ascending bytes, so the mosaic comes before its names. Two names of one
+//! hash share a byte; that costs a wait, never safety.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, fcntl};
+use rustix::fs::{self, FileType, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+
+use crate::busy;
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::host_services::Services;
+use crate::location::Location;
+use crate::scratch::{PRIVATE_DIR, Place, ScratchName};
+
+/// Name of the lock file below [`PRIVATE_DIR`].
+const LOCK_FILE: &str = "lock";
+/// First and longest pause between two tries for a lock.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
+
+/// How a lock is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Hold {
+    /// Along with others that share it.
+    Shared,
+    /// Alone.
+    Exclusive,
+}
+
+/// What a lock is about, and how people are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Subject {
+    byte: i64,
+    label: String,
+}
+
+impl Subject {
+    /// The whole mosaic.
+    pub(crate) fn mosaic() -> Self {
+        Self {
+            byte: 0,
+            label: "the mosaic".to_owned(),
+        }
+    }
+
+    /// A volume's stored name.
+    pub(crate) fn name(stored: &str) -> Self {
+        Self {
+            byte: name_byte(stored),
+            label: format!("volume {stored:?}"),
+        }
+    }
+
+    /// An unfinished thing. `.mosaic/...` is nobody's name.
+    pub(crate) fn scratch(place: Place, name: &ScratchName) -> Self {
+        let path = format!("{PRIVATE_DIR}/{}/{name}", place.folder());
+        Self {
+            byte: name_byte(&path),
+            label: path,
+        }
+    }
+}
+
+/// Byte of a name: FNV-1a of 64 bits, folded into 1..=2^63 - 1. Every version of Mosaic must find
+/// the same byte, so this never changes.
+fn name_byte(name: &str) -> i64 {
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    1 + i64::try_from(hash % i64::MAX.unsigned_abs()).unwrap_or_default()
+}
+
+/// An open lock file. All its locks end when it is dropped.
+#[derive(Debug)]
+pub(crate) struct LockFile {
+    file: OwnedFd,
+}
+
+impl LockFile {
+    /// Opens the location's lock file on a descriptor of its own, made if need be: 0600, for the
+    /// location's owner, so that nobody else can hold a lock against us.
+    pub(crate) fn open(location: &Location) -> Result<Self> {
+        let failed = || {
+            format!(
+                "cannot open {PRIVATE_DIR}/{LOCK_FILE} in {:?}",
+                location.path()
+            )
+        };
+        let folder = location.private_root()?;
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let file = loop {
+            match fs::openat(&folder, LOCK_FILE, flags, Mode::empty()) {
+                Err(Errno::NOENT) => {}
+                other => break other.context(failed)?,
+            }
+            let create = flags | OFlags::CREATE | OFlags::EXCL;
+            match fs::openat(&folder, LOCK_FILE, create, mode) {
+                Err(Errno::EXIST) => {}
+                other => {
+                    let file = other.context(failed)?;
+                    give_to_owner(&file, location).context(failed)?;
+                    break file;
+                }
+            }
+        };
+        let stat = fs::fstat(&file).context(failed)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(Error::new(ErrorKind::Corrupt, failed()).with_source("not a file"));
+        }
+        Ok(Self { file })
+    }
+
+    /// Opens a lock file that is there, to look at what others hold; `Ok(None)` if there is none.
+    pub(crate) fn open_to_look(location: &Location) -> Result<Option<Self>> {
+        let path = format!("{PRIVATE_DIR}/{LOCK_FILE}");
+        match location.open_beneath(&path, OFlags::RDONLY | OFlags::NONBLOCK) {
+            Ok(file) => Ok(Some(Self { file })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(Error::io(
+                errno,
+                format!("cannot open {path} in {:?}", location.path()),
+            )),
+        }
+    }
+
+    /// Whether somebody else holds the lock at this moment.
+    pub(crate) fn is_locked(&self, subject: &Subject) -> bool {
+        let mut range = range(subject, libc::F_WRLCK);
+        let asked = fcntl(&self.file, FcntlArg::F_OFD_GETLK(&mut range));
+        asked.is_ok() && i32::from(range.l_type) != libc::F_UNLCK
+    }
+
+    /// Takes all locks in ascending order, waiting until `timeout` is over. All or none.
+    ///
+    /// # Errors
+    /// `Busy`, naming what is locked and by whom; `Interrupted`.
+    pub(crate) fn lock(
+        &self,
+        wanted: &[(Subject, Hold)],
+        timeout: Duration,
+        services: &dyn Services,
+    ) -> Result<()> {
+        let mut by_byte: BTreeMap<i64, (&Subject, Hold)> = BTreeMap::new();
+        for (subject, hold) in wanted {
+            let entry = by_byte.entry(subject.byte).or_insert((subject, *hold));
+            entry.1 = entry.1.max(*hold);
+        }
+        let deadline = Instant::now() + timeout;
+        for (at, (subject, hold)) in by_byte.values().enumerate() {
+            let taken = self.wait_for(subject, *hold, deadline, timeout, services);
+            if let Err(error) = taken {
+                for (subject, _) in by_byte.values().take(at) {
+                    self.unlock(subject);
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn wait_for(
+        &self,
+        subject: &Subject,
+        hold: Hold,
+        deadline: Instant,
+        timeout: Duration,
+        services: &dyn Services,
+    ) -> Result<()> {
+        let mut pause = PAUSE.0;
+        while !self.try_lock(subject, hold)? {
+            if services.cancelled() {
+                return Err(Error::new(
+                    ErrorKind::Interrupted,
+                    format!(
+                        "interrupted while waiting for the lock of {}",
+                        subject.label
+                    ),
+                ));
+            }
+            if Instant::now() >= deadline {
+                return Err(self.refusal(subject, timeout));
+            }
+            thread::sleep(pause);
+            pause = (pause * 2).min(PAUSE.1);
+        }
+        Ok(())
+    }
+
+    /// Takes one lock if that needs no waiting.
+    pub(crate) fn try_lock(&self, subject: &Subject, hold: Hold) -> Result<bool> {
+        let kind = match hold {
+            Hold::Shared => libc::F_RDLCK,
+            Hold::Exclusive => libc::F_WRLCK,
+        };
+        match self.set(subject, kind) {
+            Ok(()) => Ok(true),
+            Err(nix::Error::EAGAIN | nix::Error::EACCES) => Ok(false),
+            Err(errno) => Err(Error::io(errno, format!("cannot lock {}", subject.label))),
+        }
+    }
+
+    /// Gives one lock back.
+    pub(crate) fn unlock(&self, subject: &Subject) {
+        // Unlocking a range that the descriptor may have locked cannot fail, and closing the
+        // descriptor does it in any case.
+        let _ = self.set(subject, libc::F_UNLCK);
+    }
+
+    fn set(&self, subject: &Subject, kind: i32) -> nix::Result<()> {
+        let range = range(subject, kind);
+        fcntl(&self.file, FcntlArg::F_OFD_SETLK(&range)).map(|_| ())
+    }
+
+    fn refusal(&self, subject: &Subject, timeout: Duration) -> Error {
+        let start = subject.byte.unsigned_abs();
+        let holder = busy::lock_holder(self.file.as_fd(), start, 1)
+            .map(|(pid, command)| format!(" by pid {pid} ({command})"))
+            .unwrap_or_default();
+        let waited = if timeout.is_zero() {
+            String::new()
+        } else {
+            format!(" for more than {} s", timeout.as_secs_f32())
+        };
+        Error::new(
+            ErrorKind::Busy,
+            format!("{} is locked{holder}{waited}", subject.label),
+        )
+    }
+}
+
+fn range(subject: &Subject, kind: i32) -> libc::flock {
+    libc::flock {
+        l_type: i16::try_from(kind).unwrap_or_default(),
+        l_whence: 0, // SEEK_SET
+        l_start: subject.byte,
+        l_len: 1,
+        l_pid: 0,
+    }
+}
+
+/// A file that root makes in somebody's location is that owner's; the umask has no say.
+fn give_to_owner(file: &OwnedFd, location: &Location) -> rustix::io::Result<()> {
+    fs::fchmod(file, Mode::RUSR | Mode::WUSR)?;
+    if rustix::process::geteuid().is_root() {
+        let owner = fs::fstat(location.dir())?;
+        let (uid, gid) = (owner.st_uid, owner.st_gid);
+        fs::fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host_services::Silent;
+
+    fn two() -> (tempfile::TempDir, LockFile, LockFile) {
+        let dir = tempfile::tempdir().unwrap();
+        let location = Location::open(dir.path()).unwrap();
+        let (one, other) = (LockFile::open(&location), LockFile::open(&location));
+        (dir, one.unwrap(), other.unwrap())
+    }
+
+    #[test]
+    fn the_byte_of_a_name_never_changes() {
+        assert_eq!(
+            name_byte("a"),
+            1 + (0xaf63_dc4c_8601_ec8c_u64 % (u64::MAX / 2)) as i64
+        );
+        assert!(name_byte("") > 0);
+    }
+
+    #[test]
+    fn a_name_is_exclusive_beside_a_shared_mosaic() {
+        let (_dir, one, other) = two();
+        let wanted = |name: &str| {
+            [
+                (Subject::name(name), Hold::Exclusive),
+                (Subject::mosaic(), Hold::Shared),
+            ]
+        };
+        one.lock(&wanted("a"), Duration::ZERO, &Silent).unwrap();
+        other.lock(&wanted("b"), Duration::ZERO, &Silent).unwrap();
+        let error = other
+            .lock(&wanted("a"), Duration::ZERO, &Silent)
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Busy);
+        assert!(
+            error.to_string().starts_with("volume \"a\" is locked"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_failed_lock_holds_nothing_and_a_closed_descriptor_neither() {
+        let (_dir, one, other) = two();
+        one.lock(
+            &[(Subject::name("a"), Hold::Exclusive)],
+            Duration::ZERO,
+            &Silent,
+        )
+        .unwrap();
+        let both = [
+            (Subject::mosaic(), Hold::Exclusive),
+            (Subject::name("a"), Hold::Shared),
+        ];
+        assert!(other.lock(&both, Duration::ZERO, &Silent).is_err());
+        assert!(one.try_lock(&Subject::mosaic(), Hold::Exclusive).unwrap());
+        drop(one);
+        other.lock(&both, Duration::ZERO, &Silent).unwrap();
+    }
+
+    #[test]
+    fn waiting_ends_when_the_holder_lets_go() {
+        let (_dir, one, other) = two();
+        let name = Subject::name("a");
+        assert!(one.try_lock(&name, Hold::Exclusive).unwrap());
+        thread::scope(|scope| {
+            let waiter = scope.spawn(|| {
+                other.lock(
+                    &[(Subject::name("a"), Hold::Exclusive)],
+                    Duration::from_secs(60),
+                    &Silent,
+                )
+            });
+            one.unlock(&name);
+            waiter.join().unwrap().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_link_in_place_of_the_lock_file_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let location = Location::open(dir.path()).unwrap();
+        std::fs::create_dir(dir.path().join(".mosaic")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", dir.path().join(".mosaic/lock")).unwrap();
+        assert!(LockFile::open(&location).is_err());
+    }
+}

@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The verbs that make, copy, rename and remove volumes.
+
+use super::guard::{Guard, Names};
+use super::{Changed, Mosaic};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::name::VolumeName;
+use crate::scratch::Place;
+use crate::size::Bytes;
+use crate::volume::{CloneOptions, Kind, NewKind, NewVolume, Volume, capability};
+
+/// What `new` is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VolumeRequest {
+    /// A file system of the configured type.
+    Fs,
+    /// A raw disk.
+    Disk,
+}
+
+impl Mosaic {
+    /// Makes a volume.
+    ///
+    /// Steps: lock the name, sweep, look; the driver builds the volume without a name (or under a
+    /// scratch name), labels and syncs it; **commit**: it gets its name in one step. A kill before
+    /// that leaves at most a scratch thing for the next sweep, after it the whole volume.
+    ///
+    /// # Errors
+    /// `Invalid` for name or size; `Exists`, also for a name beneath a volume; `Unsupported`,
+    /// `NoSpace`, `Busy`.
+    pub fn create(
+        &self,
+        volume: &str,
+        request: VolumeRequest,
+        size: Bytes,
+        exist_ok: bool,
+    ) -> Result<Changed> {
+        let failed = || format!("cannot create volume {volume:?}");
+        self.try_create(volume, request, size, exist_ok)
+            .context(failed)
+    }
+
+    fn try_create(
+        &self,
+        volume: &str,
+        request: VolumeRequest,
+        size: Bytes,
+        exist_ok: bool,
+    ) -> Result<Changed> {
+        let name = self.name(volume)?;
+        name.check_new()?;
+        check_size(size)?;
+        let (capability, kind) = match request {
+            VolumeRequest::Disk => (capability::DISK, NewKind::Disk),
+            VolumeRequest::Fs => (
+                capability::FS,
+                NewKind::Fs(self.config.settings.default_fs.clone()),
+            ),
+        };
+        self.require(capability, None)?;
+        let guard = self.lock_names(&Names {
+            made: vec![&name],
+            ..Names::default()
+        })?;
+        self.sweep(&guard);
+        if let Some(existing) = self.driver.find(&name)? {
+            let same = is_same_kind(&existing.kind, &kind)
+                && existing.size.is_none_or(|existing| existing == size);
+            return if exist_ok {
+                accept_existing(&name, &existing, same)
+            } else {
+                Err(exists(&name, &existing))
+            };
+        }
+        self.refuse_beneath(&name)?;
+        let scratch = guard.scratch(Place::Tmp)?;
+        let new = NewVolume {
+            kind,
+            size,
+            scratch,
+        };
+        self.driver.create(&name, &new)?;
+        Ok(Changed::Yes)
+    }
+
+    /// Makes `to` from what `from` holds now, sharing its data.
+    ///
+    /// Steps: lock `from` shared and `to` exclusively, sweep, look; the driver takes one instant of
+    /// the source into a thing without a name and finishes it (identity, size); **commit**: it gets
+    /// its name in one step. The source is never changed.
+    ///
+    /// # Errors
+    /// `NotFound` for the source; else as [`Mosaic::create`].
+    pub fn clone_volume(
+        &self,
+        from: &str,
+        to: &str,
+        size: Option<Bytes>,
+        exist_ok: bool,
+    ) -> Result<Changed> {
+        let failed = || format!("cannot clone volume {from:?} to {to:?}");
+        self.try_clone(from, to, size, exist_ok).context(failed)
+    }
+
+    fn try_clone(
+        &self,
+        from: &str,
+        to: &str,
+        size: Option<Bytes>,
+        exist_ok: bool,
+    ) -> Result<Changed> {
+        let (from, to) = (self.name(from)?, self.name(to)?);
+        to.check_new()?;
+        if from.stored() == to.stored() {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                "source and clone are the same volume",
+            ));
+        }
+        size.map_or(Ok(()), check_size)?;
+        let guard = self.lock_names(&Names {
+            shared: vec![&from],
+            made: vec![&to],
+            ..Names::default()
+        })?;
+        self.sweep(&guard);
+        let source = self.existing(&from)?;
+        if let Some(existing) = self.driver.find(&to)? {
+            let wanted = size.or(source.size);
+            let same = existing.kind == source.kind && existing.size == wanted;
+            return if exist_ok {
+                accept_existing(&to, &existing, same)
+            } else {
+                Err(exists(&to, &existing))
+            };
+        }
+        self.refuse_beneath(&to)?;
+        self.require(capability::CLONE, Some(&from))?;
+        if let (Some(size), Some(least)) = (size, source.size)
+            && size < least
+        {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!("a clone of {least} cannot have {size}; clone, then resize --shrink"),
+            ));
+        }
+        let scratch = guard.scratch(Place::Tmp)?;
+        self.driver
+            .clone_volume(&from, &to, &CloneOptions { size, scratch })?;
+        Ok(Changed::Yes)
+    }
+
+    /// Removes a volume and all its data.
+    ///
+    /// Steps: lock the name, sweep, look; the driver proves that nobody uses the volume;
+    /// **commit**: its name goes in one step, durable before this returns; what is left of it
+    /// without a name is deleted afterwards, or by the next sweep.
+    ///
+    /// # Errors
+    /// `NotFound` unless `missing_ok`; `Busy`, naming the user.
+    pub fn drop_volume(&self, volume: &str, missing_ok: bool) -> Result<Changed> {
+        let failed = || format!("cannot drop volume {volume:?}");
+        self.try_drop(volume, missing_ok).context(failed)
+    }
+
+    fn try_drop(&self, volume: &str, missing_ok: bool) -> Result<Changed> {
+        let name = self.name(volume)?;
+        let guard = self.lock_names(&Names {
+            exclusive: vec![&name],
+            ..Names::default()
+        })?;
+        self.sweep(&guard);
+        if missing_ok && self.driver.find(&name)?.is_none() {
+            return Ok(Changed::Unchanged);
+        }
+        self.existing(&name)?;
+        let scratch = guard.scratch(Place::Trash)?;
+        self.driver.drop_volume(&name, &scratch)?;
+        guard.release_name(&name);
+        if let Guard::Directory { location, .. } = &guard
+            && let Err(error) = self.remove_leftover(location, Place::Trash, &scratch)
+        {
+            self.warn(&format!(
+                "volume {volume:?} is dropped, but {}",
+                error.chain()
+            ));
+        }
+        Ok(Changed::Yes)
+    }
+
+    /// Gives a volume another name.
+    ///
+    /// Steps: lock both names, sweep, look; **commit**: one rename, durable before this returns.
+    ///
+    /// # Errors
+    /// `NotFound`; `Exists` if the new name is taken; `Busy` where the driver cannot rename a
+    /// volume in use.
+    pub fn rename(&self, volume: &str, to: &str) -> Result<()> {
+        let failed = || format!("cannot rename volume {volume:?} to {to:?}");
+        self.try_rename(volume, to).context(failed)
+    }
+
+    fn try_rename(&self, volume: &str, to: &str) -> Result<()> {
+        let (from, to) = (self.name(volume)?, self.name(to)?);
+        to.check_new()?;
+        if from.stored() == to.stored() {
+            return Err(Error::new(ErrorKind::Invalid, "both are the same name"));
+        }
+        let guard = self.lock_names(&Names {
+            exclusive: vec![&from],
+            made: vec![&to],
+            ..Names::default()
+        })?;
+        self.sweep(&guard);
+        self.existing(&from)?;
+        if let Some(existing) = self.driver.find(&to)? {
+            return Err(exists(&to, &existing));
+        }
+        self.refuse_beneath(&to)?;
+        self.require(capability::RENAME, Some(&from))?;
+        self.driver.rename(&from, &to)
+    }
+
+    /// Refuses a new name beneath an existing volume. The names above are locked, so none becomes a
+    /// volume meanwhile. A name above a volume is a folder then, which the driver refuses.
+    fn refuse_beneath(&self, name: &VolumeName) -> Result<()> {
+        for above in name.ancestors() {
+            let Ok(above) = VolumeName::parse(above) else {
+                continue;
+            };
+            if self.driver.validate_name(&above).is_ok()
+                && matches!(self.driver.find(&above), Ok(Some(_)))
+            {
+                return Err(Error::new(
+                    ErrorKind::Exists,
+                    format!("volume {:?} is in the way", above.stored()),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_size(size: Bytes) -> Result<()> {
+    if size.is_volume_size() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Invalid,
+        format!("{} bytes are not a multiple of 512 above 0", size.0),
+    ))
+}
+
+fn is_same_kind(existing: &Kind, wanted: &NewKind) -> bool {
+    match (existing, wanted) {
+        (Kind::Disk, NewKind::Disk) => true,
+        (Kind::Fs { fs: Some(is), .. }, NewKind::Fs(Some(wanted))) => is == wanted,
+        (Kind::Fs { .. }, NewKind::Fs(_)) => true,
+        _ => false,
+    }
+}
+
+fn describe(volume: &Volume) -> String {
+    let kind = match &volume.kind {
+        Kind::Disk => "disk".to_owned(),
+        Kind::Fs { fs: Some(fs), .. } => format!("fs, {fs}"),
+        Kind::Fs { fs: None, .. } => "fs".to_owned(),
+    };
+    match volume.size {
+        Some(size) => format!("{kind}, {size}"),
+        None => kind,
+    }
+}
+
+fn exists(name: &VolumeName, existing: &Volume) -> Error {
+    Error::new(
+        ErrorKind::Exists,
+        format!("volume \"{name}\" exists already ({})", describe(existing)),
+    )
+}
+
+fn accept_existing(name: &VolumeName, existing: &Volume, same: bool) -> Result<Changed> {
+    if same {
+        return Ok(Changed::Unchanged);
+    }
+    Err(Error::new(
+        ErrorKind::Exists,
+        format!(
+            "volume \"{name}\" exists already, but is not what was asked for ({})",
+            describe(existing)
+        ),
+    ))
+}

@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! An open mosaic: the public Rust API, one method per verb.
+//!
+//! Each changing verb runs in the same order: names and arguments are checked, the driver is asked
+//! whether it can, the locks are taken ([`guard`]), leftovers of killed calls are swept, the state
+//! is looked at again under the lock, and only then the driver changes the storage, last step being
+//! the commit point. Looking takes no lock: what a reader sees is a state before or after.
+
+mod attach;
+mod change;
+mod check;
+mod guard;
+mod mount;
+mod resize;
+mod sweep;
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{self, Config, ConfigFile};
+use crate::driver::LockScope;
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::host_services::{Host, Services};
+use crate::import::ImportedDriver;
+use crate::loader::{self, Loaded, SearchPath};
+use crate::location::Location;
+use crate::mounts::MountTable;
+use crate::name::VolumeName;
+use crate::volume::{Access, Capability, MountSource, Space, Volume};
+
+pub use change::VolumeRequest;
+pub use resize::{ResizeTo, Resized};
+
+/// What a program brings along. The library reads no environment variables.
+#[derive(Clone)]
+pub struct Environment {
+    /// Where a mosaic's name is looked up.
+    pub config_dir: PathBuf,
+    /// Where drivers are looked for.
+    pub search: SearchPath,
+    /// How long a lock is waited for.
+    pub lock_timeout: Duration,
+    /// Log, progress, cancellation.
+    pub services: Arc<dyn Services>,
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Environment")
+            .field("config_dir", &self.config_dir)
+            .field("lock_timeout", &self.lock_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether a changing verb changed anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changed {
+    /// It did.
+    Yes,
+    /// All was as asked for already, and that was allowed.
+    Unchanged,
+}
+
+/// A mosaic as a whole.
+#[derive(Debug, Clone)]
+pub struct MosaicInfo {
+    /// The mosaic's name.
+    pub name: String,
+    /// Its config file.
+    pub config: PathBuf,
+    /// The driver's type.
+    pub driver: String,
+    /// The driver package's version.
+    pub driver_version: String,
+    /// The ABI version that the driver was built with.
+    pub driver_abi: String,
+    /// The driver's file.
+    pub driver_file: PathBuf,
+    /// Where the data is.
+    pub location: PathBuf,
+    /// File system of new volumes, where configured.
+    pub default_fs: Option<String>,
+    /// Where the metadata is, relative to the location, where configured.
+    pub layout_fs: Option<PathBuf>,
+    /// Where the metadata is mounted in this namespace.
+    pub metadata_mounted: Vec<PathBuf>,
+    /// What can be done here, and for the rest why not.
+    pub capabilities: Vec<Capability>,
+    /// How full it is.
+    pub space: Vec<Space>,
+}
+
+/// A volume with what the host knows of it.
+#[derive(Debug, Clone)]
+pub struct VolumeInfo {
+    /// The name to show: the user's where the volume map leads from it to the stored one.
+    pub name: String,
+    /// What the driver says.
+    pub volume: Volume,
+    /// Where it is mounted in this namespace.
+    pub mounted: Vec<PathBuf>,
+}
+
+impl VolumeInfo {
+    /// `mounted`, `attached`, `in use` (by somebody else's device) or `idle`.
+    pub fn state(&self) -> &'static str {
+        match &self.volume.attachment {
+            _ if !self.mounted.is_empty() => "mounted",
+            Some(attachment) if attachment.foreign => "in use",
+            Some(attachment) if attachment.lifetime == crate::volume::Lifetime::Explicit => {
+                "attached"
+            }
+            Some(_) => "in use",
+            None => "idle",
+        }
+    }
+}
+
+/// An open mosaic.
+#[derive(Debug)]
+pub struct Mosaic {
+    environment: Environment,
+    config: Config,
+    loaded: Loaded,
+    driver: ImportedDriver,
+}
+
+impl Mosaic {
+    /// Opens a mosaic by name or config path: reads the config, loads the one driver, opens the
+    /// location. Nothing is changed.
+    ///
+    /// # Errors
+    /// `NotFound`, `Config`, and what the driver says of its location.
+    pub fn open(environment: &Environment, name: &OsStr) -> Result<Self> {
+        let (config, loaded) = configure(environment, name)?;
+        let driver = loaded
+            .module
+            .open(environment.services.clone(), &config.settings)
+            .map_err(|error| config.at_line(error))
+            .context(|| format!("cannot open mosaic {:?}", config.name))?;
+        Ok(Self {
+            environment: environment.clone(),
+            config,
+            loaded,
+            driver,
+        })
+    }
+
+    /// Makes the location of a mosaic, where its driver can; returns a line for each thing made.
+    ///
+    /// # Errors
+    /// `Exists` if something is there already; `Unsupported`.
+    pub fn init(environment: &Environment, name: &OsStr) -> Result<Vec<String>> {
+        let (config, loaded) = configure(environment, name)?;
+        loaded
+            .module
+            .init(environment.services.clone(), &config.settings)
+            .map_err(|error| config.at_line(error))
+            .context(|| format!("cannot make the location of mosaic {:?}", config.name))
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The driver.
+    pub fn driver(&self) -> &Loaded {
+        &self.loaded
+    }
+
+    /// What the mosaic is, can do, and how full it is.
+    ///
+    /// # Errors
+    /// Whatever the storage answered.
+    pub fn info(&self) -> Result<MosaicInfo> {
+        let settings = &self.config.settings;
+        let metadata = self.metadata_directory().ok().flatten();
+        let metadata_mounted = match metadata {
+            Some(dir) => MountTable::read()?.of_directory(dir.as_fd())?,
+            None => Vec::new(),
+        };
+        Ok(MosaicInfo {
+            name: self.config.name.clone(),
+            config: self.config.path.clone(),
+            driver: self.loaded.module.type_name().to_owned(),
+            driver_version: self.loaded.module.version().to_owned(),
+            driver_abi: self.loaded.abi.clone(),
+            driver_file: self.loaded.file.clone(),
+            location: settings.location.clone(),
+            default_fs: settings.default_fs.clone(),
+            layout_fs: settings.layout_fs.clone(),
+            metadata_mounted,
+            capabilities: self.driver.capabilities(None)?,
+            space: self.driver.space()?,
+        })
+    }
+
+    /// All volumes, by name.
+    ///
+    /// # Errors
+    /// Whatever the storage answered.
+    pub fn list(&self) -> Result<Vec<VolumeInfo>> {
+        let volumes = self
+            .driver
+            .list()
+            .context(|| format!("cannot list mosaic {:?}", self.config.name))?;
+        let table = MountTable::read()?;
+        let mut infos = volumes
+            .into_iter()
+            .map(|volume| self.describe(volume, &table))
+            .collect::<Result<Vec<_>>>()?;
+        infos.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(infos)
+    }
+
+    /// Whether a volume exists.
+    ///
+    /// # Errors
+    /// `Exists` if something that is no volume has the name; `Invalid` for a name that none can
+    /// have.
+    pub fn have(&self, volume: &str) -> Result<bool> {
+        Ok(self.driver.find(&self.name(volume)?)?.is_some())
+    }
+
+    /// One volume, and what can be done with it.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn volume_info(&self, volume: &str) -> Result<(VolumeInfo, Vec<Capability>)> {
+        let name = self.name(volume)?;
+        let found = self.existing(&name)?;
+        let capabilities = self.driver.capabilities(Some(&name))?;
+        Ok((self.describe(found, &MountTable::read()?)?, capabilities))
+    }
+
+    fn describe(&self, volume: Volume, table: &MountTable) -> Result<VolumeInfo> {
+        let name = self
+            .config
+            .shown_name(&volume.stored, volume.user.as_deref());
+        let mounted = match (volume.access, &volume.attachment) {
+            (Access::Device, Some(attachment)) => table.of_device(&attachment.device)?,
+            (Access::Device, None) => Vec::new(),
+            (Access::Directory, _) => self.directory_mounts(&volume, table)?,
+        };
+        Ok(VolumeInfo {
+            name,
+            volume,
+            mounted,
+        })
+    }
+
+    /// Where a volume that is a directory is mounted. One that cannot be opened, or was dropped
+    /// since, is not known to be mounted.
+    fn directory_mounts(&self, volume: &Volume, table: &MountTable) -> Result<Vec<PathBuf>> {
+        let Ok(name) = VolumeName::parse(&volume.stored) else {
+            return Ok(Vec::new());
+        };
+        match self.driver.mount_source(Some(&name), true) {
+            Ok(MountSource::Directory(dir)) => table.of_directory(dir.as_fd()),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// The name of a volume: checked, mapped, and one that the location can hold.
+    fn name(&self, volume: &str) -> Result<VolumeName> {
+        let name = self.config.volume_name(volume)?;
+        self.driver.validate_name(&name)?;
+        Ok(name)
+    }
+
+    fn existing(&self, name: &VolumeName) -> Result<Volume> {
+        self.driver.find(name)?.ok_or_else(|| {
+            Error::new(
+                ErrorKind::NotFound,
+                format!("volume \"{name}\" does not exist"),
+            )
+        })
+    }
+
+    /// The directory of the metadata, where the location is a directory and `layout.fs` is set.
+    fn metadata_directory(&self) -> Result<Option<std::os::fd::OwnedFd>> {
+        let Some(layout) = &self.config.settings.layout_fs else {
+            return Ok(None);
+        };
+        let LockScope::Directory(path) = self.driver.lock_scope()? else {
+            return Ok(None);
+        };
+        let location = Location::open(&path)?;
+        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY;
+        let dir = location
+            .open_beneath(&layout.to_string_lossy(), flags)
+            .context(|| format!("cannot open the metadata, {layout:?} in {path:?}"))?;
+        Ok(Some(dir))
+    }
+
+    /// Refuses with the driver's reason if it cannot do that with this volume, or here.
+    fn require(&self, capability: &str, volume: Option<&VolumeName>) -> Result<()> {
+        let capabilities = self.driver.capabilities(volume)?;
+        match capabilities.into_iter().find(|c| c.name == capability) {
+            Some(Capability { refusal: None, .. }) => Ok(()),
+            Some(Capability {
+                refusal: Some(reason),
+                ..
+            }) => Err(Error::new(ErrorKind::Unsupported, reason)),
+            None => Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("driver {:?} cannot do that", self.loaded.module.type_name()),
+            )),
+        }
+    }
+
+    /// Refuses before anything is touched what only root may do.
+    fn require_root(what: &str) -> Result<()> {
+        let admin = rustix::thread::capabilities(None).is_ok_and(|sets| {
+            sets.effective
+                .contains(rustix::thread::CapabilitySet::SYS_ADMIN)
+        });
+        if admin {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Permission,
+            format!("{what} needs root (CAP_SYS_ADMIN)"),
+        ))
+    }
+
+    /// The services as the modules see them that drivers share.
+    fn host(&self) -> Host {
+        Host::new(self.environment.services.clone())
+    }
+}
+
+/// Reads the config, loads the driver that it names, checks the driver's keys.
+fn configure(environment: &Environment, name: &OsStr) -> Result<(Config, Loaded)> {
+    let file: ConfigFile = config::find(&environment.config_dir, name)?;
+    let draft = config::load(&file)?;
+    let loaded = match loader::load(&environment.search, draft.driver_type()) {
+        Ok(loaded) => loaded,
+        Err(error) => return Err(draft.faults_without_schema(error)),
+    };
+    let schema = loaded.module.schema()?;
+    Ok((draft.check(&schema)?, loaded))
+}

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A volume's size: its storage, the block device that shows it, the file system on it.
+//!
+//! Growing goes from the outside in: storage and device (the driver), then the file system.
+//! Shrinking goes from the inside out. A kill between leaves a file system smaller than its
+//! storage, which is whole; the same call again finishes the work.
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use super::guard::Names;
+use super::{Changed, Mosaic};
+use crate::busy;
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::fs::FsType;
+use crate::mounts::MountTable;
+use crate::name::VolumeName;
+use crate::size::Bytes;
+use crate::volume::{Access, Kind, MountSource, Volume, capability};
+
+/// The size asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResizeTo {
+    /// This many bytes.
+    Absolute(Bytes),
+    /// So many more.
+    Grow(Bytes),
+    /// So many fewer.
+    Shrink(Bytes),
+}
+
+/// What a resize did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resized {
+    /// The size before; `None`: there was no limit.
+    pub from: Option<Bytes>,
+    /// The size now.
+    pub to: Bytes,
+    /// `Unchanged` only if storage, device and file system all had it.
+    pub changed: Changed,
+}
+
+impl ResizeTo {
+    fn target(self, from: Option<Bytes>) -> Result<Bytes> {
+        let relative = || {
+            from.ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Invalid,
+                    "the volume has no size to add to or take from; give the size itself",
+                )
+            })
+        };
+        let target = match self {
+            Self::Absolute(size) => Some(size.0),
+            Self::Grow(by) => relative()?.0.checked_add(by.0),
+            Self::Shrink(by) => relative()?.0.checked_sub(by.0),
+        };
+        let target = target.filter(|bytes| i64::try_from(*bytes).is_ok());
+        match target.map(Bytes) {
+            Some(size) if size.is_volume_size() => Ok(size),
+            Some(size) => Err(Error::new(
+                ErrorKind::Invalid,
+                format!("{} bytes are not a multiple of 512 above 0", size.0),
+            )),
+            None => Err(Error::new(
+                ErrorKind::Invalid,
+                "the size would be less than nothing, or more than fits into a file",
+            )),
+        }
+    }
+}
+
+impl Mosaic {
+    /// Gives a volume another size.
+    ///
+    /// Steps to grow: lock the name, look; the driver grows storage and device (**commit** of the
+    /// size); the file system grows into it, where it is mounted or on a device of its own. To
+    /// shrink: the file system, checked first; then the driver cuts the storage (**commit**).
+    ///
+    /// # Errors
+    /// `Invalid` for a smaller size without `allow_shrink`; `Busy` if somebody uses the volume in
+    /// a way that excludes it; `Unsupported`, with the reason; `NoSpace`.
+    pub fn resize(&self, volume: &str, to: ResizeTo, allow_shrink: bool) -> Result<Resized> {
+        let failed = || format!("cannot resize volume {volume:?}");
+        self.try_resize(volume, to, allow_shrink).context(failed)
+    }
+
+    fn try_resize(&self, volume: &str, to: ResizeTo, allow_shrink: bool) -> Result<Resized> {
+        let name = self.name(volume)?;
+        let guard = self.lock_names(&Names {
+            exclusive: vec![&name],
+            ..Names::default()
+        })?;
+        self.sweep(&guard);
+        let found = self.existing(&name)?;
+        let from = found.size;
+        let to = to.target(from)?;
+        let changed = match from {
+            Some(size) if to < size => {
+                if !allow_shrink {
+                    return Err(Error::new(
+                        ErrorKind::Invalid,
+                        format!("{to} is less than its {size}; data may be lost: say --shrink"),
+                    ));
+                }
+                self.require(capability::SHRINK, Some(&name))?;
+                self.shrink(&name, &found, to)?;
+                Changed::Yes
+            }
+            _ => {
+                self.require(capability::GROW, Some(&name))?;
+                let file_system = self.grow(&name, &found, to)?;
+                if from == Some(to) {
+                    file_system
+                } else {
+                    Changed::Yes
+                }
+            }
+        };
+        Ok(Resized { from, to, changed })
+    }
+
+    /// The type of the file system that grows and shrinks with its device; `None` for a disk and
+    /// for a directory.
+    fn file_system(volume: &Volume) -> Result<Option<FsType>> {
+        match (volume.access, &volume.kind) {
+            (Access::Device, Kind::Fs { fs: Some(fs), .. }) => FsType::parse(fs).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Grows storage, device and file system; says whether the file system (or the device, which
+    /// it follows) still had to.
+    fn grow(&self, name: &VolumeName, volume: &Volume, to: Bytes) -> Result<Changed> {
+        let Some(fs) = Self::file_system(volume)? else {
+            self.driver.resize(name, to)?;
+            return Ok(Changed::Unchanged);
+        };
+        Self::require_root("growing a file system")?;
+        let place = self.growth_place(volume)?;
+        if let Place::Mounted(_) = place {
+            fs.can_grow_online()
+                .map_err(|reason| Error::new(ErrorKind::Unsupported, reason))?;
+        }
+        self.driver.resize(name, to)?;
+        match place {
+            Place::Mounted(dir) => {
+                let device = attached_device(volume)?;
+                self.grow_file_system(&fs, &device, Some(dir.as_fd()), to)
+            }
+            Place::Idle => {
+                let (device, _kept) = self.own_device(name)?;
+                self.grow_file_system(&fs, &device, None, to)
+            }
+        }
+    }
+
+    fn grow_file_system(
+        &self,
+        fs: &FsType,
+        device: &Path,
+        mounted: Option<BorrowedFd<'_>>,
+        to: Bytes,
+    ) -> Result<Changed> {
+        let failed = || {
+            let name = fs.name();
+            format!(
+                "the storage has grown, but not yet the {name} on it; the same call finishes it"
+            )
+        };
+        let open = File::open(device).with_path(device)?;
+        if fs.is_grown_to(open.as_fd(), mounted, to).context(failed)? {
+            return Ok(Changed::Unchanged);
+        }
+        drop(open);
+        fs.grow(&self.host(), device, mounted).context(failed)?;
+        Ok(Changed::Yes)
+    }
+
+    /// Where the file system can be grown: in a mount of it, or on a device of our own. In the
+    /// hands of somebody who has the device open (a virtual machine) it is theirs to grow.
+    fn growth_place(&self, volume: &Volume) -> Result<Place> {
+        let Some(attachment) = &volume.attachment else {
+            return Ok(Place::Idle);
+        };
+        if attachment.read_only {
+            return Err(super::attach::in_use(attachment)?.context("it is in use read-only"));
+        }
+        if let Some(at) = MountTable::read()?.of_device(&attachment.device)?.first() {
+            let dir = File::open(at).with_path(at)?;
+            return Ok(Place::Mounted(dir.into()));
+        }
+        let openers = busy::openers_of_device(&attachment.device)?;
+        if openers.is_empty() && !attachment.foreign {
+            return Ok(Place::Idle);
+        }
+        Err(super::attach::in_use(attachment)?.context(
+            "its file system can only be grown by whoever uses it; grow a volume of kind disk, or detach this one",
+        ))
+    }
+
+    /// A device of the idle volume that goes away with the descriptor.
+    fn own_device(&self, name: &VolumeName) -> Result<(PathBuf, OwnedFd)> {
+        match self.driver.mount_source(Some(name), false)? {
+            MountSource::Device { path, handle } => Ok((path, handle)),
+            MountSource::Directory(_) => Err(Error::new(
+                ErrorKind::Unsupported,
+                "the driver shows a device volume as a directory",
+            )),
+        }
+    }
+
+    fn shrink(&self, name: &VolumeName, volume: &Volume, to: Bytes) -> Result<()> {
+        if let Some(attachment) = &volume.attachment {
+            return Err(
+                super::attach::in_use(attachment)?.context("a volume in use cannot be shrunk")
+            );
+        }
+        if let Some(fs) = Self::file_system(volume)? {
+            Self::require_root("shrinking a file system")?;
+            let (device, handle) = self.own_device(name)?;
+            fs.shrink(&self.host(), &device, to)?;
+            drop(handle);
+        }
+        self.driver
+            .resize(name, to)
+            .context(|| "cannot cut the storage".to_owned())
+    }
+}
+
+/// Where a file system is when it is to grow.
+enum Place {
+    /// Mounted; this is a directory in it.
+    Mounted(OwnedFd),
+    /// On no device, or on one that nobody has open.
+    Idle,
+}
+
+fn attached_device(volume: &Volume) -> Result<PathBuf> {
+    volume
+        .attachment
+        .as_ref()
+        .map(|attachment| attachment.device.clone())
+        .ok_or_else(|| Error::new(ErrorKind::Io, "the device went away meanwhile"))
+}
+
+/// Adds the path to an error of opening it.
+trait WithPath<T> {
+    fn with_path(self, path: &Path) -> Result<T>;
+}
+
+impl<T> WithPath<T> for std::io::Result<T> {
+    fn with_path(self, path: &Path) -> Result<T> {
+        self.context(|| format!("cannot open {path:?}"))
+    }
+}
