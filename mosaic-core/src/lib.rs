@@ -23,6 +23,7 @@ pub mod name;
 pub mod scratch;
 pub mod settings;
 pub mod size;
+pub mod tree;
 pub mod volume;
 
 #[cfg(feature = "host")]
@@ -31,6 +32,10 @@ pub mod config;
 pub mod import;
 #[cfg(feature = "host")]
 pub mod loader;
+#[cfg(feature = "host")]
+mod lock;
+#[cfg(feature = "host")]
+pub mod mosaic;
 
 pub use driver::{Driver, LockScope};
 pub use error::{Context, Error, ErrorKind, Result};
