@@ -263,17 +263,21 @@ impl Stack<'_> {
     }
 }
 
+/// Of a deep path only both ends are shown: a tenant chose its length.
 fn at(levels: &[Level], names: &[&CStr], error: Error) -> Error {
     if error.kind() == ErrorKind::Interrupted {
         return error;
     }
-    let names = levels
-        .iter()
-        .map(|l| l.name.as_c_str())
-        .chain(names.iter().copied());
-    let path: PathBuf = names
-        .map(|name| OsStr::from_bytes(name.to_bytes()))
-        .collect();
+    let mut path = PathBuf::new();
+    let depth = levels.len() + names.len();
+    let components = levels.iter().map(|l| l.name.as_c_str());
+    for (at, name) in components.chain(names.iter().copied()).enumerate() {
+        if at < 4 || at + 4 >= depth {
+            path.push(OsStr::from_bytes(name.to_bytes()));
+        } else if at == 4 {
+            path.push("...");
+        }
+    }
     error.context(format!("cannot remove {path:?}"))
 }
 
