@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `moctl MOSAIC drop V [--missing-ok]`.
+
+use std::ffi::OsStr;
+
+use mosaic_core::mosaic::Mosaic;
+
+use super::{ChangeJson, Context};
+use crate::cli::Drop;
+use crate::output::Report;
+
+/// Destroys a volume.
+///
+/// # Errors
+/// The core's.
+pub fn run(context: &Context, mosaic: &OsStr, arguments: &Drop) -> anyhow::Result<Report> {
+    let mosaic = Mosaic::open(&context.environment(), mosaic)?;
+    let volume = &arguments.volume;
+    let changed = mosaic.drop_volume(volume, arguments.missing_ok)?;
+    let fields = ChangeJson::new("drop", &mosaic, volume, changed);
+    Ok(context.report_change(fields, changed))
+}

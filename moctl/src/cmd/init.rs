@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `moctl MOSAIC init`.
+
+use std::ffi::OsStr;
+
+use mosaic_core::mosaic::Mosaic;
+use serde::Serialize;
+
+use super::Context;
+use crate::output::Report;
+
+#[derive(Serialize)]
+struct InitJson {
+    action: &'static str,
+    mosaic: String,
+    changed: bool,
+    made: Vec<String>,
+}
+
+/// Makes the location.
+///
+/// # Errors
+/// The core's.
+pub fn run(context: &Context, mosaic: &OsStr) -> anyhow::Result<Report> {
+    let made = Mosaic::init(&context.environment(), mosaic)?;
+    let mut report = Report::new(InitJson {
+        action: "init",
+        mosaic: mosaic.to_string_lossy().into_owned(),
+        changed: !made.is_empty(),
+        made: made.clone(),
+    });
+    for line in &made {
+        report = context.remark(report, line);
+    }
+    Ok(report)
+}

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The JSON objects: what `doc/json.md` and `doc/json-schema.json` promise.
+//!
+//! Fields may be added; what is there keeps its name and meaning as long as `version` is 1.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use mosaic_core::mosaic::VolumeInfo;
+use mosaic_core::volume::{Access, Attachment, Capability, Finding, Kind, Lifetime, Space};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::failure::Failure;
+
+/// The version of the objects.
+pub const VERSION: u32 = 1;
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    version: u32,
+    ok: bool,
+    #[serde(flatten)]
+    fields: &'a Value,
+    warnings: &'a [String],
+}
+
+/// The object of a command that did its work; one line.
+pub fn success(fields: &Value, warnings: &[String]) -> String {
+    object(true, fields, warnings)
+}
+
+/// The object of a command that failed; one line.
+pub fn failure(failure: &Failure, warnings: &[String]) -> String {
+    object(false, &serde_json::json!({ "error": failure }), warnings)
+}
+
+fn object(ok: bool, fields: &Value, warnings: &[String]) -> String {
+    let envelope = Envelope {
+        version: VERSION,
+        ok,
+        fields,
+        warnings,
+    };
+    let mut text = plain(&serde_json::to_string(&envelope).unwrap_or_default());
+    text.push('\n');
+    text
+}
+
+/// Escapes what JSON allows in a string and a terminal obeys; outside strings there is none of it.
+fn plain(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        if ('\u{7f}'..='\u{9f}').contains(&c) {
+            text.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            text.push(c);
+        }
+    }
+    text
+}
+
+/// A path as text; bytes that are no UTF-8 become U+FFFD.
+pub fn path(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// One thing that can be done, or why not.
+#[derive(Debug, Serialize)]
+pub struct CapabilityJson {
+    name: String,
+    can: bool,
+    reason: Option<String>,
+}
+
+impl From<&Capability> for CapabilityJson {
+    fn from(capability: &Capability) -> Self {
+        Self {
+            name: capability.name.clone(),
+            can: capability.refusal.is_none(),
+            reason: capability.refusal.clone(),
+        }
+    }
+}
+
+/// How full one class of storage is, in bytes.
+#[derive(Debug, Serialize)]
+pub struct SpaceJson {
+    class: String,
+    total: u64,
+    used: u64,
+    free: u64,
+}
+
+impl From<&Space> for SpaceJson {
+    fn from(space: &Space) -> Self {
+        Self {
+            class: space.class.clone(),
+            total: space.total.0,
+            used: space.used.0,
+            free: space.free.0,
+        }
+    }
+}
+
+/// A block device that shows a volume.
+#[derive(Debug, Serialize)]
+pub struct AttachmentJson {
+    device: String,
+    lifetime: &'static str,
+    read_only: bool,
+    foreign: bool,
+}
+
+impl From<&Attachment> for AttachmentJson {
+    fn from(attachment: &Attachment) -> Self {
+        Self {
+            device: path(&attachment.device),
+            lifetime: match attachment.lifetime {
+                Lifetime::Explicit => "explicit",
+                Lifetime::Mount => "mount",
+            },
+            read_only: attachment.read_only,
+            foreign: attachment.foreign,
+        }
+    }
+}
+
+/// What `check` found.
+#[derive(Debug, Serialize)]
+pub struct FindingJson {
+    volume: Option<String>,
+    fault: String,
+    remedy: Option<String>,
+    repaired: bool,
+}
+
+impl From<&Finding> for FindingJson {
+    fn from(finding: &Finding) -> Self {
+        Self {
+            volume: finding.volume.clone(),
+            fault: finding.fault.clone(),
+            remedy: finding.remedy.clone(),
+            repaired: finding.repaired,
+        }
+    }
+}
+
+/// A volume, sizes in bytes.
+#[derive(Debug, Serialize)]
+pub struct VolumeJson<'a> {
+    name: &'a str,
+    stored: &'a str,
+    kind: &'static str,
+    fs: Option<&'a str>,
+    fs_assumed: bool,
+    access: &'static str,
+    size: Option<u64>,
+    used: Option<u64>,
+    exclusive: Option<u64>,
+    origin: Option<&'a str>,
+    read_only: bool,
+    state: &'static str,
+    attachment: Option<AttachmentJson>,
+    mounted: Vec<String>,
+    notes: &'a [String],
+    facts: BTreeMap<&'a str, &'a str>,
+}
+
+impl<'a> From<&'a VolumeInfo> for VolumeJson<'a> {
+    fn from(info: &'a VolumeInfo) -> Self {
+        let volume = &info.volume;
+        let (kind, fs, fs_assumed) = match &volume.kind {
+            Kind::Disk => ("disk", None, false),
+            Kind::Fs { fs, assumed } => ("fs", fs.as_deref(), *assumed),
+        };
+        Self {
+            name: &info.name,
+            stored: &volume.stored,
+            kind,
+            fs,
+            fs_assumed,
+            access: match volume.access {
+                Access::Directory => "directory",
+                Access::Device => "device",
+            },
+            size: volume.size.map(|size| size.0),
+            used: volume.used.map(|size| size.0),
+            exclusive: volume.exclusive.map(|size| size.0),
+            origin: volume.origin.as_deref(),
+            read_only: volume.read_only,
+            state: info.state(),
+            attachment: volume.attachment.as_ref().map(Into::into),
+            mounted: info.mounted.iter().map(|at| path(at)).collect(),
+            notes: &volume.notes,
+            facts: volume
+                .facts
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_has_no_character_that_steers_a_terminal() {
+        let text = success(
+            &serde_json::json!({ "name": "a\u{1b}\u{7f}\u{9b}ü" }),
+            &["w\n".into()],
+        );
+        assert_eq!(
+            text,
+            "{\"version\":1,\"ok\":true,\"name\":\"a\\u001b\\u007f\\u009bü\",\"warnings\":[\"w\\n\"]}\n"
+        );
+        let back: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(back["name"], "a\u{1b}\u{7f}\u{9b}ü");
+    }
+}
