@@ -2,12 +2,14 @@
 //! `check`: location, leftovers, volumes, against kernel and storage.
 
 use super::Mosaic;
-use crate::error::{Context, Result};
-use crate::volume::Finding;
+use super::guard::Names;
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::volume::{Finding, MountSource};
 
 impl Mosaic {
     /// Compares what is there with what should be; with `repair` mends what can be mended, under
-    /// the exclusive lock of the mosaic. File systems on volumes are not read.
+    /// the exclusive lock of the mosaic. File systems on volumes are not
+    /// read; that is [`Mosaic::check_volume`].
     ///
     /// # Errors
     /// Whatever kept it from looking; `Busy` with `repair` while any changing verb is at work.
@@ -20,5 +22,52 @@ impl Mosaic {
         let mut findings = self.driver.check(repair).context(failed)?;
         findings.extend(self.find_leftovers(guard.as_ref()).context(failed)?);
         Ok(findings)
+    }
+
+    /// Runs the checker of the file system on one idle volume; with `repair` it mends what it can.
+    /// A disk and a directory have no file system of ours to check.
+    ///
+    /// # Errors
+    /// `NotFound`; `Busy` if the volume is in use; `Unsupported` for a file system without a known
+    /// checker; `Corrupt` if damage is left after a repair.
+    pub fn check_volume(&self, volume: &str, repair: bool) -> Result<Vec<Finding>> {
+        let failed = || format!("cannot check volume {volume:?}");
+        self.try_check_volume(volume, repair).context(failed)
+    }
+
+    fn try_check_volume(&self, volume: &str, repair: bool) -> Result<Vec<Finding>> {
+        let name = self.name(volume)?;
+        let _guard = self.lock_names(&Names {
+            exclusive: vec![&name],
+            ..Names::default()
+        })?;
+        let found = self.existing(&name)?;
+        if let Some(attachment) = &found.attachment {
+            return Err(super::attach::in_use(attachment)?);
+        }
+        let Some(fs) = Self::file_system(&found)? else {
+            return Ok(Vec::new());
+        };
+        Self::require_root("checking a file system")?;
+        let MountSource::Device {
+            path,
+            handle: _kept,
+        } = self.driver.mount_source(Some(&name), !repair)?
+        else {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "the driver shows a device volume as a directory",
+            ));
+        };
+        let said = fs.check(&self.host(), &path, repair)?;
+        Ok(said
+            .map(|said| Finding {
+                volume: Some(found.stored),
+                fault: format!("{}: {said}", fs.name()),
+                remedy: Some(format!("repair the {} file system", fs.name())),
+                repaired: repair,
+            })
+            .into_iter()
+            .collect())
     }
 }

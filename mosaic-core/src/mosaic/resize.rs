@@ -123,7 +123,7 @@ impl Mosaic {
 
     /// The type of the file system that grows and shrinks with its device; `None` for a disk and
     /// for a directory.
-    fn file_system(volume: &Volume) -> Result<Option<FsType>> {
+    pub(super) fn file_system(volume: &Volume) -> Result<Option<FsType>> {
         match (volume.access, &volume.kind) {
             (Access::Device, Kind::Fs { fs: Some(fs), .. }) => FsType::parse(fs).map(Some),
             _ => Ok(None),
