@@ -35,12 +35,12 @@ pub enum Action {
 /// A usage error, or the help or version that was asked for.
 pub fn parse(words: &[OsString]) -> Result<Request, clap::Error> {
     let split = Split::new(words);
-    if let (Some(_), Some(option)) = (split.name, split.unknown) {
-        // Clap has the words for an option that nobody knows; -V is no mistake.
-        return parse_top(&[option.to_owned()]);
-    }
-    match split.name {
-        Some(name) if !is_top_word(name) => parse_verb(&split, name),
+    match (split.name, split.unknown) {
+        (Some(name), Some(option)) if !is_top_word(name) => {
+            // Clap has the words for an option that nobody knows; -V is no mistake.
+            parse_top(&[option.to_owned()])
+        }
+        (Some(name), None) if !is_top_word(name) => parse_verb(&split, name),
         _ => parse_top(words),
     }
 }
@@ -253,6 +253,17 @@ mod tests {
     fn definitions_are_sound() {
         cli::top_level().debug_assert();
         cli::verbs().debug_assert();
+    }
+
+    #[test]
+    fn a_top_word_has_options_of_its_own() {
+        for line in ["man --to folder", "-q man --to folder", "man --to=folder"] {
+            match parsed(line).action {
+                Action::Top(TopAction::Man { to, .. }) => assert_eq!(to, Some("folder".into())),
+                other => panic!("{line}: {other:?}"),
+            }
+        }
+        assert!(refused("man --nonsense").contains("--nonsense"));
     }
 
     #[test]
