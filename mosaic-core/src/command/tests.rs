@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Real programs: what they get, what is left of them.
+//! Real programs: what they get, and that nothing is left of them.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::*;
-use crate::host_services::Silent;
+use crate::host_services::{Level, Services, Silent};
+
+/// Set for a copy of this test program that is to be killed: the folder where it leaves its marks.
+const VICTIM: &str = "MOSAIC_TEST_VICTIM";
 
 fn host() -> Host {
     Host::new(Arc::new(Silent))
@@ -14,14 +19,52 @@ fn sh(script: &str) -> Command {
     Command::new("sh").args(["-c", script])
 }
 
+fn stdout_of(script: &str) -> String {
+    let output = sh(script).run(&host()).unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Waits ten seconds at most.
+fn eventually(condition: impl Fn() -> bool) -> bool {
+    let start = Instant::now();
+    while !condition() {
+        if start.elapsed() > Duration::from_secs(10) {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    true
+}
+
+/// Neither running nor a zombie that nobody reaps.
+fn is_gone(pid: &str) -> bool {
+    std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()))
+        .map_or(true, |stat| stat.contains(") Z "))
+}
+
 #[test]
-fn a_program_gets_nothing_of_ours() {
-    let output = sh("env | sort; pwd; readlink /proc/self/fd/0")
-        .run(&host())
-        .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
+fn a_program_gets_nothing_of_our_environment() {
+    let text = stdout_of("env | sort; pwd; readlink /proc/self/fd/0");
     let wanted = format!("HOME=/\nLC_ALL=C\nPATH={PROGRAM_PATH}\nPWD=/\n/\n/dev/null\n");
     assert_eq!(text.replace("_=/usr/bin/env\n", ""), wanted);
+}
+
+#[test]
+fn a_program_inherits_no_descriptor_not_even_a_careless_one() {
+    let file = tempfile::tempfile().unwrap();
+    rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty()).unwrap();
+    // 3 is the folder that ls itself opened.
+    assert_eq!(stdout_of("exec ls /proc/self/fd"), "0\n1\n2\n3\n");
+}
+
+#[test]
+fn a_program_starts_with_default_signals_in_a_group_of_its_own() {
+    let text = stdout_of("exec grep -E '^Sig(Blk|Ign)' /proc/self/status");
+    let none = "0000000000000000";
+    assert_eq!(text, format!("SigBlk:\t{none}\nSigIgn:\t{none}\n"));
+    // Fields 1 and 5 of stat are the process and its group.
+    let text = stdout_of("read pid _ _ _ group _ < /proc/self/stat; echo $((pid - group))");
+    assert_eq!(text, "0\n");
 }
 
 #[test]
@@ -34,5 +77,160 @@ fn a_failure_names_program_status_and_last_words() {
         error.to_string(),
         "sh failed with status 3: no \\u{1b}[1m space"
     );
+    let error = sh("echo only here; exit 1").run(&host()).unwrap_err();
+    assert_eq!(error.to_string(), "sh failed with status 1: only here");
+    let error = sh("kill -SEGV $$").run(&host()).unwrap_err();
+    assert_eq!(error.to_string(), "sh was killed by signal 11");
     assert_eq!(sh("exit 3").accept(&[3]).run(&host()).unwrap().status, 3);
+}
+
+#[test]
+fn a_missing_program_is_unsupported_and_a_path_is_no_program() {
+    for name in ["mkfs.nonesuch", "/bin/sh", "../bin/sh", ""] {
+        assert_eq!(find_program(name), None, "{name}");
+        let error = Command::new(name).run(&host()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{name}");
+    }
+    assert!(find_program("sh").is_some());
+}
+
+#[test]
+fn a_flood_on_both_streams_is_read_and_bounded() {
+    let flood = "yes out | head -c 20000000 & yes err | head -c 20000000 >&2; wait";
+    let output = sh(flood).run(&host()).unwrap();
+    assert_eq!(output.stdout.len(), 65536);
+    assert_eq!(output.stderr.len(), 65536);
+    let error = sh(&format!("{flood}; echo the end >&2; exit 1"))
+        .run(&host())
+        .unwrap_err();
+    assert!(error.to_string().ends_with("; the end"), "{error}");
+}
+
+#[test]
+fn what_a_program_leaves_behind_is_killed_and_not_waited_for() {
+    let start = Instant::now();
+    let pid = stdout_of("sleep 1000 & echo $!");
+    assert!(start.elapsed() < Duration::from_secs(30));
+    assert!(eventually(|| is_gone(&pid)));
+}
+
+/// Cancelled from the moment that a file appears.
+struct CancelledBy(PathBuf);
+
+impl Services for CancelledBy {
+    fn log(&self, _: Level, _: &str) {}
+    fn progress(&self, _: u64, _: u64, _: &str) {}
+    fn cancelled(&self) -> bool {
+        self.0.exists()
+    }
+}
+
+fn cancelled_by(mark: &Path) -> Host {
+    Host::new(Arc::new(CancelledBy(mark.to_owned())))
+}
+
+#[test]
+fn a_program_that_ignores_signals_is_stopped_with_its_children() {
+    let folder = tempfile::tempdir().unwrap();
+    let mark = folder.path().join("mark");
+    let script = format!(
+        "trap '' TERM INT HUP; sleep 1000 & echo $! $$ > {0}.new; mv {0}.new {0}; \
+         while :; do sleep 1000; done",
+        mark.display()
+    );
+    let start = Instant::now();
+    let error = sh(&script).run(&cancelled_by(&mark)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Interrupted);
+    assert!(start.elapsed() < Duration::from_secs(30));
+    for pid in std::fs::read_to_string(&mark).unwrap().split_whitespace() {
+        assert!(eventually(|| is_gone(pid)), "{pid}");
+    }
+}
+
+#[test]
+fn a_step_that_must_end_is_not_stopped_but_not_begun_either() {
+    let folder = tempfile::tempdir().unwrap();
+    let mark = folder.path().join("mark");
+    let script = format!("echo > {}; sleep 0.3; echo whole", mark.display());
+    let output = sh(&script).to_the_end().run(&cancelled_by(&mark)).unwrap();
+    assert_eq!(output.stdout, b"whole\n");
+    let error = sh(&script)
+        .to_the_end()
+        .run(&cancelled_by(&mark))
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Interrupted);
+}
+
+/// Runs the test `name` again in a process of its own, which is to call `sh` itself; kills it once
+/// the script has written `pid`, and gives that.
+fn kill_while_it_runs(name: &str, folder: &Path) -> String {
+    let mut victim = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(VICTIM, folder)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let pid = folder.join("pid");
+    let started = eventually(|| pid.exists());
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    assert!(started);
+    std::fs::read_to_string(pid).unwrap()
+}
+
+#[test]
+fn a_program_dies_with_its_killed_parent() {
+    let script = "cd $0; echo $$ > new; mv new pid; sleep 1000 & wait";
+    if let Some(folder) = std::env::var_os(VICTIM) {
+        let _ = sh(script).arg(folder).run(&host());
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let name = "command::tests::a_program_dies_with_its_killed_parent";
+    let pid = kill_while_it_runs(name, folder.path());
+    assert!(eventually(|| is_gone(&pid)));
+}
+
+#[test]
+fn a_step_that_must_end_outlives_its_killed_parent() {
+    let script = "cd $0; echo $$ > new; mv new pid; until [ -e go ]; do sleep 0.02; done; \
+                  echo out && echo err >&2; echo > ended";
+    if let Some(folder) = std::env::var_os(VICTIM) {
+        let _ = sh(script).arg(folder).to_the_end().run(&host());
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let name = "command::tests::a_step_that_must_end_outlives_its_killed_parent";
+    let pid = kill_while_it_runs(name, folder.path());
+    assert!(!is_gone(&pid));
+    std::fs::write(folder.path().join("go"), "").unwrap();
+    assert!(eventually(|| folder.path().join("ended").exists()));
+    assert!(eventually(|| is_gone(&pid)));
+}
+
+#[test]
+fn a_program_opens_a_file_of_ours_that_has_no_name() {
+    use std::io::{Read, Seek, Write};
+    use std::os::fd::AsFd;
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(b"ours").unwrap();
+    let path = fd_path(file.as_fd());
+    let output = sh("cat $0; echo theirs > $0")
+        .arg(&path)
+        .run(&host())
+        .unwrap();
+    assert_eq!(output.stdout, b"ours");
+    let mut text = String::new();
+    file.rewind().unwrap();
+    file.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "theirs\n");
+}
+
+#[test]
+fn strange_arguments_are_shown_quoted() {
+    let command = Command::new("mkfs.x").args(["-q", "/dev/loop0", "a b", "", "\n"]);
+    assert_eq!(
+        command.shown(),
+        "run mkfs.x -q /dev/loop0 \"a b\" \"\" \"\\n\""
+    );
 }

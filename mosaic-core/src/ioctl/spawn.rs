@@ -10,6 +10,11 @@ use std::process::Command;
 
 use rustix::process::{Pid, Signal};
 
+/// The kernel's `_NSIG`.
+const SIGNALS: libc::c_int = 64;
+/// Bytes of the kernel's `sigset_t`: a bit per signal.
+const SIGNAL_SET_BYTES: usize = 8;
+
 /// What the child does when the thread that started it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Parting {
@@ -46,11 +51,24 @@ fn prepare(parent: Pid, parting: Parting) -> io::Result<()> {
 }
 
 /// Dispositions and mask as at login: an ignored signal would stay ignored over exec.
+///
+/// By the system call itself, since libc's function refuses the two signals that libc uses, which
+/// a careless ancestor may have set to be ignored.
 fn reset_signals(parting: Parting) {
-    for number in 1..=libc::SIGRTMAX() {
-        // SAFETY: SIG_DFL is no function that could be called; EINVAL for SIGKILL, SIGSTOP and
-        // those that libc keeps for itself changes nothing.
-        unsafe { libc::signal(number, libc::SIG_DFL) };
+    // Of any architecture's kernel_sigaction, all zeroes is SIG_DFL with no flags.
+    let default = [0u64; 8];
+    for number in 1..=SIGNALS {
+        // SAFETY: the kernel reads at most 8 words; the old action is not asked for. That SIGKILL
+        // and SIGSTOP are refused (EINVAL) changes nothing.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                number,
+                default.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                SIGNAL_SET_BYTES,
+            )
+        };
     }
     if parting == Parting::GoesOn {
         // SAFETY: SIG_IGN is no function that could be called.
