@@ -167,7 +167,7 @@ fn does_not_fit(used: u64, to: u64) -> Error {
 }
 
 /// `btrfs check --repair` is not run: its manual says that it may make things worse
-/// (btrfs-check(8)). A repair mounts it for a moment, which replays the log.
+/// (btrfs-check(8)). Nor is a log tree anything to repair: the next mount replays it.
 pub(super) fn check(host: &Host, device: &Path, repair: bool) -> Result<Option<String>> {
     let output = Command::new("btrfs")
         .args(["check", "--readonly"])

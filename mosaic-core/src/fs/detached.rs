@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag,
     fsconfig_set_string, fsmount, fsopen,
 };
 
-use crate::error::{Context, Error, ErrorKind, Result};
+use super::refuse_claimed;
+use crate::error::{Context, ErrorKind, Result};
 
 /// How long a closed mount may take to leave its device: it writes what is dirty.
 const LEAVING: Duration = Duration::from_secs(60);
@@ -63,21 +63,11 @@ impl DetachedMount {
         drop(self.mount);
         let start = Instant::now();
         loop {
-            let flags = OFlags::RDONLY | OFlags::EXCL | OFlags::CLOEXEC;
-            match rustix::fs::open(&self.device, flags, Mode::empty()) {
-                Ok(_) => return Ok(()),
-                Err(Errno::BUSY) if start.elapsed() < LEAVING => {
+            match refuse_claimed(&self.device) {
+                Err(error) if error.kind() == ErrorKind::Busy && start.elapsed() < LEAVING => {
                     std::thread::sleep(LOOK_AGAIN);
                 }
-                Err(Errno::BUSY) => {
-                    return Err(Error::new(
-                        ErrorKind::Busy,
-                        format!("{:?} is still mounted or claimed elsewhere", self.device),
-                    ));
-                }
-                Err(errno) => {
-                    return Err(Error::io(errno, format!("cannot open {:?}", self.device)));
-                }
+                outcome => return outcome,
             }
         }
     }

@@ -32,11 +32,17 @@ const LENGTH: usize = 1024;
 const MAGIC: [u8; 2] = 0xef53u16.to_le_bytes();
 /// `INCOMPAT_64BIT` in `s_feature_incompat`: block counts have a high half.
 const INCOMPAT_64BIT: u64 = 0x80;
+/// `INCOMPAT_RECOVER`: the journal has to be replayed.
+const INCOMPAT_RECOVER: u64 = 0x4;
 /// resize2fs leaves a last group with less than its tables and this many blocks
 /// (`adjust_fs_info`, e2fsprogs resize/resize2fs.c).
 const LAST_GROUP_BLOCKS: u64 = 50;
 /// resize2fs rounds a size to memory pages, at most these (arm64, ppc64).
 const PAGE_MAX: u64 = 64 << 10;
+/// The bit of e2fsck's status for damage that it did not mend (e2fsck(8)).
+const DAMAGE_LEFT: i32 = 4;
+/// How many lines of e2fsck are quoted.
+const LINES: usize = 10;
 
 /// What we read of a superblock, checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +51,7 @@ struct Superblock {
     /// Bytes, 1 KiB to 64 KiB.
     block_size: u64,
     blocks: u64,
+    needs_recovery: bool,
     first_block: u64,
     blocks_per_group: u64,
     /// Bytes; more than a block with bigalloc.
@@ -62,7 +69,8 @@ impl Superblock {
         raw.expect_magic(0x38, MAGIC)?;
         let block_size = shifted(raw.le32(0x18)?, 6)?;
         let cluster_size = shifted(raw.le32(0x1c)?, 20)?;
-        let is_64bit = raw.le32(0x60)? & INCOMPAT_64BIT != 0;
+        let incompatible = raw.le32(0x60)?;
+        let is_64bit = incompatible & INCOMPAT_64BIT != 0;
         let high = if is_64bit { raw.le32(0x150)? } else { 0 };
         let blocks = raw.le32(0x4)? | high << 32;
         checked_size("ext4", blocks, block_size)?;
@@ -81,6 +89,7 @@ impl Superblock {
             uuid: raw.field(0x68)?,
             block_size,
             blocks,
+            needs_recovery: incompatible & INCOMPAT_RECOVER != 0,
             first_block: raw.le32(0x14)?,
             blocks_per_group,
             cluster_size,
@@ -131,15 +140,23 @@ pub(super) fn unusable_tail(device: BorrowedFd<'_>) -> Result<u64> {
     Superblock::read(device).map(|found| found.unusable_tail())
 }
 
-/// Replays the journal and mends what needs no question: status 0 or 1 (e2fsck(8)).
+/// Replays the journal and mends what needs no question: status 0 or 1; 4: it would need some
+/// (e2fsck(8)).
 fn made_clean(host: &Host, target: &Path) -> Result<()> {
-    Command::new("e2fsck")
+    let output = Command::new("e2fsck")
         .arg("-fp")
         .arg(target)
-        .accept(&[1])
+        .accept(&[1, DAMAGE_LEFT])
         .to_the_end()
-        .run(host)
-        .map(drop)
+        .run(host)?;
+    if output.status != DAMAGE_LEFT {
+        return Ok(());
+    }
+    let said = one_line(&output.stdout, LINES, is_chatter);
+    Err(Error::new(
+        ErrorKind::Corrupt,
+        format!("the ext4 file system is damaged: {said}"),
+    ))
 }
 
 pub(super) fn renew_uuid(host: &Host, target: &Path) -> Result<()> {
@@ -178,10 +195,13 @@ pub(super) fn grow_online(device: BorrowedFd<'_>, dir: BorrowedFd<'_>, size: u64
     })
 }
 
+/// Asks for the least size first, which changes nothing unless the journal is to be replayed.
 pub(super) fn shrink(host: &Host, device: &Path, to: u64) -> Result<()> {
-    let block_size = Superblock::read(super::open(device)?.as_fd())?.block_size;
-    made_clean(host, device)?;
-    let least = checked_size("ext4", least_blocks(host, device)?, block_size)?;
+    let found = Superblock::read(super::open(device)?.as_fd())?;
+    if found.needs_recovery {
+        made_clean(host, device)?;
+    }
+    let least = checked_size("ext4", least_blocks(host, device)?, found.block_size)?;
     if to < least {
         return Err(Error::new(
             ErrorKind::NoSpace,
@@ -192,9 +212,10 @@ pub(super) fn shrink(host: &Host, device: &Path, to: u64) -> Result<()> {
             ),
         ));
     }
+    made_clean(host, device)?;
     Command::new("resize2fs")
         .arg(device)
-        .arg((to / block_size).to_string())
+        .arg((to / found.block_size).to_string())
         .to_the_end()
         .run(host)
         .map(drop)
@@ -226,8 +247,8 @@ pub(super) fn check(host: &Host, device: &Path, repair: bool) -> Result<Option<S
     if output.status == 0 {
         return Ok(None);
     }
-    let said = one_line(&output.stdout, 10, is_chatter);
-    if repair && output.status & 4 != 0 {
+    let said = one_line(&output.stdout, LINES, is_chatter);
+    if repair && output.status & DAMAGE_LEFT != 0 {
         return Err(Error::new(
             ErrorKind::Corrupt,
             format!("e2fsck could not mend {device:?}: {said}"),

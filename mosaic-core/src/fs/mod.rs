@@ -8,6 +8,7 @@
 mod btrfs;
 mod detached;
 mod ext4;
+mod resize;
 mod superblock;
 #[cfg(test)]
 mod tests;
@@ -17,7 +18,8 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags, SeekFrom};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::command::{Command, find_program};
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -174,10 +176,11 @@ impl FsType {
     /// an image.
     ///
     /// # Errors
-    /// `Unsupported` for other types; `Busy` for a btrfs with a log tree; `Corrupt` for damage;
-    /// `Io` if the UUID did not change. The copy is then of no use.
+    /// `Unsupported` for other types; `Busy` if it is mounted, or for a btrfs with a log tree;
+    /// `Corrupt` for damage; `Io` if the UUID did not change. The copy is then of no use.
     pub fn renew_uuid(&self, host: &Host, target: &Path) -> Result<()> {
         let known = self.must_know("renew the UUID of")?;
+        refuse_claimed(target)?;
         let before = self.uuid(open(target)?.as_fd())?;
         match known {
             Known::Ext4 => ext4::renew_uuid(host, target)?,
@@ -206,153 +209,16 @@ impl FsType {
         }
     }
 
-    /// The size of an unmounted file system by its superblock.
-    ///
-    /// # Errors
-    /// `Unsupported` for other types; `Corrupt` if there is no such file system in it.
-    pub fn size(&self, device: BorrowedFd<'_>) -> Result<Bytes> {
-        self.size_as(device, None)
-    }
-
-    /// The size of a mounted file system, `dir` being a directory in it. The superblock on the
-    /// device of a mounted xfs or btrfs may be minutes old, so the kernel is asked.
-    ///
-    /// # Errors
-    /// As [`Self::size`].
-    pub fn size_mounted(&self, device: BorrowedFd<'_>, dir: BorrowedFd<'_>) -> Result<Bytes> {
-        self.size_as(device, Some(dir))
-    }
-
-    fn size_as(&self, device: BorrowedFd<'_>, mounted: Option<BorrowedFd<'_>>) -> Result<Bytes> {
-        match self.must_know("read the size of")? {
-            Known::Ext4 => ext4::size(device),
-            Known::Xfs => xfs::size(device, mounted),
-            Known::Btrfs => btrfs::size(device, mounted),
-        }
-        .map(Bytes)
-    }
-
-    /// Whether the file system takes as much of a device of `device_size` as it can.
-    ///
-    /// That may be less than all of it: ext4 leaves a last block group that is too small for its
-    /// own tables, xfs a last allocation group under 64 blocks, btrfs what is no whole sector.
-    ///
-    /// # Errors
-    /// As [`Self::size`].
-    pub fn is_grown_to(
-        &self,
-        device: BorrowedFd<'_>,
-        mounted: Option<BorrowedFd<'_>>,
-        device_size: Bytes,
-    ) -> Result<bool> {
-        let tail = device_size
-            .0
-            .saturating_sub(self.size_as(device, mounted)?.0);
-        let unusable = match self.must_know("read the size of")? {
-            Known::Ext4 => ext4::unusable_tail(device)?,
-            Known::Xfs => xfs::unusable_tail(device, mounted)?,
-            Known::Btrfs => btrfs::unusable_tail(device)?,
-        };
-        Ok(tail < unusable)
-    }
-
-    /// Whether the file system can be grown, mounted or not; else why not.
-    ///
-    /// # Errors
-    /// The reason.
-    pub fn can_grow(&self) -> Result<(), String> {
-        self.known()
-            .map(|_| ())
-            .ok_or_else(|| format!("Mosaic cannot grow {}", self.0))
-    }
-
-    /// Whether the file system can be grown while it is mounted; else why not.
-    ///
-    /// # Errors
-    /// The reason.
-    pub fn can_grow_online(&self) -> Result<(), String> {
-        self.can_grow()
-    }
-
-    /// Whether the file system can be shrunk, unmounted; else why not.
-    ///
-    /// # Errors
-    /// The reason.
-    pub fn can_shrink(&self) -> Result<(), String> {
-        match self.known() {
-            Some(Known::Ext4 | Known::Btrfs) => Ok(()),
-            Some(Known::Xfs) => Err("xfs cannot be shrunk".to_owned()),
-            None => Err(format!("Mosaic cannot shrink {}", self.0)),
-        }
-    }
-
-    /// Grows the file system to the whole device. `mounted` is a directory in it, open for
-    /// reading, if it is mounted. Grown already is fine.
-    ///
-    /// # Errors
-    /// `Unsupported` for other types; `Permission`; `Busy` if it is mounted and `mounted` is not
-    /// given; `Io` if it stayed smaller.
-    pub fn grow(&self, host: &Host, device: &Path, mounted: Option<BorrowedFd<'_>>) -> Result<()> {
-        let known = self.must_know("grow")?;
-        let handle = open(device)?;
-        let size = length(&handle)?;
-        if self.is_grown_to(handle.as_fd(), mounted, size)? {
-            return Ok(());
-        }
-        match (known, mounted) {
-            (Known::Ext4, None) => ext4::grow_offline(host, device),
-            (Known::Ext4, Some(dir)) => ext4::grow_online(handle.as_fd(), dir, size.0),
-            (Known::Xfs, None) => xfs::grow_offline(device, size.0),
-            (Known::Xfs, Some(dir)) => xfs::grow_online(dir, size.0),
-            (Known::Btrfs, None) => btrfs::grow_offline(device),
-            (Known::Btrfs, Some(dir)) => btrfs::grow_online(dir),
-        }?;
-        if self.is_grown_to(open(device)?.as_fd(), mounted, size)? {
-            return Ok(());
-        }
-        Err(Error::new(
-            ErrorKind::Io,
-            format!("{} on {device:?} did not grow to {size}", self.0),
-        ))
-    }
-
-    /// Shrinks the unmounted file system so that it takes at most `to` bytes of its device. What
-    /// does not fit is refused before anything is changed.
-    ///
-    /// Not stopped half-way by the user or by our death: it moves the only copy of blocks.
-    ///
-    /// # Errors
-    /// `Unsupported` for xfs and others; `NoSpace` if its content does not fit, with both numbers;
-    /// `Invalid` below the type's least; `Busy` if it is mounted; `Io`.
-    pub fn shrink(&self, host: &Host, device: &Path, to: Bytes) -> Result<()> {
-        if let Err(reason) = self.can_shrink() {
-            return Err(Error::new(ErrorKind::Unsupported, reason));
-        }
-        self.check_size(to)?;
-        if self.size(open(device)?.as_fd())? <= to {
-            return Ok(());
-        }
-        match self.must_know("shrink")? {
-            Known::Ext4 => ext4::shrink(host, device, to.0),
-            _ => btrfs::shrink(host, device, to.0),
-        }?;
-        let size = self.size(open(device)?.as_fd())?;
-        if size <= to {
-            return Ok(());
-        }
-        Err(Error::new(
-            ErrorKind::Io,
-            format!("{} on {device:?} has {size}, not {to}", self.0),
-        ))
-    }
-
     /// Checks an unmounted file system: `None` if it is clean, else what the checker said. With
     /// `repair` what it said was mended.
     ///
     /// # Errors
-    /// `Unsupported` for other types; `Corrupt` if damage is left after a repair; `Io`.
+    /// `Unsupported` for other types; `Busy` if it is mounted; `Corrupt` if damage is left after a
+    /// repair; `Io`.
     pub fn check(&self, host: &Host, device: &Path, repair: bool) -> Result<Option<String>> {
-        match self.must_know("check")? {
+        let known = self.must_know("check")?;
+        refuse_claimed(device)?;
+        match known {
             Known::Ext4 => ext4::check(host, device, repair),
             Known::Xfs => xfs::check(host, device, repair),
             Known::Btrfs => btrfs::check(host, device, repair),
@@ -382,9 +248,17 @@ fn open(path: &Path) -> Result<OwnedFd> {
         .context(|| format!("cannot open {path:?}"))
 }
 
-/// Bytes of a device or image.
-fn length(file: &OwnedFd) -> Result<Bytes> {
-    rustix::fs::seek(file, SeekFrom::End(0))
-        .map(Bytes)
-        .context(|| "cannot find the size of a device".to_owned())
+/// Refuses a block device that is mounted or otherwise claimed. An image has no such claim.
+///
+/// Kernel: `O_EXCL` without `O_CREAT` on a block device, open(2).
+fn refuse_claimed(path: &Path) -> Result<()> {
+    let flags = OFlags::RDONLY | OFlags::EXCL | OFlags::CLOEXEC;
+    match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(_) => Ok(()),
+        Err(Errno::BUSY) => Err(Error::new(
+            ErrorKind::Busy,
+            format!("{path:?} is mounted or claimed by something else"),
+        )),
+        Err(errno) => Err(Error::io(errno, format!("cannot open {path:?}"))),
+    }
 }
