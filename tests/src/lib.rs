@@ -28,6 +28,7 @@ mod mounted_fs;
 mod requires;
 mod scratch;
 mod shell;
+mod site;
 #[cfg(target_arch = "x86_64")]
 mod tracee;
 
@@ -40,5 +41,6 @@ pub use mounted_fs::{MountedFs, requires_project_quota};
 pub use requires::{is_long, is_quick, left_out, requires, requires_program, requires_root, skip};
 pub use scratch::{Scratch, keep};
 pub use shell::{run, run_status, stdout_of};
+pub use site::Site;
 #[cfg(target_arch = "x86_64")]
 pub use tracee::{Action, Outcome, SystemCall, Traced, Tracee};

@@ -7,6 +7,7 @@
     reason = "this program talks to a person"
 )]
 
+mod bench;
 mod cargo;
 mod demo;
 mod interrupt;
@@ -38,6 +39,8 @@ enum Task {
     Test(test::Options),
     /// Looks for what is not in order: format, clippy, rustdoc, the habits of this tree.
     Lint,
+    /// Measures each verb beside a floor program and the usual tool.
+    Bench(bench::Options),
     /// Writes a manual page per verb to target/man.
     Man,
 }
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Task::Demo => demo::run(),
         Task::Test(options) => test::run(&options),
         Task::Lint => lint::run(),
+        Task::Bench(options) => bench::run(&options),
         Task::Man => man::run(),
     };
     match done {

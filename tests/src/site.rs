@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A mosaic on a location of its own, and an outsider's look at what is left there.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::await_condition::eventually;
+use crate::loop_file::loop_devices_beneath;
+use crate::moctl::{Moctl, Output};
+use crate::mount_table::mountpoints_beneath;
+use crate::mounted_fs::MountedFs;
+
+/// The mosaic's name in its config folder.
+const NAME: &str = "m";
+
+/// One mosaic, its location and a folder for mountpoints.
+#[derive(Debug)]
+pub struct Site {
+    // Mounts go before what they are on: fields are dropped from the top.
+    fs: Option<MountedFs>,
+    moctl: Moctl,
+    location: PathBuf,
+}
+
+impl Site {
+    /// A mosaic of type `driver` on a file system of its own ([`MountedFs::new`]); `more` are
+    /// further lines of its config. Needs root.
+    ///
+    /// # Errors
+    /// What kept it from being made.
+    pub fn on(fs: &str, driver: &str, more: &str) -> Result<Self> {
+        let moctl = Moctl::new()?;
+        let fs = MountedFs::new(fs)?;
+        let location = fs.path().join("location");
+        std::fs::create_dir(&location)?;
+        moctl.mosaic(NAME, driver, &location, more)?;
+        Ok(Self {
+            fs: Some(fs),
+            moctl,
+            location,
+        })
+    }
+
+    /// A mosaic in a temporary folder, on whatever file system that is.
+    ///
+    /// # Errors
+    /// What kept it from being made.
+    pub fn in_folder(driver: &str, more: &str) -> Result<Self> {
+        Self::with_moctl(Moctl::new()?, driver, more)
+    }
+
+    /// The same for another user, who owns the location. Needs root.
+    ///
+    /// # Errors
+    /// What kept it from being made.
+    pub fn of_user(user: u32, driver: &str, more: &str) -> Result<Self> {
+        Self::with_moctl(Moctl::as_user(user)?, driver, more)
+    }
+
+    fn with_moctl(moctl: Moctl, driver: &str, more: &str) -> Result<Self> {
+        let location = moctl.make_folder("location")?;
+        moctl.mosaic(NAME, driver, &location, more)?;
+        Ok(Self {
+            fs: None,
+            moctl,
+            location,
+        })
+    }
+
+    /// The location.
+    pub fn location(&self) -> &Path {
+        &self.location
+    }
+
+    /// The file system that it is on, where it has one of its own.
+    pub fn fs(&self) -> Option<&MountedFs> {
+        self.fs.as_ref()
+    }
+
+    /// Its `moctl`.
+    pub fn moctl(&self) -> &Moctl {
+        &self.moctl
+    }
+
+    /// Makes an empty folder to mount something at, outside of the location.
+    ///
+    /// # Panics
+    /// It cannot be made.
+    pub fn mountpoint(&self, name: &str) -> PathBuf {
+        self.moctl.make_folder(name).expect("the name is new")
+    }
+
+    /// The command `moctl m ARGS...`.
+    pub fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
+        self.moctl.command(&words(args))
+    }
+
+    /// Runs `moctl m ARGS...`.
+    pub fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Output {
+        self.moctl.run(&words(args))
+    }
+
+    /// Runs `moctl m ARGS...` and gives its stdout.
+    ///
+    /// # Panics
+    /// Its exit status is not 0.
+    #[track_caller]
+    pub fn ok<S: AsRef<OsStr>>(&self, args: &[S]) -> String {
+        self.moctl.ok(&words(args))
+    }
+
+    /// Runs `moctl m ARGS...`.
+    ///
+    /// # Panics
+    /// Its exit status is another one.
+    #[track_caller]
+    pub fn expect<S: AsRef<OsStr>>(&self, status: i32, args: &[S]) -> Output {
+        self.moctl.expect(status, &words(args))
+    }
+
+    /// Runs `moctl --json m ARGS...` and gives the object.
+    ///
+    /// # Panics
+    /// It fails, or prints no such object.
+    #[track_caller]
+    pub fn json<S: AsRef<OsStr>>(&self, args: &[S]) -> Value {
+        self.moctl.json(&words(args))
+    }
+
+    /// The volumes' names as `list` shows them.
+    ///
+    /// # Panics
+    /// `list` fails.
+    #[track_caller]
+    pub fn names(&self) -> Vec<String> {
+        let list = self.json(&["list"]);
+        let volumes = list["volumes"].as_array().cloned().unwrap_or_default();
+        let name = |volume: &Value| volume["name"].as_str().map(str::to_owned);
+        volumes.iter().filter_map(name).collect()
+    }
+
+    /// What a user can tell apart: names, kinds, sizes, states, numbers of mounts. Not what
+    /// differs from run to run: devices, space in use.
+    ///
+    /// # Panics
+    /// `list` fails.
+    #[track_caller]
+    pub fn state(&self) -> Value {
+        let list = self.json(&["list"]);
+        let volumes = list["volumes"].as_array().cloned().unwrap_or_default();
+        let seen = |volume: &Value| {
+            json!({
+                "name": volume["name"],
+                "kind": volume["kind"],
+                "fs": volume["fs"],
+                "size": volume["size"],
+                "state": volume["state"],
+                "mounts": volume["mounted"].as_array().map_or(0, Vec::len),
+            })
+        };
+        volumes.iter().map(seen).collect()
+    }
+
+    /// Half-made and half-dropped things: what is in the folders of `.mosaic`.
+    pub fn leftovers(&self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        for folder in ["tmp", "trash", "snapshots"] {
+            let entries = std::fs::read_dir(self.location.join(".mosaic").join(folder));
+            found.extend(entries.into_iter().flatten().flatten().map(|e| e.path()));
+        }
+        found
+    }
+
+    /// What is in the location besides `.mosaic`: stored names one level deep.
+    pub fn entries(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.location).into_iter().flatten();
+        let mut names: Vec<String> = entries
+            .flatten()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .filter(|name| name != ".mosaic")
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Loop devices on files of the location.
+    pub fn loop_devices(&self) -> Vec<PathBuf> {
+        loop_devices_beneath(&self.location)
+    }
+
+    /// Mounts at mountpoints of ours.
+    pub fn mounts(&self) -> Vec<PathBuf> {
+        mountpoints_beneath(self.moctl.folder())
+    }
+
+    /// Nothing of a volume is left in the kernel: no loop device, no mount. The kernel takes some
+    /// away a moment after the process.
+    ///
+    /// # Panics
+    /// Something is.
+    #[track_caller]
+    pub fn assert_idle(&self) {
+        assert!(
+            eventually(|| self.loop_devices().is_empty() && self.mounts().is_empty()),
+            "left: {:?} {:?}",
+            self.loop_devices(),
+            self.mounts()
+        );
+    }
+}
+
+fn words<S: AsRef<OsStr>>(args: &[S]) -> Vec<&OsStr> {
+    let mut words = vec![OsStr::new(NAME)];
+    words.extend(args.iter().map(AsRef::as_ref));
+    words
+}
