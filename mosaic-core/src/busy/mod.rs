@@ -140,3 +140,6 @@ impl Uses {
         text
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

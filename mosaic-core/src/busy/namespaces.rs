@@ -63,12 +63,14 @@ pub(super) fn each_view(mut visit: impl FnMut(&View)) -> Result<usize> {
         seen.extend(first_line(&own));
     }
     processes::scan(|process| {
-        let key = exact_key(process).or_else(|| first_line(process));
-        let key = key.ok_or(Errno::ACCESS)?;
+        let key = match exact_key(process) {
+            Err(Errno::ACCESS | Errno::PERM) => first_line(process),
+            other => other,
+        }?;
         if !seen.insert(key) {
             return Ok(());
         }
-        let text = process.read("mountinfo")?;
+        let text = process.read("mountinfo").map_err(gone)?;
         let entries = mountinfo::parse(&text).map_err(|_| Errno::ACCESS)?;
         visit(&View {
             entries,
@@ -81,14 +83,23 @@ pub(super) fn each_view(mut visit: impl FnMut(&View)) -> Result<usize> {
     })
 }
 
-fn exact_key(process: &Process) -> Option<Key> {
-    let namespace = process.look("ns/mnt").ok()?;
-    let root = process.look("root").ok()?;
-    Some(Key::Exact(namespace.stx_ino, root.stx_mnt_id, root.stx_ino))
+fn exact_key(process: &Process) -> rustix::io::Result<Key> {
+    let namespace = process.look("ns/mnt")?;
+    let root = process.look("root")?;
+    Ok(Key::Exact(namespace.stx_ino, root.stx_mnt_id, root.stx_ino))
 }
 
-fn first_line(process: &Process) -> Option<Key> {
-    let text = process.prefix("mountinfo").ok()?;
-    let line = text.split(|byte| *byte == b'\n').next()?;
-    (!line.is_empty()).then(|| Key::FirstLine(line.to_vec()))
+fn first_line(process: &Process) -> rustix::io::Result<Key> {
+    let text = process.prefix("mountinfo").map_err(gone)?;
+    let line = text.split(|byte| *byte == b'\n').next();
+    Ok(Key::FirstLine(line.unwrap_or_default().to_vec()))
+}
+
+/// A process that is just ending has no mount namespace any more: `EINVAL`, `mounts_open_common` in
+/// fs/proc_namespace.c.
+fn gone(errno: Errno) -> Errno {
+    match errno {
+        Errno::INVAL => Errno::SRCH,
+        other => other,
+    }
 }

@@ -20,3 +20,6 @@ pub use options::MountOptions;
 pub use table::{MountTable, TreePath};
 pub use target::{Target, is_mount_of_device, is_mount_of_directory, open_target};
 pub use umount::umount;
+
+#[cfg(test)]
+mod tests;

@@ -104,7 +104,23 @@ fn create(
         }
     }
     fsconfig_create(context)?;
-    fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, options.set())
+    if !read_only_superblock {
+        return fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, options.set());
+    }
+    // btrfs gives out its writable superblock all the same (Linux 6.8). As long as the mount itself
+    // is not read-only, what is seen through it is the superblock's.
+    let attributes = options.set() - MountAttrFlags::MOUNT_ATTR_RDONLY;
+    let mount = fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
+    if is_read_only(&mount)? {
+        Ok(mount)
+    } else {
+        Err(Errno::BUSY)
+    }
+}
+
+fn is_read_only(mount: &OwnedFd) -> rustix::io::Result<bool> {
+    let state = rustix::fs::fstatvfs(mount)?;
+    Ok(state.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
 /// Gives a detached mount its attributes and moves it in place.
@@ -138,9 +154,8 @@ fn put(
 
 /// Compares what was asked for with what the kernel made of it.
 fn check_writable(mount: &OwnedFd, target: &Target, options: &MountOptions) -> Result<()> {
-    let state = rustix::fs::fstatvfs(mount)
+    let read_only = is_read_only(mount)
         .context(|| format!("cannot look at the mount for {:?}", target.path()))?;
-    let read_only = state.f_flag.contains(StatVfsMountFlags::RDONLY);
     if read_only && options.is_writable() {
         return Err(Error::new(
             ErrorKind::Permission,

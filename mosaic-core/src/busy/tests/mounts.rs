@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Mounts in our own and in other mount namespaces.
+
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use mosaic_tests::{LoopFile, MountedFs, Scratch, requires_program, requires_root, run};
+
+use super::{Running, mounted_in};
+use crate::busy::{Use, mounts_of_device, mounts_of_directory, openers_of_device};
+
+fn can_run() -> bool {
+    requires_root() && requires_program("unshare")
+}
+
+fn uses_of(volume: &Path) -> Vec<Use> {
+    let volume = File::open(volume).unwrap();
+    let found = mounts_of_directory(volume.as_fd()).unwrap();
+    assert_eq!(found.unseen, 0);
+    found.uses
+}
+
+fn here(at: &Path) -> Use {
+    Use::Mount {
+        at: at.to_owned(),
+        pid: None,
+        command: None,
+    }
+}
+
+#[test]
+fn root_a_bind_mount_in_another_namespace_is_named_with_its_process() {
+    if !can_run() {
+        return;
+    }
+    let scratch = Scratch::new("busy").unwrap();
+    let folder = scratch.path().display();
+    let volume = scratch.folder("a").unwrap();
+    let at = scratch.folder("at here").unwrap();
+    assert_eq!(uses_of(&volume), []);
+    let process = Running::in_namespace(&format!("mount --bind {folder}/a '{folder}/at here'"));
+    assert_eq!(uses_of(&volume), [mounted_in(&process, &at)]);
+    drop(process);
+    assert_eq!(uses_of(&volume), []);
+}
+
+#[test]
+fn root_neighbours_parents_and_the_whole_location_do_not_count() {
+    if !can_run() {
+        return;
+    }
+    let scratch = Scratch::new("busy").unwrap();
+    let folder = scratch.path().display();
+    for name in ["a", "ab", "a b", "at", "at2"] {
+        scratch.folder(name).unwrap();
+    }
+    let process = Running::in_namespace(&format!(
+        "mount --bind {folder}/ab {folder}/at; mount --bind {folder} {folder}/at2"
+    ));
+    assert_eq!(uses_of(&scratch.path().join("a")), []);
+    assert_eq!(uses_of(&scratch.path().join("a b")), []);
+    let expected = [mounted_in(&process, scratch.path().join("at"))];
+    assert_eq!(uses_of(&scratch.path().join("ab")), expected);
+}
+
+#[test]
+fn root_what_is_mounted_on_or_in_a_volume_counts_in_any_namespace() {
+    if !can_run() {
+        return;
+    }
+    let scratch = Scratch::new("busy").unwrap();
+    let volume = scratch.folder("a").unwrap();
+    let inner = volume.join("x/y");
+    fs::create_dir_all(&inner).unwrap();
+    run("mount", &["-t", "tmpfs", "none", inner.to_str().unwrap()]).unwrap();
+    assert_eq!(uses_of(&volume), [here(&inner)]);
+    run("umount", &[&inner]).unwrap();
+    let process = Running::in_namespace(&format!("mount -t tmpfs none {}", inner.display()));
+    assert_eq!(uses_of(&volume), [mounted_in(&process, &inner)]);
+    drop(process);
+    // On top of the volume itself, seen from a place that the mount does not hide.
+    let process = Running::in_namespace(&format!("mount -t tmpfs none {}", volume.display()));
+    assert_eq!(uses_of(&volume), [mounted_in(&process, &volume)]);
+}
+
+#[test]
+fn root_a_part_of_a_volume_as_the_root_of_a_container_counts() {
+    if !can_run() || !requires_program("pivot_root") {
+        return;
+    }
+    let scratch = Scratch::new("busy").unwrap();
+    let location = scratch.folder("location").unwrap();
+    run(
+        "mount",
+        &["-t", "tmpfs", "none", location.to_str().unwrap()],
+    )
+    .unwrap();
+    let tree = location.join("ct/rootfs");
+    fs::create_dir_all(tree.join("bin")).unwrap();
+    // The root has nothing but a shell and what it needs; afterwards nothing else is mounted.
+    let process = Running::in_namespace(&format!(
+        "cd {tree}; mkdir usr lib lib64 old proc; mount --bind {tree} {tree}; cd {tree}
+         for d in usr bin lib lib64; do mount --bind -o ro /$d $d; done
+         pivot_root . old; cd /; mount -t proc none /proc; umount -l /old",
+        tree = tree.display()
+    ));
+    let uses = uses_of(&location.join("ct"));
+    assert!(uses.contains(&mounted_in(&process, "/")), "{uses:?}");
+    assert!(uses.contains(&mounted_in(&process, "/usr")), "{uses:?}");
+}
+
+#[test]
+fn root_subvolumes_of_btrfs_are_told_apart_by_their_path() {
+    if !can_run() || !requires_program("mkfs.btrfs") {
+        return;
+    }
+    let mounted = MountedFs::new("btrfs").unwrap();
+    let (one, two) = (mounted.path().join("one"), mounted.path().join("two"));
+    for subvolume in [&one, &two] {
+        run(
+            "btrfs",
+            &["subvolume", "create", subvolume.to_str().unwrap()],
+        )
+        .unwrap();
+    }
+    let at = mounted.folder_beside("at").unwrap();
+    // By the subvolume's name, as a container manager or fstab would.
+    let process = Running::in_namespace(&format!(
+        "mount -t btrfs -o subvol=one {} {}",
+        mounted.device().display(),
+        at.display()
+    ));
+    assert_eq!(uses_of(&one), [mounted_in(&process, &at)]);
+    assert_eq!(uses_of(&two), []);
+}
+
+#[test]
+fn root_mounts_of_a_device_are_found_in_all_namespaces() {
+    for fs in ["ext4", "xfs", "btrfs"] {
+        if !can_run() || !requires_program(&format!("mkfs.{fs}")) {
+            return;
+        }
+        let mounted = MountedFs::new(fs).unwrap();
+        let at = mounted.folder_beside("at").unwrap();
+        let other = LoopFile::new(1 << 20).unwrap();
+        let process = Running::in_namespace(&format!(
+            "umount {}; mount {} {}",
+            mounted.path().display(),
+            mounted.device().display(),
+            at.display()
+        ));
+        let uses = mounts_of_device(mounted.device()).unwrap().uses;
+        assert_eq!(
+            uses,
+            [here(mounted.path()), mounted_in(&process, &at)],
+            "{fs}"
+        );
+        assert!(mounts_of_device(other.device()).unwrap().is_empty());
+        mounted.umount().unwrap();
+        // Another test's losetup may just look at the device.
+        let found = || openers_of_device(mounted.device()).unwrap().uses;
+        let only = |expected: &[Use]| mosaic_tests::eventually(|| found() == expected);
+        assert!(only(&[mounted_in(&process, &at)]), "{fs}: {:?}", found());
+        drop(process);
+        assert!(only(&[]), "{fs}: {:?}", found());
+    }
+}
