@@ -16,7 +16,7 @@ mod sysfs;
 use std::fmt;
 use std::path::PathBuf;
 
-pub use crate::ioctl::lease::{Lease, LeaseOutcome};
+pub use crate::ioctl::lease::{Lease, LeaseOutcome, is_open_for_writing};
 pub use files::{openers_of_device, openers_of_file};
 pub use locks::lock_holder;
 pub use mounts::{mounts_of_device, mounts_of_directory, users_of_mount};

@@ -95,6 +95,12 @@ impl FsType {
         }
     }
 
+    /// Whether [`Self::grow`] of what is not mounted needs a block device (it mounts it): ext4 can
+    /// be grown in its image.
+    pub fn growth_needs_device(&self) -> bool {
+        self.known() != Some(Known::Ext4)
+    }
+
     /// Grows the file system to the whole device. `mounted` is a directory in it, open for
     /// reading, if it is mounted. Grown already is fine. An unmounted ext4 may be an image.
     ///

@@ -44,10 +44,14 @@ impl<'fd> Lease<'fd> {
     /// # Errors
     /// The kernel's, other than those that [`LeaseOutcome`] stands for.
     pub fn take(file: BorrowedFd<'fd>) -> Result<LeaseOutcome<'fd>> {
+        Self::ask(file, libc::F_WRLCK)
+    }
+
+    fn ask(file: BorrowedFd<'fd>, kind: i32) -> Result<LeaseOutcome<'fd>> {
         // The kernel makes us the owner when it grants the lease, and tells the owner of an opener
         // by SIGIO, which kills by default. Until the owner is cleared it is one that is ignored.
         fcntl(file, F_SETSIG, libc::SIGURG).map_err(failed)?;
-        match fcntl(file, libc::F_SETLEASE, libc::F_WRLCK) {
+        match fcntl(file, libc::F_SETLEASE, kind) {
             Ok(()) => {
                 let lease = Lease { file };
                 fcntl(file, libc::F_SETOWN, 0).map_err(failed)?;
@@ -60,6 +64,19 @@ impl<'fd> Lease<'fd> {
             Err(errno) => Err(failed(errno)),
         }
     }
+}
+
+/// Whether anybody has the file open for writing: a read lease is refused then. `None`: no answer,
+/// as [`LeaseOutcome::Unsupported`]. `file` is open for reading only.
+///
+/// # Errors
+/// The kernel's.
+pub fn is_open_for_writing(file: BorrowedFd<'_>) -> Result<Option<bool>> {
+    Ok(match Lease::ask(file, libc::F_RDLCK)? {
+        LeaseOutcome::Granted(_given_back) => Some(false),
+        LeaseOutcome::InUse => Some(true),
+        LeaseOutcome::Unsupported => None,
+    })
 }
 
 impl Drop for Lease<'_> {
