@@ -5,7 +5,7 @@
 //! device. So it is taken hold of by `O_PATH` first, which opens nothing, and only a regular file on
 //! the location's own mount is opened, through that hold.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -147,6 +147,13 @@ impl Image {
                 other => return other,
             }
         }
+    }
+}
+
+impl AsFd for Image {
+    /// The hold: good to look at, not to read.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.hold.as_fd()
     }
 }
 

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What can be done here and with one volume, and for the rest why not.
+
+use mosaic_core::fs::FsType;
+use mosaic_core::volume::{Capability, Kind, capability};
+use mosaic_core::{ErrorKind, Result, VolumeName};
+use rustix::fs::StatVfsMountFlags;
+
+use crate::driver::Loop;
+use crate::error::open_control;
+use crate::image::Image;
+use crate::support;
+
+/// One answer from a reason or none.
+fn answer(name: &str, refusal: Option<String>) -> Capability {
+    match refusal {
+        None => Capability::yes(name),
+        Some(reason) => Capability::no(name, reason),
+    }
+}
+
+impl Loop {
+    /// For the location, or for one volume in it.
+    pub(crate) fn abilities(&self, volume: Option<&VolumeName>) -> Result<Vec<Capability>> {
+        let create = support::refusal_to_create(&self.location);
+        let write = self.refusal_to_write();
+        let mut clone = create
+            .clone()
+            .or_else(|| support::refusal_to_clone(&self.location));
+        let device = no_loop_devices();
+        let (mut grow, mut shrink) = (write.clone(), write.clone());
+        if let Some(name) = volume {
+            let image = Image::require(&self.location, name)?;
+            let kind = self.kind_of(&image)?;
+            let fs = self.file_system(&kind)?;
+            clone = clone.or_else(|| self.refusal_to_renew(&kind, device.as_deref()));
+            grow = grow.or_else(|| fs.as_ref().and_then(|fs| fs.can_grow().err()));
+            shrink = shrink.or_else(|| fs.as_ref().and_then(|fs| fs.can_shrink().err()));
+        }
+        Ok(vec![
+            answer(capability::CLONE, clone),
+            answer(capability::BDEV, device),
+            answer(capability::VOLSIZE, None),
+            answer(capability::FS, create.clone()),
+            answer(capability::DISK, create),
+            answer(capability::GROW, grow),
+            answer(capability::SHRINK, shrink),
+            answer(capability::RENAME, write),
+        ])
+    }
+
+    fn file_system(&self, kind: &Kind) -> Result<Option<FsType>> {
+        match kind {
+            Kind::Disk => Ok(None),
+            Kind::Fs { fs: Some(fs), .. } => FsType::parse(fs).map(Some),
+            Kind::Fs { fs: None, .. } => Ok(Some(self.default_fs.clone())),
+        }
+    }
+
+    fn refusal_to_renew(&self, kind: &Kind, no_device: Option<&str>) -> Option<String> {
+        match self.renewable(kind) {
+            Err(error) => Some(error.to_string()),
+            Ok(Some(fs)) if fs.renewal_needs_device() => {
+                no_device.map(|reason| format!("a clone of {fs} needs a loop device: {reason}"))
+            }
+            Ok(_) => None,
+        }
+    }
+
+    fn refusal_to_write(&self) -> Option<String> {
+        let stat = rustix::fs::fstatvfs(self.location.dir()).ok()?;
+        stat.f_flag
+            .contains(StatVfsMountFlags::RDONLY)
+            .then(|| format!("{} is mounted read-only", support::place(&self.location)))
+    }
+}
+
+/// Why there can be no block device.
+fn no_loop_devices() -> Option<String> {
+    open_control().err().map(|error| match error.kind() {
+        ErrorKind::Permission => "needs root (CAP_SYS_ADMIN)".to_owned(),
+        _ => error.chain(),
+    })
+}

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Drop, rename and resize: what changes a volume that is there.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use mosaic_core::label;
+use mosaic_core::{Bytes, Context, Error, ErrorKind, Result, VolumeName};
+use rustix::fs::{self, AtFlags, OFlags, RenameFlags};
+
+use crate::attach::open_same;
+use crate::attachment::{self, BoundDevices};
+use crate::claim;
+use crate::driver::Loop;
+use crate::identity::Identity;
+use crate::image::Image;
+use crate::loopdev;
+use crate::unnamed::explained;
+
+impl Loop {
+    /// Steps: take a lease; **commit**: unlink; fsync of the folder; give the lease back, which
+    /// frees the space; remove folders that are empty now. Killed before the commit nothing has
+    /// changed, after it the volume is gone (durably so once the folder is synced).
+    pub(crate) fn drop_image(&self, name: &VolumeName) -> Result<()> {
+        let image = Image::require(&self.location, name)?;
+        claim::exclusively(&image, &self.host, OFlags::RDONLY, |_| {
+            let (folder, leaf) = self.location.parent(name)?;
+            self.prove_same(&folder, leaf, &image)?;
+            fs::unlinkat(&folder, leaf, AtFlags::empty())
+                .context(|| format!("cannot unlink {:?}", image.path()))?;
+            fs::fsync(&folder).context(|| format!("cannot sync the folder of {:?}", image.path()))
+        })?;
+        self.location.remove_empty_parents(name);
+        Ok(())
+    }
+
+    /// The name may lead to another file now only if somebody went past Mosaic.
+    fn prove_same(&self, folder: impl AsFd, leaf: &str, image: &Image) -> Result<()> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        let now = fs::statx(folder, leaf, flags, fs::StatxFlags::INO)
+            .context(|| format!("cannot stat {:?}", image.path()))?;
+        if Identity::from_statx(&now) == image.identity() {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Busy,
+            format!("{:?} was replaced meanwhile", image.path()),
+        ))
+    }
+
+    /// Steps: take a lease; keep the new user's name with the image; **commit**: one rename that
+    /// replaces nothing; fsync of both folders; remove folders that are empty now. Killed between
+    /// label and commit the volume has its old name and a label that does not lead to it, so that it
+    /// is listed by its stored name.
+    pub(crate) fn rename_image(&self, from: &VolumeName, to: &VolumeName) -> Result<()> {
+        let image = Image::require(&self.location, from)?;
+        claim::exclusively(&image, &self.host, OFlags::RDWR, |file| {
+            let before = label::name(file)?;
+            label::set_name(file, to)?;
+            self.move_name(&image, from, to).map_err(|error| {
+                let undone = put_back(file, before.as_deref(), from);
+                match undone {
+                    Ok(()) => error,
+                    Err(left) => error.with_failed_undo(&left),
+                }
+            })
+        })?;
+        self.location.remove_empty_parents(from);
+        Ok(())
+    }
+
+    fn move_name(&self, image: &Image, from: &VolumeName, to: &VolumeName) -> Result<()> {
+        let (folder, leaf) = self.location.parent(from)?;
+        self.prove_same(&folder, leaf, image)?;
+        let moved = self.location.with_parent(to, |parent, new_leaf| {
+            fs::renameat_with(&folder, leaf, parent, new_leaf, RenameFlags::NOREPLACE)
+        });
+        moved.map_err(|error| {
+            self.location.remove_empty_parents(to);
+            explained(error, &self.location, to)
+        })?;
+        fs::fsync(&folder).context(|| format!("cannot sync the folder of {:?}", image.path()))
+    }
+
+    /// Growing, steps: make the file longer (**commit**), fsync, tell the loop device that shows it.
+    /// Killed between, the file has its new size and the device the old one: the same call again
+    /// finishes. Shrinking: take a lease, cut the file (**commit**), fsync.
+    pub(crate) fn resize_image(&self, name: &VolumeName, size: Bytes) -> Result<()> {
+        let image = Image::require(&self.location, name)?;
+        if size < image.size() {
+            return claim::exclusively(&image, &self.host, OFlags::RDWR, |file| {
+                set_size(file, size)
+            });
+        }
+        if size > image.size() {
+            let file = claim::open_sharing(&image, &self.host, OFlags::RDWR)?;
+            set_size(file.as_fd(), size)?;
+        }
+        self.resize_device(&image, size)
+    }
+
+    fn resize_device(&self, image: &Image, size: Bytes) -> Result<()> {
+        let query = image.open_for_query();
+        let query = query.context(|| format!("cannot open {:?}", image.path()))?;
+        let Some(attached) = attachment::find_ours(&query, image)? else {
+            let foreign = BoundDevices::default().find(image.identity(), image.leaf());
+            if let Some(foreign) = foreign {
+                self.host.warn(&format!(
+                    "{} shows volume \"{}\" for another program and keeps its old size",
+                    loopdev::path(foreign.number).display(),
+                    image.name()
+                ));
+            }
+            return Ok(());
+        };
+        // Gone meanwhile: nothing shows the volume any more.
+        let Some(device) = open_same(image, attached)? else {
+            return Ok(());
+        };
+        if device.size()? != size.0 {
+            self.host
+                .debug(&format!("LOOP_SET_CAPACITY {:?}", device.path()));
+            device.take_size()?;
+        }
+        let now = device.size()?;
+        if now == size.0 {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Io,
+            format!(
+                "{:?} has {} bytes, not {} as its file",
+                device.path(),
+                now,
+                size.0
+            ),
+        ))
+    }
+}
+
+fn set_size(file: BorrowedFd<'_>, size: Bytes) -> Result<()> {
+    fs::ftruncate(file, size.0).context(|| format!("cannot give the image {size}"))?;
+    fs::fsync(file).context(|| "cannot write the image's size to disk".into())
+}
+
+/// The label as it was before.
+fn put_back(file: BorrowedFd<'_>, before: Option<&str>, from: &VolumeName) -> Result<()> {
+    let user = before.unwrap_or(from.stored());
+    label::set_name(file, &VolumeName::with_stored(user, from.stored())?)
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the location's file system can do: found by doing it, to files without a name.
+
+use std::os::fd::OwnedFd;
+
+use mosaic_core::label;
+use mosaic_core::mounts::MountTable;
+use mosaic_core::volume::NewKind;
+use mosaic_core::{Error, Location, Result};
+use rustix::fs::{AtFlags, StatxFlags, ioctl_ficlone, statx};
+use rustix::io::Errno;
+
+use crate::unnamed;
+
+/// Why a volume cannot be made here; `None`: it can.
+pub fn refusal_to_create(location: &Location) -> Option<String> {
+    let file = match unnamed_file(location) {
+        Ok(file) => file,
+        Err(reason) => return Some(reason),
+    };
+    label::set_kind(&file, &NewKind::Disk)
+        .err()
+        .map(|error| error.chain())
+}
+
+/// Why an image cannot be cloned here; `None`: it can.
+pub fn refusal_to_clone(location: &Location) -> Option<String> {
+    let pair = unnamed_file(location).and_then(|one| Ok((one, unnamed_file(location)?)));
+    match pair {
+        Err(reason) => Some(reason),
+        Ok((from, to)) => match ioctl_ficlone(&to, &from) {
+            Ok(()) => None,
+            Err(errno) => Some(no_reflink(location, errno)),
+        },
+    }
+}
+
+/// What is said when `FICLONE` is refused.
+pub fn no_reflink(location: &Location, errno: Errno) -> String {
+    match errno {
+        Errno::OPNOTSUPP | Errno::INVAL | Errno::NOTTY | Errno::NOSYS | Errno::XDEV => {
+            format!("{} has no reflink", place(location))
+        }
+        _ => Error::io(errno, place(location)).chain(),
+    }
+}
+
+/// What is said when `O_TMPFILE` is refused.
+pub fn no_unnamed_files(location: &Location) -> String {
+    format!(
+        "{} has no files without a name (O_TMPFILE), and a volume appears complete or not at all",
+        place(location)
+    )
+}
+
+fn unnamed_file(location: &Location) -> Result<OwnedFd, String> {
+    unnamed::open(location).map_err(|errno| match errno {
+        Errno::OPNOTSUPP | Errno::ISDIR => no_unnamed_files(location),
+        Errno::ACCESS | Errno::PERM => {
+            format!("no permission to write in {:?}", location.path())
+        }
+        Errno::ROFS => format!("{} is mounted read-only", place(location)),
+        _ => Error::io(errno, place(location)).chain(),
+    })
+}
+
+/// `ext4 at "/srv/img"`.
+pub fn place(location: &Location) -> String {
+    let fs = file_system_of(location).unwrap_or_else(|| "the file system".to_owned());
+    format!("{fs} at {:?}", location.path())
+}
+
+/// The type of the location's file system, as its mount says it.
+fn file_system_of(location: &Location) -> Option<String> {
+    let stat = statx(location.dir(), c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
+    let table = MountTable::read().ok()?;
+    table.by_id(stat.stx_mnt_id).map(|entry| entry.fs.clone())
+}

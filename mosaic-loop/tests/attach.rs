@@ -1,0 +1,432 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Images as block devices, and mounted: one device each, the right lifetime, honest refusals.
+
+mod common;
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use common::{Images, MIB, is_explicit, volume};
+use mosaic_core::volume::{Lifetime, MountSource};
+use mosaic_core::{Driver, ErrorKind, Location};
+use mosaic_loop::image::Image;
+use mosaic_loop::marker::{self, Marker};
+use mosaic_tests::{
+    MountedFs, Scratch, eventually, is_quick, left_out, loop_devices_beneath, requires_program,
+    requires_root, run, stdout_of,
+};
+
+fn images(label: &str) -> (Scratch, Images) {
+    let scratch = Scratch::new(label).unwrap();
+    let path = scratch.folder("img").unwrap();
+    let images = Images::open(&path);
+    (scratch, images)
+}
+
+/// A process that has a file open until it is dropped.
+struct Opener(Child);
+
+impl Opener {
+    fn new(path: &Path, write: bool) -> Self {
+        let file = OpenOptions::new().read(true).write(write).open(path);
+        let child = Command::new("sleep")
+            .arg("1000")
+            .stdin(Stdio::from(file.unwrap()))
+            .spawn();
+        Self(child.unwrap())
+    }
+
+    fn word(&self) -> String {
+        format!("pid {}", self.0.id())
+    }
+}
+
+impl Drop for Opener {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn marker_of(images: &Images, name: &str) -> Marker {
+    let location = Location::open(&images.path).unwrap();
+    let image = Image::require(&location, &volume(name)).unwrap();
+    marker::find(image.open_for_query().unwrap()).unwrap()
+}
+
+#[test]
+fn root_attach_stays_and_detach_takes_it_away() {
+    if !requires_root() {
+        return;
+    }
+    let (_scratch, images) = images("attach");
+    images.create_disk("a", 8 * MIB).unwrap();
+    let error = images.detach("a").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    let attached = images.attach("a").unwrap();
+    assert_eq!(attached.lifetime, Lifetime::Explicit);
+    assert_eq!(images.attachment("a"), Some(attached.clone()));
+    let shown = loop_devices_beneath(&images.path);
+    assert_eq!(shown.as_slice(), std::slice::from_ref(&attached.device));
+    let field = |what: &str| {
+        let args = [
+            "--noheadings",
+            "--output",
+            what,
+            attached.device.to_str().unwrap(),
+        ];
+        stdout_of("losetup", &args).unwrap().trim().to_owned()
+    };
+    assert_eq!(field("BACK-FILE"), images.image("a").to_str().unwrap());
+    assert_eq!((field("LOG-SEC"), field("RO")), ("512".into(), "0".into()));
+    for error in [
+        images.attach("a").unwrap_err(),
+        images.drop("a").unwrap_err(),
+        images
+            .driver
+            .rename(&volume("a"), &volume("b"))
+            .unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Busy);
+        let device = attached.device.to_str().unwrap();
+        assert!(error.to_string().contains(device), "{}", error.chain());
+    }
+    images.detach("a").unwrap();
+    assert_eq!(images.attachment("a"), None);
+    assert!(loop_devices_beneath(&images.path).is_empty());
+    images.drop("a").unwrap();
+}
+
+#[test]
+fn root_a_read_only_device_refuses_writes() {
+    if !requires_root() {
+        return;
+    }
+    let (_scratch, images) = images("ro");
+    images.create_disk("a", MIB).unwrap();
+    let attached = images.driver.attach(&volume("a"), true).unwrap();
+    assert!(attached.read_only);
+    assert!(images.attachment("a").unwrap().read_only);
+    let opened = OpenOptions::new().write(true).open(&attached.device);
+    let written = opened.and_then(|mut device| device.write_all(&[1; 512]));
+    assert!(written.is_err());
+    images.detach("a").unwrap();
+}
+
+#[test]
+fn root_the_marker_lives_exactly_as_long_as_the_attachment() {
+    if !requires_root() {
+        return;
+    }
+    let (_scratch, images) = images("marker");
+    images.create_disk("a", MIB).unwrap();
+    assert_eq!(marker_of(&images, "a"), Marker::Absent);
+    let attached = images.attach("a").unwrap();
+    let Marker::Device(number) = marker_of(&images, "a") else {
+        panic!("no marker");
+    };
+    assert_eq!(attached.device, Path::new(&format!("/dev/loop{number}")));
+    let losetup = ["--detach", attached.device.to_str().unwrap()];
+    run("losetup", &losetup).unwrap();
+    assert!(eventually(|| marker_of(&images, "a") == Marker::Absent));
+    assert_eq!(images.attachment("a"), None);
+}
+
+#[test]
+fn root_of_four_that_attach_at_once_exactly_one_succeeds() {
+    if !requires_root() {
+        return;
+    }
+    let rounds = if is_quick() { 10 } else { 100 };
+    if is_quick() {
+        left_out("90 of 100 rounds");
+    }
+    let (_scratch, images) = images("four");
+    images.create_disk("a", MIB).unwrap();
+    for _ in 0..rounds {
+        let outcomes: Vec<_> = std::thread::scope(|scope| {
+            let attachers: Vec<_> = (0..4).map(|_| scope.spawn(|| images.attach("a"))).collect();
+            attachers.into_iter().map(|a| a.join().unwrap()).collect()
+        });
+        let refused: Vec<_> = outcomes.iter().filter_map(|o| o.as_ref().err()).collect();
+        assert_eq!(refused.len(), 3, "{outcomes:?}");
+        assert!(refused.iter().all(|e| e.kind() == ErrorKind::Busy));
+        assert_eq!(loop_devices_beneath(&images.path).len(), 1);
+        images.detach("a").unwrap();
+    }
+}
+
+#[test]
+fn root_another_programs_loop_device_is_noticed_and_named() {
+    if !requires_root() {
+        return;
+    }
+    let (_scratch, images) = images("foreign");
+    images.create_disk("a", MIB).unwrap();
+    let image = images.image("a");
+    let losetup = ["--find", "--show", image.to_str().unwrap()];
+    let device = stdout_of("losetup", &losetup).unwrap().trim().to_owned();
+    let shown = images.attachment("a").unwrap();
+    assert!(shown.foreign);
+    assert_eq!(shown.device, Path::new(&device));
+    assert!(
+        images.driver.list().unwrap()[0]
+            .attachment
+            .as_ref()
+            .unwrap()
+            .foreign
+    );
+    for error in [
+        images.attach("a").unwrap_err(),
+        images.detach("a").unwrap_err(),
+        images.drop("a").unwrap_err(),
+        images.resize("a", MIB / 2).unwrap_err(),
+        images
+            .driver
+            .mount_source(Some(&volume("a")), false)
+            .unwrap_err(),
+    ] {
+        if error.kind() == ErrorKind::Invalid {
+            // A disk is not mounted anyway.
+            continue;
+        }
+        assert_eq!(error.kind(), ErrorKind::Busy);
+        assert!(error.to_string().contains(&device), "{}", error.chain());
+        assert!(error.to_string().contains("another program"));
+    }
+    let findings = images.driver.check(true).unwrap();
+    assert!(findings[0].fault.contains(&device), "{findings:?}");
+    images.resize("a", 2 * MIB).unwrap();
+    assert!(images.said.take()[0].contains("keeps its old size"));
+    run("losetup", &["--detach", &device]).unwrap();
+    assert!(eventually(|| images.attachment("a").is_none()));
+}
+
+#[test]
+fn root_detach_that_an_opener_holds_up_says_busy_and_changes_nothing() {
+    if !requires_root() {
+        return;
+    }
+    let (_scratch, images) = images("held");
+    images.create_disk("a", MIB).unwrap();
+    let attached = images.attach("a").unwrap();
+    let opener = Opener::new(&attached.device, true);
+    let error = images.detach("a").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    assert!(error.chain().contains(&opener.word()), "{}", error.chain());
+    assert!(is_explicit(&images.attachment("a")), "still explicit");
+    drop(opener);
+    assert!(
+        is_explicit(&images.attachment("a")),
+        "it did not go with the opener"
+    );
+    images.detach("a").unwrap();
+    let claimed = images.attach("a").unwrap();
+    let exclusive = OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_EXCL)
+        .open(&claimed.device)
+        .unwrap();
+    assert_eq!(images.detach("a").unwrap_err().kind(), ErrorKind::Busy);
+    drop(exclusive);
+    images.detach("a").unwrap();
+}
+
+#[test]
+fn root_the_device_of_a_mount_goes_with_the_last_mount() {
+    if !requires_root() || !requires_program("mkfs.ext4") {
+        return;
+    }
+    let (scratch, images) = images("mount");
+    images.create_fs("a", "ext4", 32 * MIB).unwrap();
+    let one = images.mount("a", &scratch.path().join("1"), "").unwrap();
+    let two = images.mount("a", &scratch.path().join("2"), "ro").unwrap();
+    assert_eq!(one.device, two.device);
+    std::fs::write(one.at.join("file"), "x").unwrap();
+    assert!(std::fs::write(two.at.join("file"), "y").is_err());
+    let shown = images.attachment("a").unwrap();
+    assert_eq!(shown.lifetime, Lifetime::Mount);
+    for error in [
+        images.attach("a").unwrap_err(),
+        images.detach("a").unwrap_err(),
+        images.drop("a").unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Busy);
+        let at = one.at.to_str().unwrap();
+        assert!(error.chain().contains(at), "{}", error.chain());
+    }
+    one.umount();
+    assert!(images.attachment("a").is_some());
+    two.umount();
+    assert!(eventually(|| images.attachment("a").is_none()));
+    assert!(loop_devices_beneath(&images.path).is_empty());
+    images.drop("a").unwrap();
+}
+
+#[test]
+fn root_umount_and_at_once_the_next_verb_works() {
+    if !requires_root() || !requires_program("mkfs.ext4") {
+        return;
+    }
+    let (scratch, images) = images("turns");
+    images.create_fs("a", "ext4", 32 * MIB).unwrap();
+    let at = scratch.path().join("at");
+    for _ in 0..20 {
+        images.mount("a", &at, "").unwrap().umount();
+        images.attach("a").unwrap();
+        images.detach("a").unwrap();
+    }
+    images.mount("a", &at, "").unwrap().umount();
+    images.drop("a").unwrap();
+}
+
+#[test]
+fn root_an_explicit_device_is_mounted_and_outlives_the_mount() {
+    if !requires_root() || !requires_program("mkfs.ext4") {
+        return;
+    }
+    let (scratch, images) = images("explicit");
+    images.create_fs("a", "ext4", 32 * MIB).unwrap();
+    let attached = images.attach("a").unwrap();
+    let opener = Opener::new(&attached.device, true);
+    let error = images.mount("a", &scratch.path().join("1"), "");
+    let error = error.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    assert!(error.chain().contains(&opener.word()), "{}", error.chain());
+    drop(opener);
+    let mounted = images.mount("a", &scratch.path().join("1"), "").unwrap();
+    assert_eq!(mounted.device, attached.device);
+    assert_eq!(images.detach("a").unwrap_err().kind(), ErrorKind::Busy);
+    let again = images.mount("a", &scratch.path().join("2"), "").unwrap();
+    again.umount();
+    mounted.umount();
+    assert!(is_explicit(&images.attachment("a")));
+    // A mount namespace that somebody made meanwhile has copies of our mounts for a while.
+    assert!(eventually(|| images.detach("a").is_ok()));
+}
+
+#[test]
+fn root_a_mount_that_is_given_up_leaves_nothing() {
+    if !requires_root() || !requires_program("mkfs.ext4") {
+        return;
+    }
+    let (_scratch, images) = images("given-up");
+    images.create_fs("a", "ext4", 32 * MIB).unwrap();
+    let source = images.driver.mount_source(Some(&volume("a")), false);
+    let MountSource::Device { handle, .. } = source.unwrap() else {
+        panic!("no device");
+    };
+    assert!(images.attachment("a").is_some());
+    drop(handle);
+    assert!(eventually(|| images.attachment("a").is_none()));
+    let disk = images.create_disk("disk", MIB);
+    disk.unwrap();
+    let error = images.driver.mount_source(Some(&volume("disk")), false);
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Invalid);
+    let error = images.driver.mount_source(None, false);
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Unsupported);
+}
+
+#[test]
+fn root_a_grown_image_grows_its_device() {
+    if !requires_root() {
+        return;
+    }
+    let (_scratch, images) = images("grow");
+    images.create_disk("a", MIB).unwrap();
+    let attached = images.attach("a").unwrap();
+    let size = || {
+        stdout_of(
+            "blockdev",
+            &["--getsize64", attached.device.to_str().unwrap()],
+        )
+    };
+    images.resize("a", 3 * MIB).unwrap();
+    assert_eq!(size().unwrap().trim(), (3 * MIB).to_string());
+    // Killed between file and device: the same call finishes, and check sees it.
+    let file = OpenOptions::new().write(true).open(images.image("a"));
+    file.unwrap().set_len(4 * MIB).unwrap();
+    assert_eq!(images.driver.check(false).unwrap().len(), 1);
+    images.resize("a", 4 * MIB).unwrap();
+    assert_eq!(size().unwrap().trim(), (4 * MIB).to_string());
+    assert_eq!(images.driver.check(false).unwrap(), []);
+    let error = images.resize("a", 2 * MIB).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    assert_eq!(size().unwrap().trim(), (4 * MIB).to_string());
+    images.detach("a").unwrap();
+    images.resize("a", 2 * MIB).unwrap();
+}
+
+#[test]
+fn root_an_image_in_a_process_is_not_attached() {
+    if !requires_root() {
+        return;
+    }
+    let (_scratch, images) = images("qemu");
+    images.create_disk("a", MIB).unwrap();
+    let opener = Opener::new(&images.image("a"), true);
+    let error = images.attach("a").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    assert!(error.chain().contains(&opener.word()), "{}", error.chain());
+    drop(opener);
+    images.attach("a").unwrap();
+    images.detach("a").unwrap();
+}
+
+#[test]
+fn root_a_lock_that_pretends_to_be_an_attachment_fools_nobody() {
+    if !requires_root() {
+        return;
+    }
+    let (_scratch, images) = images("fake");
+    images.create_disk("a", MIB).unwrap();
+    let liar = std::fs::File::open(images.image("a")).unwrap();
+    marker::set(&liar, 0).unwrap();
+    assert_eq!(images.attachment("a"), None);
+    let error = images.detach("a").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    let findings = images.driver.check(false).unwrap();
+    assert_eq!(findings[0].volume.as_deref(), Some("a"));
+    drop(liar);
+    assert_eq!(images.driver.check(false).unwrap(), []);
+}
+
+#[test]
+fn root_something_mounted_in_the_location_holds_no_volumes() {
+    if !requires_root() || !requires_program("mkfs.ext4") {
+        return;
+    }
+    let (_scratch, images) = images("mounted");
+    images.create_fs("a", "ext4", 32 * MIB).unwrap();
+    let mounted = images.mount("a", &images.path.join("mnt"), "").unwrap();
+    std::fs::write(mounted.at.join("file"), "x").unwrap();
+    assert_eq!(images.names(), ["a"]);
+    let error = images.driver.find(&volume("mnt/file")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Exists);
+    let error = images.create_disk("mnt/new", MIB).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{}", error.chain());
+    assert!(!mounted.at.join("new").exists());
+}
+
+#[test]
+fn root_every_location_shows_its_images() {
+    for fs in ["ext4", "xfs", "btrfs"] {
+        if !requires_root() || !requires_program(&format!("mkfs.{fs}")) {
+            return;
+        }
+        let location = MountedFs::new(fs).unwrap();
+        let images = Images::open(location.path());
+        images.create_fs("a", "ext4", 32 * MIB).unwrap();
+        let attached = images.attach("a").unwrap();
+        assert_eq!(images.attachment("a"), Some(attached), "{fs}");
+        images.detach("a").unwrap();
+        let at = location.folder_beside("at").unwrap();
+        let mounted = images.mount("a", &at, "").unwrap();
+        assert_eq!(images.attachment("a").unwrap().lifetime, Lifetime::Mount);
+        mounted.umount();
+        images.drop("a").unwrap();
+    }
+}

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A location under test, and its volumes mounted as the host mounts them.
+
+#![allow(dead_code, reason = "each test program uses its part")]
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use mosaic_core::mounts::{self, MountOptions};
+use mosaic_core::volume::{
+    Attachment, CloneOptions, Lifetime, MountSource, NewKind, NewVolume, Volume,
+};
+use mosaic_core::{
+    Bytes, Driver, Host, Level, Result, ScratchName, Services, Settings, VolumeName,
+};
+use mosaic_loop::Loop;
+
+pub const MIB: u64 = 1 << 20;
+
+/// Keeps what was said to the user.
+#[derive(Debug, Default)]
+pub struct Said(Mutex<Vec<String>>);
+
+impl Services for Said {
+    fn log(&self, level: Level, message: &str) {
+        if level <= Level::Warning {
+            self.0.lock().unwrap().push(message.to_owned());
+        }
+    }
+    fn progress(&self, _: u64, _: u64, _: &str) {}
+    fn cancelled(&self) -> bool {
+        false
+    }
+}
+
+impl Said {
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+/// The driver on a directory.
+pub struct Images {
+    pub driver: Loop,
+    pub path: PathBuf,
+    pub said: Arc<Said>,
+}
+
+impl Images {
+    pub fn open(path: &Path) -> Self {
+        let mut settings = Settings::new(path);
+        settings.layout_fs = Some("meta".into());
+        let said = Arc::new(Said::default());
+        Self {
+            driver: Loop::open(Host::new(said.clone()), &settings).unwrap(),
+            path: path.to_owned(),
+            said,
+        }
+    }
+
+    pub fn image(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    pub fn create_fs(&self, name: &str, fs: &str, size: u64) -> Result<()> {
+        self.create(name, NewKind::Fs(Some(fs.into())), size)
+    }
+
+    pub fn create_disk(&self, name: &str, size: u64) -> Result<()> {
+        self.create(name, NewKind::Disk, size)
+    }
+
+    pub fn create(&self, name: &str, kind: NewKind, size: u64) -> Result<()> {
+        let new = NewVolume {
+            kind,
+            size: Bytes(size),
+            scratch: scratch(),
+        };
+        self.driver.create(&volume(name), &new)
+    }
+
+    pub fn clone(&self, from: &str, to: &str, size: Option<u64>) -> Result<()> {
+        let how = CloneOptions {
+            size: size.map(Bytes),
+            scratch: scratch(),
+        };
+        self.driver.clone_volume(&volume(from), &volume(to), &how)
+    }
+
+    pub fn drop(&self, name: &str) -> Result<()> {
+        self.driver.drop_volume(&volume(name), &scratch())
+    }
+
+    pub fn find(&self, name: &str) -> Option<Volume> {
+        self.driver.find(&volume(name)).unwrap()
+    }
+
+    pub fn attachment(&self, name: &str) -> Option<Attachment> {
+        self.find(name).unwrap().attachment
+    }
+
+    pub fn attach(&self, name: &str) -> Result<Attachment> {
+        self.driver.attach(&volume(name), false)
+    }
+
+    pub fn detach(&self, name: &str) -> Result<()> {
+        self.driver.detach(&volume(name))
+    }
+
+    pub fn resize(&self, name: &str, size: u64) -> Result<()> {
+        self.driver.resize(&volume(name), Bytes(size))
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<_> = self.driver.list().unwrap();
+        names.sort_by(|a, b| a.stored.cmp(&b.stored));
+        names.into_iter().map(|volume| volume.stored).collect()
+    }
+
+    /// Mounts a volume as the host does; the folder is made.
+    pub fn mount(&self, name: &str, at: &Path, options: &str) -> Result<Mounted> {
+        std::fs::create_dir_all(at).unwrap();
+        let options = MountOptions::parse(options)?;
+        let read_only = options.is_read_only();
+        let before = self.attachment(name);
+        let fs = self.fs_of(name);
+        let source = self.driver.mount_source(Some(&volume(name)), read_only)?;
+        let MountSource::Device { path, handle } = source else {
+            panic!("an image is mounted by a device");
+        };
+        let target = mounts::open_target(at)?;
+        let host = Host::new(self.said.clone());
+        let fresh = read_only && before.is_none();
+        mounts::mount_device(&host, &fs, &path, &target, &options, fresh)?;
+        drop(handle);
+        Ok(Mounted {
+            at: at.to_owned(),
+            device: path,
+        })
+    }
+
+    fn fs_of(&self, name: &str) -> String {
+        match self.find(name).unwrap().kind {
+            mosaic_core::volume::Kind::Fs { fs: Some(fs), .. } => fs,
+            other => panic!("{other:?} cannot be mounted"),
+        }
+    }
+}
+
+/// A mount that goes also when the test panics.
+#[derive(Debug)]
+pub struct Mounted {
+    pub at: PathBuf,
+    pub device: PathBuf,
+}
+
+impl Mounted {
+    pub fn umount(self) {
+        mounts::umount(&self.at).unwrap();
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(&self.at, rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+pub fn volume(name: &str) -> VolumeName {
+    VolumeName::parse(name).unwrap()
+}
+
+pub fn scratch() -> ScratchName {
+    ScratchName::from_random(1)
+}
+
+pub fn is_explicit(attachment: &Option<Attachment>) -> bool {
+    attachment
+        .as_ref()
+        .is_some_and(|a| a.lifetime == Lifetime::Explicit && !a.foreign)
+}
