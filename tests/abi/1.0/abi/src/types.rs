@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Values and errors that cross the border. Frozen: see the crate's promise.
+
+use abi_stable::StableAbi;
+use abi_stable::std_types::{ROption, RResult, RString, RVec, Tuple2};
+
+/// Later additions to a frozen struct: key and value.
+pub type Extra = RVec<Tuple2<RString, RString>>;
+
+/// What every call that can fail returns.
+pub type AbiResult<T> = RResult<T, AbiError>;
+
+/// An error: what `mosaic_core::Error` is on either side.
+#[repr(C)]
+#[derive(StableAbi, Debug, Clone)]
+pub struct AbiError {
+    /// Kind as the exit status of `mosaic_core::ErrorKind`; an unknown number is read as `Io`.
+    pub kind: u32,
+    /// The kernel's errno behind it, or 0.
+    pub errno: i32,
+    /// One line, lower case, without the causes' text.
+    pub message: RString,
+    /// The causes, outermost first.
+    pub causes: RVec<RString>,
+    /// `key`: the config key at fault.
+    pub extra: Extra,
+}
+
+/// The two names of one volume.
+#[repr(C)]
+#[derive(StableAbi, Debug, Clone)]
+pub struct AbiName {
+    /// As the user says it.
+    pub user: RString,
+    /// As the location stores it.
+    pub stored: RString,
+}
+
+/// A key of a driver's own configuration.
+#[repr(C)]
+#[derive(StableAbi, Debug, Clone)]
+pub struct AbiKey {
+    /// Dotted path: `quota`, `pool.data`.
+    pub path: RString,
+    /// One of the `KEY_*` constants.
+    pub kind: u32,
+    /// The words allowed, for [`KEY_CHOICE`].
+    pub choices: RVec<RString>,
+    /// What holds when the key is absent.
+    pub default: ROption<RString>,
+    /// One line of documentation.
+    pub help: RString,
+    /// Room for later minors.
+    pub extra: Extra,
+}
+
+/// Any text.
+pub const KEY_TEXT: u32 = 0;
+/// A path; a relative one is relative to the config file's folder.
+pub const KEY_PATH: u32 = 1;
+/// A size in bytes.
+pub const KEY_SIZE: u32 = 2;
+/// A whole number, zero or more.
+pub const KEY_INTEGER: u32 = 3;
+/// `true` or `false`.
+pub const KEY_FLAG: u32 = 4;
+/// One of a list of words.
+pub const KEY_CHOICE: u32 = 5;
+
+/// What a driver is opened with.
+#[repr(C)]
+#[derive(StableAbi, Debug, Clone)]
+pub struct AbiSettings {
+    /// The `location` key, made absolute where it is a path.
+    pub location: RString,
+    /// The `default_fs` key.
+    pub default_fs: ROption<RString>,
+    /// The `layout.fs` key, relative to the location.
+    pub layout_fs: ROption<RString>,
+    /// Number of components of a stored name: from the volume map, else 1.
+    pub depth: u32,
+    /// Whether a volume map is configured.
+    pub mapped: bool,
+    /// The driver's own keys by dotted path, checked against its schema, defaults filled in.
+    pub values: Extra,
+    /// Room for later minors.
+    pub extra: Extra,
+}
+
+/// The host locks a directory, the location itself.
+pub const LOCK_DIRECTORY: u32 = 0;
+/// The host opens a block device exclusively.
+pub const LOCK_DEVICE: u32 = 1;
+
+/// What the host is to lock.
+#[repr(C)]
+#[derive(StableAbi, Debug, Clone)]
+pub struct AbiLockScope {
+    /// [`LOCK_DIRECTORY`] or [`LOCK_DEVICE`].
+    pub kind: u32,
+    /// The directory or the device.
+    pub path: RString,
+}
+
+/// One thing that a driver can or cannot do.
+#[repr(C)]
+#[derive(StableAbi, Debug, Clone)]
+pub struct AbiCapability {
+    /// A word of an open set: `clone`, `bdev`, `volsize`.
+    pub name: RString,
+    /// Why not; none: it can.
+    pub refusal: ROption<RString>,
+}
+
+/// One class of space, in bytes.
+#[repr(C)]
+#[derive(StableAbi, Debug, Clone)]
+pub struct AbiSpace {
+    /// `data`, `metadata`.
+    pub class: RString,
+    /// All of it.
+    pub total: u64,
+    /// In use.
+    pub used: u64,
+    /// What a new volume could get.
+    pub free: u64,
+}
+
+/// A raw disk without a file system of ours.
+pub const KIND_DISK: u32 = 0;
+/// A file system.
+pub const KIND_FS: u32 = 1;
+/// A file system by assumption: the volume carries no label.
+pub const KIND_FS_ASSUMED: u32 = 2;
+
+/// The volume is reached as a directory.
+pub const ACCESS_DIRECTORY: u32 = 0;
+/// The volume is reached as a block device.
+pub const ACCESS_DEVICE: u32 = 1;
+
+/// The device stays until `detach`.
+pub const LIFETIME_EXPLICIT: u32 = 0;
+/// The device goes with its last mount.
+pub const LIFETIME_MOUNT: u32 = 1;
+
+/// A block device that shows a volume.
+#[repr(C)]
+#[derive(StableAbi, Debug, Clone)]
+pub struct AbiAttachment {
+    /// `/dev/...`.
+    pub device: RString,
+    /// [`LIFETIME_EXPLICIT`] or [`LIFETIME_MOUNT`].
+    pub lifetime: u32,
+    /// Writes are refused by the device.
+    pub read_only: bool,
+    /// Set up by another program.
+    pub foreign: bool,
+    /// Room for later minors.
+    pub extra: Extra,
+}
+
+/// What a driver knows of one volume.
+#[repr(C)]
+#[derive(StableAbi, Debug, Clone)]
+pub struct AbiVolume {
+    /// Its names; `user` is empty where the location keeps none.
+    pub name: AbiName,
+    /// One of `KIND_*`.
+    pub kind: u32,
+    /// File system type; empty for a disk and where the volume has none of its own.
+    pub fs: RString,
+    /// One of `ACCESS_*`.
+    pub access: u32,
+    /// Size in bytes, where it has one.
+    pub size: ROption<u64>,
+    /// Bytes that it takes in the location.
+    pub used: ROption<u64>,
+    /// Bytes that only it takes.
+    pub exclusive: ROption<u64>,
+    /// What it was cloned from, where the location knows.
+    pub origin: ROption<RString>,
+    /// It cannot be written.
+    pub read_only: bool,
+    /// Its block device.
+    pub attachment: ROption<AbiAttachment>,
+    /// Sentences that `info` shows.
+    pub notes: RVec<RString>,
+    /// The driver's own facts, by name.
+    pub extra: Extra,
+}
+
+/// How to make a volume.
+#[repr(C)]
+#[derive(StableAbi, Debug, Clone)]
+pub struct AbiNewVolume {
+    /// [`KIND_DISK`] or [`KIND_FS`].
+    pub kind: u32,
+    /// File system type; empty: the driver's own.
+    pub fs: RString,
+    /// Bytes, a multiple of 512, not 0.
+    pub size: u64,
+    /// Name for a half-made thing in `.mosaic/tmp`; its lock is held.
+    pub scratch: RString,
+    /// Room for later minors.
+    pub extra: Extra,
+}
+
+/// How to clone a volume.
+#[repr(C)]
+#[derive(StableAbi, Debug, Clone)]
+pub struct AbiClone {
+    /// Bytes; none: the source's size.
+    pub size: ROption<u64>,
+    /// Name for a half-made thing in `.mosaic/tmp`; its lock is held.
+    pub scratch: RString,
+    /// Room for later minors.
+    pub extra: Extra,
+}
+
+/// A finding of `check`.
+#[repr(C)]
+#[derive(StableAbi, Debug, Clone)]
+pub struct AbiFinding {
+    /// The volume's stored name; empty: the location.
+    pub volume: RString,
+    /// What is wrong.
+    pub fault: RString,
+    /// What repair does or did; empty: nothing it can do.
+    pub remedy: RString,
+    /// It was done.
+    pub repaired: bool,
+    /// Room for later minors.
+    pub extra: Extra,
+}
+
+/// A directory is mounted.
+pub const SOURCE_DIRECTORY: u32 = 0;
+/// A block device is mounted.
+pub const SOURCE_DEVICE: u32 = 1;
+
+/// What the host mounts.
+#[repr(C)]
+#[derive(StableAbi, Debug, Clone)]
+pub struct AbiMountSource {
+    /// [`SOURCE_DIRECTORY`] or [`SOURCE_DEVICE`].
+    pub kind: u32,
+    /// Open descriptor of the directory or device; the receiver owns it.
+    pub fd: i32,
+    /// The device's path; empty for a directory.
+    pub device: RString,
+    /// Room for later minors.
+    pub extra: Extra,
+}

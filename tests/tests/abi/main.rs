@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The border between host and driver, with real shared objects: built here, loaded here.
+//!
+//! `skew` is the promise of the ABI in both directions, `panics` what a driver may do to itself,
+//! `refusals` what is not loaded and what the user is told, `ownership` whom root trusts.
+
+mod folder;
+mod next_abi;
+mod notes;
+mod ownership;
+mod panics;
+mod refusals;
+mod skew;
+mod workspaces;

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Builds the drivers of `tests/drivers` and `tests/abi`, each set in a workspace of its own.
+//!
+//! A workspace is written to `target/abi`, so that the source tree stays as it is, with the lock
+//! file of Mosaic's own workspace, so that nothing is downloaded. Packages that both use are
+//! compiled once: cargo keeps what is not a final product in Mosaic's own `target`. That is why
+//! no two drivers, in whatever workspace, have the same name.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::LazyLock;
+
+use mosaic_tests::target_folder;
+
+use crate::next_abi;
+
+/// A file or folder of Mosaic's source tree.
+pub fn source(path: &str) -> PathBuf {
+    let tree = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    tree.join(path)
+}
+
+/// A driver of [`third_party`].
+pub fn panicky() -> PathBuf {
+    third_party().join("libmosaic_panicky.so")
+}
+
+/// The folder of drivers built against `mosaic-core` alone, as a third party's are.
+pub fn third_party() -> &'static Path {
+    static BUILT: LazyLock<PathBuf> =
+        LazyLock::new(|| third_party_workspace().build(&["--workspace"]));
+    &BUILT
+}
+
+pub fn third_party_workspace() -> Workspace {
+    let mut workspace = Workspace::new("drivers");
+    workspace.add(&source("tests/drivers"), "");
+    let core = source("mosaic-core").to_str().unwrap().to_owned();
+    workspace.edit("Cargo.toml", "../../mosaic-core", &core);
+    workspace
+}
+
+/// The driver of ABI 1.0 as it was released.
+pub fn kept() -> PathBuf {
+    static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let mut workspace = Workspace::new("kept-1.0");
+        workspace.add(&source("tests/abi/1.0"), "");
+        workspace.build(&["--package", "mosaic-kept"])
+    });
+    BUILT.join("libmosaic_kept.so")
+}
+
+/// The folder of a driver and a program of the next ABI, made from today's by appending to it.
+pub fn next() -> &'static Path {
+    static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let mut workspace = Workspace::with_core("next", &["next", "host"]);
+        workspace.add(&source("tests/drivers/next"), "next");
+        workspace.add(&source("tests/drivers/host"), "host");
+        next_abi::append(&mut workspace);
+        workspace.build(&["--package", "mosaic-next", "--package", "next-host"])
+    });
+    &BUILT
+}
+
+/// A driver whose ABI has today's number, but one more field in a frozen struct.
+pub fn changed() -> PathBuf {
+    static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let mut workspace = Workspace::with_core("changed", &["changed"]);
+        workspace.add(&source("tests/drivers/panicky"), "changed");
+        workspace.edit("changed/Cargo.toml", "panicky", "changed");
+        workspace.edit("changed/src/lib.rs", "\"panicky\"", "\"changed\"");
+        let (types, border) = ("mosaic-core/abi/src/types.rs", "mosaic-core/src/border.rs");
+        workspace.edit(types, "pub total: u64", "pub dent: u32, pub total: u64");
+        workspace.edit(
+            border,
+            "total: space.total.0,",
+            "dent: 1, total: space.total.0,",
+        );
+        workspace.build(&["--package", "mosaic-changed"])
+    });
+    BUILT.join("libmosaic_changed.so")
+}
+
+/// A workspace to be written beneath `target/abi`.
+pub struct Workspace {
+    name: &'static str,
+    files: BTreeMap<PathBuf, String>,
+}
+
+impl Workspace {
+    /// An empty one.
+    pub fn new(name: &'static str) -> Self {
+        let files = BTreeMap::new();
+        Self { name, files }
+    }
+
+    /// One with a copy of `mosaic-core`, and Mosaic's own table of dependencies and profiles.
+    fn with_core(name: &'static str, members: &[&str]) -> Self {
+        let mut this = Self::new(name);
+        for folder in ["mosaic-core/src", "mosaic-core/abi"] {
+            this.add(&source(folder), folder);
+        }
+        let manifest = std::fs::read_to_string(source("mosaic-core/Cargo.toml")).unwrap();
+        let (manifest, rest) = manifest.split_once("[dev-dependencies]").unwrap();
+        let (_, rest) = rest.split_once("\n[").unwrap();
+        this.put("mosaic-core/Cargo.toml", format!("{manifest}[{rest}"));
+        let text = std::fs::read_to_string(source("Cargo.toml")).unwrap();
+        let (start, rest) = text.split_once("members = [").expect("a list of members");
+        let (_, end) = rest.split_once(']').expect("the list's end");
+        let mut list = vec!["mosaic-core", "mosaic-core/abi"];
+        list.extend(members);
+        this.put("Cargo.toml", format!("{start}members = {list:?}{end}"));
+        this
+    }
+
+    /// Adds a file.
+    pub fn put(&mut self, path: &str, text: String) {
+        self.files.insert(path.into(), text);
+    }
+
+    /// Adds a copy of a folder.
+    fn add(&mut self, from: &Path, to: &str) {
+        for entry in std::fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let to = Path::new(to).join(entry.file_name());
+            if entry.file_type().unwrap().is_dir() {
+                self.add(&entry.path(), to.to_str().unwrap());
+            } else {
+                let text = std::fs::read_to_string(entry.path()).unwrap();
+                self.files.insert(to, text);
+            }
+        }
+    }
+
+    /// Replaces a text that must be there.
+    pub fn edit(&mut self, path: &str, before: &str, after: &str) {
+        let text = self.files.get_mut(Path::new(path)).expect(path);
+        assert!(text.contains(before), "{path} has no {before:?} any more");
+        *text = text.replace(before, after);
+    }
+
+    /// Appends a text to the one line that starts with another one.
+    pub fn append_to_line(&mut self, path: &str, start: &str, addition: &str) {
+        let text = &self.files[Path::new(path)];
+        let starts = |line: &&str| line.trim_start().starts_with(start);
+        let lines: Vec<&str> = text.lines().filter(starts).collect();
+        let [line] = lines.as_slice() else {
+            panic!("{path} has not exactly one line that starts with {start:?}");
+        };
+        let line = format!("{line}\n");
+        self.edit(path, &line, &format!("{line}{addition}\n"));
+    }
+
+    /// Builds packages; returns the folder of the products.
+    pub fn build(&self, packages: &[&str]) -> PathBuf {
+        self.succeed("build", packages);
+        products().join("debug")
+    }
+
+    /// Builds a package as it would be shipped; returns the folder of the products.
+    pub fn build_release(&self, package: &str) -> PathBuf {
+        self.succeed("build", &["--release", "--package", package]);
+        products().join("release")
+    }
+
+    fn succeed(&self, command: &str, arguments: &[&str]) {
+        let output = self.cargo(command, arguments, &[]);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "workspace {}: {stderr}", self.name);
+    }
+
+    /// Writes the workspace and runs cargo in it.
+    pub fn cargo(&self, command: &str, arguments: &[&str], rustc_arguments: &[&str]) -> Output {
+        let root = products().parent().unwrap().join(self.name);
+        self.write(&root);
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+        cargo
+            .current_dir(&root)
+            .env("CARGO_BUILD_BUILD_DIR", target())
+            .arg(command)
+            .args(["--offline", "--quiet", "--target-dir"])
+            .arg(products())
+            .args(arguments);
+        if !rustc_arguments.is_empty() {
+            cargo.arg("--").args(rustc_arguments);
+        }
+        cargo.output().expect("cargo runs")
+    }
+
+    /// Writes the files that are not there already, so that cargo finds the rest unchanged.
+    fn write(&self, root: &Path) {
+        let lock = std::fs::read_to_string(source("Cargo.lock")).unwrap();
+        if write_if_changed(&root.join("Cargo.lock.mosaic"), &lock) {
+            write_if_changed(&root.join("Cargo.lock"), &lock);
+        }
+        for (path, text) in &self.files {
+            write_if_changed(&root.join(path), text);
+        }
+    }
+}
+
+/// Mosaic's own target folder.
+fn target() -> PathBuf {
+    target_folder().unwrap().parent().unwrap().to_owned()
+}
+
+/// Where cargo puts what the workspaces make.
+fn products() -> PathBuf {
+    target().join("abi/products")
+}
+
+fn write_if_changed(path: &Path, text: &str) -> bool {
+    if std::fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
+        return false;
+    }
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+    true
+}
