@@ -184,6 +184,15 @@ impl Error {
         self
     }
 
+    /// Adds how undoing went: nothing if it went well.
+    #[must_use]
+    pub fn after_undo(self, undo: Result<()>) -> Self {
+        match undo {
+            Ok(()) => self,
+            Err(left) => self.with_failed_undo(&left),
+        }
+    }
+
     /// What a caller can act on.
     pub fn kind(&self) -> ErrorKind {
         self.kind

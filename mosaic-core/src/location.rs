@@ -4,18 +4,39 @@
 //! No path of a volume is ever resolved through a link or out of the location: all opens go through
 //! `openat2` with `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS` (Linux 5.6, openat2(2)).
 
+mod change;
+mod init;
+mod listing;
+mod private;
+
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, AtFlags, Mode, OFlags, ResolveFlags};
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::Errno;
+use rustix::path::Arg;
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::name::VolumeName;
-use crate::scratch::{PRIVATE_DIR, Place};
+use crate::size::Bytes;
+use crate::volume::Space;
+
+pub use listing::check_depth;
 
 /// How often making a parent folder is repeated when neighbours keep removing it.
 const PARENT_ATTEMPTS: u32 = 1000;
+
+/// Mode of folders above volumes, before the umask.
+const FOLDER_MODE: Mode = Mode::RWXU
+    .union(Mode::RGRP)
+    .union(Mode::XGRP)
+    .union(Mode::ROTH)
+    .union(Mode::XOTH);
+/// To open a folder whose name is one component.
+const FOLDER: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
 
 /// An open location directory.
 #[derive(Debug)]
@@ -58,11 +79,27 @@ impl Location {
         self.dir.as_fd()
     }
 
+    /// How full the file system of the location is.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn space(&self) -> Result<Space> {
+        let stat = fs::fstatvfs(&self.dir)
+            .context(|| format!("cannot read the space of location {:?}", self.path))?;
+        let bytes = |blocks: u64| Bytes(blocks.saturating_mul(stat.f_frsize));
+        Ok(Space {
+            class: "data".to_owned(),
+            total: bytes(stat.f_blocks),
+            used: bytes(stat.f_blocks.saturating_sub(stat.f_bfree)),
+            free: bytes(stat.f_bavail),
+        })
+    }
+
     /// Opens a relative path beneath the location, without following any link.
     ///
     /// # Errors
     /// The kernel's: `ENOENT`, `ELOOP` for a link, `EXDEV` for a way out.
-    pub fn open_beneath(&self, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    pub fn open_beneath(&self, path: impl Arg, flags: OFlags) -> rustix::io::Result<OwnedFd> {
         fs::openat2(
             &self.dir,
             path,
@@ -82,16 +119,47 @@ impl Location {
         match self.open_beneath(name.stored(), flags) {
             Ok(fd) => Ok(Some(fd)),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
-            Err(Errno::LOOP) => Err(Error::new(
-                ErrorKind::Exists,
-                format!(
-                    "{:?} in {:?} is or goes through a symbolic link, not a volume",
-                    name.stored(),
-                    self.path
-                ),
+            Err(Errno::LOOP) => Err(self.occupied(
+                name.stored(),
+                "is or goes through a symbolic link, not a volume",
             )),
             Err(errno) => Err(Error::io(errno, format!("cannot open volume \"{name}\""))),
         }
+    }
+
+    /// Opens the directory that has a volume's name, as a place only (`O_PATH`), which needs no
+    /// permission on the directory itself; `Ok(None)` if nothing has the name. To read it or its
+    /// attributes there is [`readable`].
+    ///
+    /// # Errors
+    /// `Exists` if anything else has the name; the kernel's.
+    pub fn open_directory(&self, name: &VolumeName) -> Result<Option<OwnedFd>> {
+        let Some(found) = self.open_volume(name, OFlags::PATH)? else {
+            return Ok(None);
+        };
+        let stat = fs::fstat(&found).context(|| format!("cannot look at volume \"{name}\""))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            return Err(self.occupied(name.stored(), "is not a directory, so not a volume"));
+        }
+        Ok(Some(found))
+    }
+
+    /// Opens the folder of the metadata, `layout.fs` in the config.
+    ///
+    /// # Errors
+    /// `Unsupported` if none is configured; `NotFound`; the kernel's.
+    pub fn open_metadata(&self, layout_fs: Option<&Path>) -> Result<OwnedFd> {
+        let layout_fs = layout_fs
+            .ok_or_else(|| Error::new(ErrorKind::Unsupported, "the config has no layout.fs"))?;
+        self.open_beneath(layout_fs, OFlags::RDONLY | OFlags::DIRECTORY)
+            .context(|| format!("cannot open the metadata, {layout_fs:?} in {:?}", self.path))
+    }
+
+    fn occupied(&self, path: &str, is: &str) -> Error {
+        Error::new(
+            ErrorKind::Exists,
+            format!("{path:?} in {:?} {is}", self.path),
+        )
     }
 
     /// Runs `step` with the folder that holds (or will hold) the volume and the last component of
@@ -102,6 +170,7 @@ impl Location {
     /// and is repeated with a folder made again.
     ///
     /// # Errors
+    /// `Exists` if `step` says so, or something that is no folder has the name of one; else
     /// `step`'s, and the kernel's while making folders. Folders made stay if `step` fails; callers
     /// use [`Location::remove_empty_parents`].
     pub fn with_parent<T>(
@@ -110,45 +179,63 @@ impl Location {
         mut step: impl FnMut(BorrowedFd<'_>, &str) -> rustix::io::Result<T>,
     ) -> Result<T> {
         let leaf = name.components().next_back().unwrap_or(name.stored());
-        let failed = || format!("cannot make \"{name}\" in {:?}", self.path);
         let mut attempt = 0;
         loop {
             attempt += 1;
             let again = attempt < PARENT_ATTEMPTS && name.parent().is_some();
-            let parent = match self.make_parents(name) {
-                Err(Errno::NOENT) if again => continue,
-                other => other.context(failed)?,
-            };
-            match step(parent.as_fd(), leaf) {
+            let made = self
+                .make_parents(name)
+                .and_then(|parent| Ok((step(parent.as_fd(), leaf)?, parent)));
+            match made {
                 Err(Errno::NOENT) if again => {}
-                Err(errno) => return Err(Error::io(errno, failed())),
-                Ok(value) => {
-                    fs::fsync(&parent).context(failed)?;
+                Err(errno) => return Err(self.not_placed(name, errno)),
+                Ok((value, parent)) => {
+                    fs::fsync(&parent)
+                        .context(|| format!("cannot write the folder of \"{name}\" to disk"))?;
                     return Ok(value);
                 }
             }
         }
     }
 
-    /// Makes the folders above a volume; each one made is durable in the one above it.
+    fn not_placed(&self, name: &VolumeName, errno: Errno) -> Error {
+        match errno {
+            Errno::EXIST => self.occupied(name.stored(), "is there already"),
+            Errno::NOTDIR | Errno::LOOP => self.occupied(
+                name.parent().unwrap_or("."),
+                "is or goes through something that is not a folder",
+            ),
+            Errno::OPNOTSUPP => Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "the file system at {:?} cannot give a name without replacing (renameat2 with RENAME_NOREPLACE)",
+                    self.path
+                ),
+            ),
+            _ => Error::io(
+                errno,
+                format!(
+                    "cannot give {:?} in {:?} its name",
+                    name.stored(),
+                    self.path
+                ),
+            ),
+        }
+    }
+
+    /// Makes the folders above a volume, each durable in the one above it before anything is in it.
+    /// One that a neighbour made just now may not be on disk yet, so all are written.
     fn make_parents(&self, name: &VolumeName) -> rustix::io::Result<OwnedFd> {
-        let mut folder = self.dir.try_clone().map_err(|_| Errno::MFILE)?;
+        let mut folder = rustix::io::fcntl_dupfd_cloexec(&self.dir, 0)?;
         let Some(parent) = name.parent() else {
             return Ok(folder);
         };
         for component in parent.split('/') {
-            let mode = Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH;
-            match fs::mkdirat(&folder, component, mode) {
-                Ok(()) => fs::fsync(&folder)?,
-                Err(Errno::EXIST) => {}
+            match fs::mkdirat(&folder, component, FOLDER_MODE) {
+                Ok(()) | Err(Errno::EXIST) => fs::fsync(&folder)?,
                 Err(errno) => return Err(errno),
             }
-            folder = fs::openat(
-                &folder,
-                component,
-                OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-                Mode::empty(),
-            )?;
+            folder = fs::openat(&folder, component, FOLDER, Mode::empty())?;
         }
         Ok(folder)
     }
@@ -185,107 +272,56 @@ impl Location {
             }
         }
     }
+}
 
-    /// The folder of unfinished things, made if need be: `.mosaic/<place>`, for its owner only.
-    ///
-    /// # Errors
-    /// The kernel's while making or opening it.
-    pub fn private_folder(&self, place: Place) -> Result<OwnedFd> {
-        let failed = || {
-            format!(
-                "cannot open {PRIVATE_DIR}/{} in {:?}",
-                place.folder(),
-                self.path
-            )
-        };
-        let private = self.make_private(self.dir(), PRIVATE_DIR).context(failed)?;
-        self.make_private(private.as_fd(), place.folder())
-            .context(failed)
-    }
+/// Opens for reading what is open as a place (`O_PATH`): a directory's entries and attributes.
+///
+/// # Errors
+/// The kernel's: `Permission` without one.
+pub fn readable(dir: impl AsFd) -> Result<OwnedFd> {
+    fs::openat(dir, ".", FOLDER, Mode::empty()).context(|| "cannot open its directory".to_owned())
+}
 
-    /// Makes a folder with mode 0700 that belongs to the location's owner, and opens it.
-    fn make_private(&self, above: BorrowedFd<'_>, name: &str) -> rustix::io::Result<OwnedFd> {
-        let made = match fs::mkdirat(above, name, Mode::RWXU) {
-            Ok(()) => true,
-            Err(Errno::EXIST) => false,
-            Err(errno) => return Err(errno),
-        };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let folder = fs::openat(above, name, flags, Mode::empty())?;
-        if made {
-            if rustix::process::geteuid().is_root() {
-                let owner = fs::fstat(&self.dir)?;
-                let (uid, gid) = (owner.st_uid, owner.st_gid);
-                fs::fchown(
-                    &folder,
-                    Some(fs::Uid::from_raw(uid)),
-                    Some(fs::Gid::from_raw(gid)),
-                )?;
-            }
-            fs::fsync(above)?;
-        }
-        Ok(folder)
-    }
+/// Opens a directory by its name in another one, never through a link.
+///
+/// # Errors
+/// The kernel's.
+pub fn open_in(above: impl AsFd, name: &str) -> Result<OwnedFd> {
+    fs::openat(above, name, FOLDER, Mode::empty())
+        .context(|| format!("cannot open directory {name:?}"))
+}
 
-    /// Opens `.mosaic` itself, made if need be.
-    ///
-    /// # Errors
-    /// The kernel's while making or opening it.
-    pub fn private_root(&self) -> Result<OwnedFd> {
-        self.make_private(self.dir(), PRIVATE_DIR)
-            .context(|| format!("cannot open {PRIVATE_DIR} in {:?}", self.path))
+/// Makes a directory with this very mode, whatever the umask and a default ACL say, and opens it.
+///
+/// # Errors
+/// `Exists`; the kernel's.
+pub fn make_in(above: impl AsFd, name: &str, mode: Mode) -> Result<OwnedFd> {
+    let failed = || format!("cannot make directory {name:?}");
+    fs::mkdirat(&above, name, mode).context(failed)?;
+    let made = fs::openat(&above, name, FOLDER, Mode::empty()).context(failed)?;
+    fs::fchmod(&made, mode).context(failed)?;
+    Ok(made)
+}
+
+/// Renames, but never onto something: `EEXIST` then, in one step with the rename.
+///
+/// # Errors
+/// The kernel's; `EOPNOTSUPP` where the file system has no `RENAME_NOREPLACE` (NFS; renameat2(2)).
+pub fn rename_noreplace(
+    from: impl AsFd,
+    name: &str,
+    to: impl AsFd,
+    new_name: &str,
+) -> rustix::io::Result<()> {
+    match fs::renameat_with(from, name, to, new_name, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL) => Err(Errno::OPNOTSUPP),
+        other => other,
     }
+}
+
+fn is_dots(name: &[u8]) -> bool {
+    name == b"." || name == b".."
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn location() -> (tempfile::TempDir, Location) {
-        let dir = tempfile::tempdir().unwrap();
-        let location = Location::open(dir.path()).unwrap();
-        (dir, location)
-    }
-
-    #[test]
-    fn a_link_is_never_followed() {
-        let (dir, location) = location();
-        std::os::unix::fs::symlink("/etc", dir.path().join("out")).unwrap();
-        for name in ["out", "out/passwd"] {
-            let name = VolumeName::parse(name).unwrap();
-            let error = location.open_volume(&name, OFlags::RDONLY).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Exists);
-        }
-    }
-
-    #[test]
-    fn parents_come_with_the_first_volume_and_go_with_the_last() {
-        let (dir, location) = location();
-        let name = VolumeName::parse("1/12/123").unwrap();
-        let make = |parent: BorrowedFd<'_>, leaf: &str| fs::mkdirat(parent, leaf, Mode::RWXU);
-        location.with_parent(&name, make).unwrap();
-        assert!(dir.path().join("1/12/123").is_dir());
-        std::fs::create_dir(dir.path().join("1/13")).unwrap();
-        std::fs::remove_dir(dir.path().join("1/12/123")).unwrap();
-        location.remove_empty_parents(&name);
-        assert!(!dir.path().join("1/12").exists());
-        assert!(dir.path().join("1/13").is_dir());
-    }
-
-    #[test]
-    fn a_parent_that_vanishes_is_made_again() {
-        let (dir, location) = location();
-        let name = VolumeName::parse("1/a").unwrap();
-        let mut left = 5;
-        location
-            .with_parent(&name, |parent, leaf| {
-                if left > 0 {
-                    left -= 1;
-                    std::fs::remove_dir(dir.path().join("1")).unwrap();
-                }
-                fs::mkdirat(parent, leaf, Mode::RWXU)
-            })
-            .unwrap();
-        assert!(dir.path().join("1/a").is_dir());
-    }
-}
+mod tests;

@@ -4,6 +4,8 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use crate::error::Result;
+use crate::name::VolumeName;
 use crate::scratch::ScratchName;
 use crate::size::Bytes;
 
@@ -81,6 +83,30 @@ pub struct Volume {
     pub facts: Vec<(String, String)>,
 }
 
+impl Volume {
+    /// A volume that is a directory in the location's own file system, of which nothing else is
+    /// known.
+    pub fn directory(name: &VolumeName) -> Self {
+        Self {
+            stored: name.stored().to_owned(),
+            user: None,
+            kind: Kind::Fs {
+                fs: None,
+                assumed: false,
+            },
+            access: Access::Directory,
+            size: None,
+            used: None,
+            exclusive: None,
+            origin: None,
+            read_only: false,
+            attachment: None,
+            notes: Vec::new(),
+            facts: Vec::new(),
+        }
+    }
+}
+
 /// Words of [`Capability::name`] that the host asks for. The set is open: a driver may add more.
 pub mod capability {
     /// `new fs`.
@@ -126,6 +152,14 @@ impl Capability {
         Self {
             name: name.to_owned(),
             refusal: Some(reason.into()),
+        }
+    }
+
+    /// It can if the look at it went well, else not, for that reason.
+    pub fn if_ok(name: &str, looked: &Result<()>) -> Self {
+        match looked {
+            Ok(()) => Self::yes(name),
+            Err(error) => Self::no(name, error.chain()),
         }
     }
 }

@@ -16,6 +16,8 @@ mod sysfs;
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::error::{Error, ErrorKind, Result};
+
 pub use crate::ioctl::lease::{Lease, LeaseOutcome, is_open_for_writing};
 pub use files::{openers_of_device, openers_of_file};
 pub use locks::lock_holder;
@@ -116,6 +118,17 @@ impl Uses {
         }
         self.unseen = self.unseen.max(other.unseen);
         self
+    }
+
+    /// Goes on only if nothing was found.
+    ///
+    /// # Errors
+    /// `Busy`, with the description.
+    pub fn refuse(&self) -> Result<()> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Busy, self.describe()))
     }
 
     /// For a message: `in use: mounted at /srv/web1; 3 processes could not be looked at without

@@ -294,7 +294,7 @@ impl Mosaic {
         let location = Location::open(&path)?;
         let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY;
         let dir = location
-            .open_beneath(&layout.to_string_lossy(), flags)
+            .open_beneath(layout.as_path(), flags)
             .context(|| format!("cannot open the metadata, {layout:?} in {path:?}"))?;
         Ok(Some(dir))
     }

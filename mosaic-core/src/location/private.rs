@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `.mosaic`, the folder of Mosaic's own things in a location.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{self, Dir, Mode};
+use rustix::io::Errno;
+
+use super::{FOLDER, Location, is_dots};
+use crate::error::{Context, Result};
+use crate::scratch::{PRIVATE_DIR, Place};
+
+impl Location {
+    /// The folder of unfinished things, made if need be: `.mosaic/<place>`, for its owner only.
+    ///
+    /// # Errors
+    /// The kernel's while making or opening it.
+    pub fn private_folder(&self, place: Place) -> Result<OwnedFd> {
+        let failed = || {
+            format!(
+                "cannot open {PRIVATE_DIR}/{} in {:?}",
+                place.folder(),
+                self.path
+            )
+        };
+        let private = self.make_private(self.dir(), PRIVATE_DIR).context(failed)?;
+        self.make_private(private.as_fd(), place.folder())
+            .context(failed)
+    }
+
+    /// Makes a folder with mode 0700 that belongs to the location's owner, and opens it.
+    fn make_private(&self, above: BorrowedFd<'_>, name: &str) -> rustix::io::Result<OwnedFd> {
+        let made = match fs::mkdirat(above, name, Mode::RWXU) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
+            Err(errno) => return Err(errno),
+        };
+        let folder = fs::openat(above, name, FOLDER, Mode::empty())?;
+        if made {
+            self.give_to_owner(&folder)?;
+            fs::fsync(above)?;
+        }
+        Ok(folder)
+    }
+
+    /// Gives a folder that root has just made to the location's owner. Only an empty one of root's:
+    /// the owner could have put something else in its place meanwhile.
+    fn give_to_owner(&self, folder: &OwnedFd) -> rustix::io::Result<()> {
+        // Whatever the umask said, and a default ACL of the location.
+        fs::fchmod(folder, Mode::RWXU)?;
+        let (owner, made) = (fs::fstat(&self.dir)?, fs::fstat(folder)?);
+        let is_empty = || -> rustix::io::Result<bool> {
+            let mut entries = Dir::read_from(folder)?;
+            Ok(!entries.any(|e| e.is_ok_and(|e| !is_dots(e.file_name().to_bytes()))))
+        };
+        let us = rustix::process::geteuid();
+        if us.is_root() && made.st_uid == us.as_raw() && owner.st_uid != made.st_uid && is_empty()?
+        {
+            let uid = fs::Uid::from_raw(owner.st_uid);
+            let gid = fs::Gid::from_raw(owner.st_gid);
+            fs::fchown(folder, Some(uid), Some(gid))?;
+        }
+        Ok(())
+    }
+
+    /// Opens `.mosaic` itself, made if need be.
+    ///
+    /// # Errors
+    /// The kernel's while making or opening it.
+    pub fn private_root(&self) -> Result<OwnedFd> {
+        self.make_private(self.dir(), PRIVATE_DIR)
+            .context(|| format!("cannot open {PRIVATE_DIR} in {:?}", self.path))
+    }
+}
