@@ -20,6 +20,7 @@ pub mod label;
 pub mod location;
 pub mod mounts;
 pub mod name;
+pub mod project_quota;
 pub mod scratch;
 pub mod settings;
 pub mod size;

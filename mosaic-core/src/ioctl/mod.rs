@@ -12,4 +12,5 @@
 pub(crate) mod file_system;
 pub(crate) mod lease;
 pub(crate) mod mount;
+pub(crate) mod quota;
 pub(crate) mod spawn;
