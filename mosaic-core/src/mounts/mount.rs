@@ -48,7 +48,9 @@ pub fn mount_directory(dir: BorrowedFd<'_>, target: &Target, options: &MountOpti
 ///
 /// The mount is read-only if the options say so; the file system itself then still may write (a
 /// journal's replay, another mount of it). With `read_only_superblock` it does not, and its journal
-/// is left unread: only where nobody else has it mounted, as one file system cannot be both.
+/// is left unread: only where nobody else has it mounted, as one file system cannot be both. Where a
+/// read-only mount can be had in no other way (the device is read-only, or the file system is
+/// mounted with a read-only superblock already), it gets that without being asked for it.
 ///
 /// # Errors
 /// `Unsupported` for a file system that the kernel lacks, and before Linux 5.12; `Busy` if it is
@@ -73,26 +75,53 @@ pub fn mount_device(
             ""
         }
     ));
-    let context = fsopen(fs, FsOpenFlags::FSOPEN_CLOEXEC).map_err(|errno| match errno {
-        Errno::NODEV => Error::new(
-            ErrorKind::Unsupported,
-            format!("this kernel has no file system \"{fs}\""),
-        ),
-        _ => refused(errno, &format!("cannot mount {device:?}")),
-    })?;
-    let mount = create(&context, fs, device, options, read_only_superblock)
-        .map_err(|errno| explain(errno, &context, fs, device))?;
+    let mut made = create(fs, device, options, read_only_superblock);
+    let other_way = made.as_ref().err().is_some_and(|f| f.is_for_writing(fs));
+    if other_way && options.is_read_only() && !read_only_superblock {
+        made = create(fs, device, options, true).or(made);
+    }
+    let mount = made.map_err(|failure| failure.explain(fs, device))?;
     put(&mount, target, options, MountAttrFlags::empty())
 }
 
 /// Sets the file system up and makes a detached mount of it.
 fn create(
-    context: &OwnedFd,
     fs: &str,
     device: &Path,
     options: &MountOptions,
     read_only_superblock: bool,
-) -> rustix::io::Result<OwnedFd> {
+) -> Result<OwnedFd, Failure> {
+    let context = fsopen(fs, FsOpenFlags::FSOPEN_CLOEXEC).map_err(|errno| Failure {
+        errno,
+        log: Vec::new(),
+    })?;
+    let made = configure(&context, fs, device, read_only_superblock).and_then(|()| {
+        let mut attributes = options.set();
+        if read_only_superblock {
+            attributes.remove(MountAttrFlags::MOUNT_ATTR_RDONLY);
+        }
+        fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+    });
+    // btrfs gives out its writable superblock even if a read-only one is asked for (Linux 6.8). As
+    // the mount itself is not read-only yet, what is seen through it is the superblock's.
+    let made = made.and_then(
+        |mount| match read_only_superblock && !is_read_only(&mount)? {
+            true => Err(Errno::BUSY),
+            false => Ok(mount),
+        },
+    );
+    made.map_err(|errno| Failure {
+        errno,
+        log: log_of(&context),
+    })
+}
+
+fn configure(
+    context: &OwnedFd,
+    fs: &str,
+    device: &Path,
+    read_only_superblock: bool,
+) -> rustix::io::Result<()> {
     fsconfig_set_string(context, "source", device)?;
     if read_only_superblock {
         fsconfig_set_flag(context, "ro")?;
@@ -103,19 +132,7 @@ fn create(
             _ => {}
         }
     }
-    fsconfig_create(context)?;
-    if !read_only_superblock {
-        return fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, options.set());
-    }
-    // btrfs gives out its writable superblock all the same (Linux 6.8). As long as the mount itself
-    // is not read-only, what is seen through it is the superblock's.
-    let attributes = options.set() - MountAttrFlags::MOUNT_ATTR_RDONLY;
-    let mount = fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
-    if is_read_only(&mount)? {
-        Ok(mount)
-    } else {
-        Err(Errno::BUSY)
-    }
+    fsconfig_create(context)
 }
 
 fn is_read_only(mount: &OwnedFd) -> rustix::io::Result<bool> {
@@ -190,28 +207,46 @@ fn refused(errno: Errno, what: &str) -> Error {
     }
 }
 
-/// Why a file system could not be mounted, in the kernel's own words where it has any.
-fn explain(errno: Errno, context: &OwnedFd, fs: &str, device: &Path) -> Error {
-    let mut what = format!("cannot mount {fs} from {device:?}");
-    match errno {
-        Errno::BUSY => {
-            let uses = busy::mounts_of_device(device).unwrap_or_default();
-            if uses.is_empty() {
-                what += ": it is in use";
-            } else {
-                what += ": it is mounted with a read-only or writable superblock, not as asked: ";
+/// A file system that could not be mounted.
+struct Failure {
+    errno: Errno,
+    /// The kernel's own words, where it has any.
+    log: Vec<String>,
+}
+
+impl Failure {
+    /// Whether only a writable superblock may have been refused. A btrfs that is mounted without its
+    /// log says EINVAL then; for the others that is a fault of the file system.
+    fn is_for_writing(&self, fs: &str) -> bool {
+        match self.errno {
+            Errno::BUSY | Errno::ACCESS | Errno::ROFS => true,
+            Errno::INVAL => fs == "btrfs",
+            _ => false,
+        }
+    }
+
+    fn explain(self, fs: &str, device: &Path) -> Error {
+        let mut what = format!("cannot mount {fs} from {device:?}");
+        match self.errno {
+            Errno::NODEV => {
+                let text = format!("this kernel has no file system \"{fs}\"");
+                return Error::new(ErrorKind::Unsupported, text);
+            }
+            Errno::BUSY => {
+                let uses = busy::mounts_of_device(device).unwrap_or_default();
+                what += ": one file system cannot be writable and read-only at once, and it is ";
                 what += &uses.describe();
             }
+            Errno::INVAL => what += ": no file system of this type that the kernel can read",
+            Errno::ACCESS | Errno::ROFS => what += ": the device is read-only; mount with ro",
+            _ => {}
         }
-        Errno::INVAL => what += ": no file system of this type that the kernel can read",
-        Errno::ACCESS | Errno::ROFS => what += ": the device is read-only; mount with ro",
-        _ => {}
+        for line in self.log {
+            what += "; kernel: ";
+            what += &line;
+        }
+        refused(self.errno, &what)
     }
-    for line in log_of(context) {
-        what += "; kernel: ";
-        what += &line;
-    }
-    refused(errno, &what)
 }
 
 /// What the kernel wrote about a file system that is being set up: `e ext4: ...`, one message a

@@ -95,6 +95,22 @@ fn root_openers_of_a_device_are_found_by_any_node() {
     becomes(&[open_in(&process, "sh", &node)], found);
 }
 
+/// A loop device on a block device.
+struct OnDevice(String);
+
+impl OnDevice {
+    fn new(device: &str) -> Self {
+        let text = stdout_of("losetup", &["--find", "--show", device]).unwrap();
+        Self(text.trim().to_owned())
+    }
+}
+
+impl Drop for OnDevice {
+    fn drop(&mut self) {
+        let _ = run("losetup", &["--detach", &self.0]);
+    }
+}
+
 #[test]
 fn root_a_loop_device_on_a_device_and_swap_are_holders() {
     if !requires_root() || !requires_program("mkswap") {
@@ -103,13 +119,12 @@ fn root_a_loop_device_on_a_device_and_swap_are_holders() {
     let file = LoopFile::new(8 << 20).unwrap();
     let found = || openers_of_device(file.device()).unwrap();
     let device = file.device().to_str().unwrap();
-    let second = stdout_of("losetup", &["--find", "--show", device]).unwrap();
-    let second = second.trim().to_owned();
+    let second = OnDevice::new(device);
     let expected = Use::LoopDevice {
-        device: second.clone().into(),
+        device: second.0.clone().into(),
     };
     becomes(&[expected], found);
-    run("losetup", &["--detach", &second]).unwrap();
+    drop(second);
     run("mkswap", &[device]).unwrap();
     if run("swapon", &[device]).is_err() {
         return mosaic_tests::skip("swapon is not allowed here");
@@ -119,7 +134,7 @@ fn root_a_loop_device_on_a_device_and_swap_are_holders() {
         found().uses == [Use::Holder { name }]
     });
     run("swapoff", &[device]).unwrap();
-    assert!(seen);
+    assert!(seen, "{:?}", found());
 }
 
 fn lock(file: &File, kind: i32, start: i64, len: i64) {

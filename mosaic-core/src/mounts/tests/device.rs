@@ -10,6 +10,13 @@ fn device(fs: &str) -> LoopFile {
     file
 }
 
+/// A read-only loop device; the folder that the image is in takes it along when it goes.
+fn attach_read_only(image: &Path) -> String {
+    let arguments = ["--find", "--show", "--read-only", image.to_str().unwrap()];
+    let text = mosaic_tests::stdout_of("losetup", &arguments).unwrap();
+    text.trim().to_owned()
+}
+
 #[test]
 fn root_a_device_is_mounted_with_its_attributes_and_recognized() {
     for fs in ["ext4", "xfs", "btrfs"] {
@@ -76,6 +83,14 @@ fn root_a_device_is_mounted_with_its_attributes_and_recognized() {
         mount("ro", true).unwrap();
         assert_eq!(fs::read(at.join("file")).unwrap(), b"other");
         assert!(fs::write(at.join("file"), "").is_err());
+        // A second one shares that superblock, whatever it asks for, unless it wants to write.
+        mount_device(&host(), fs, file.device(), &target, &options("ro"), false).unwrap();
+        assert!(fs::write(second.join("file"), "").is_err());
+        assert!(
+            entry(&at).super_options.to_str().unwrap().starts_with("ro"),
+            "{fs}"
+        );
+        umount(&second).unwrap();
         umount(&at).unwrap();
         assert_eq!(
             mountpoints_beneath(file.folder()),
@@ -105,22 +120,41 @@ fn root_a_read_only_superblock_writes_nothing_even_after_a_crash() {
         .unwrap();
         umount(&at).unwrap();
         let before = fs::read(&copy).unwrap();
-        let attached = mosaic_tests::stdout_of(
-            "losetup",
-            &[
-                "--find".as_ref(),
-                "--show".as_ref(),
-                "--read-only".as_ref(),
-                copy.as_path(),
-            ],
-        )
-        .unwrap();
+        let attached = attach_read_only(&copy);
         let target = open_target(&at).unwrap();
-        let device = Path::new(attached.trim());
+        let device = Path::new(&attached);
         mount_device(&host(), fs, device, &target, &options("ro"), true).unwrap();
         umount(&at).unwrap();
         run("losetup", &[Path::new("--detach"), device]).unwrap();
         assert!(before == fs::read(&copy).unwrap(), "{fs}");
+    }
+}
+
+#[test]
+fn root_a_read_only_device_is_mounted_read_only_or_not_at_all() {
+    for fs in ["ext4", "xfs", "btrfs"] {
+        if !requires_root() || !requires_program(&format!("mkfs.{fs}")) {
+            return;
+        }
+        let scratch = Scratch::new("read-only").unwrap();
+        let image = scratch.path().join("image");
+        File::create_new(&image)
+            .unwrap()
+            .set_len(320 << 20)
+            .unwrap();
+        run(&format!("mkfs.{fs}"), &[Path::new("-q"), &image]).unwrap();
+        let attached = attach_read_only(&image);
+        let at = scratch.folder("at").unwrap();
+        let mount = |words| {
+            let target = open_target(&at).unwrap();
+            let device = Path::new(&attached);
+            mount_device(&host(), fs, device, &target, &options(words), false)
+        };
+        let error = mount("").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Permission, "{}", error.chain());
+        assert!(error.to_string().contains("mount with ro"), "{error}");
+        mount("ro").unwrap();
+        umount(&at).unwrap();
     }
 }
 
