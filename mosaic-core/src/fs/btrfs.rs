@@ -195,3 +195,48 @@ fn said(output: &Output) -> String {
         line.starts_with('[') && line.contains("] checking")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::superblock::arbitrary;
+    use super::*;
+
+    fn sample() -> Vec<u8> {
+        let mut bytes = vec![0; LENGTH];
+        let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
+        put(0x20, &[7; 16]);
+        put(0x40, b"_BHRfS_M");
+        put(0x90, &4096u32.to_le_bytes());
+        put(0xd1, &(512u64 << 20).to_le_bytes());
+        bytes
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Superblock> {
+        Superblock::parse(&Raw::from_bytes("btrfs", bytes))
+    }
+
+    #[test]
+    fn fields_are_where_the_kernel_has_them() {
+        let found = parse(&sample()).unwrap();
+        assert_eq!(found.uuid, [7; 16]);
+        assert_eq!((found.device_size, found.log_root), (512 << 20, 0));
+        let mut logged = sample();
+        logged[0x60] = 1;
+        assert_eq!(parse(&logged).unwrap().log_root, 1);
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused() {
+        for mut bytes in arbitrary(LENGTH) {
+            bytes[0x40..0x48].copy_from_slice(b"_BHRfS_M");
+            let _ = parse(&bytes);
+        }
+        let mut odd = sample();
+        odd[0x90] = 1;
+        let mut huge = sample();
+        huge[0xd8] = 0xff;
+        for bytes in [odd, huge, vec![0; LENGTH], vec![]] {
+            assert_eq!(parse(&bytes).unwrap_err().kind(), ErrorKind::Corrupt);
+        }
+    }
+}

@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag,
     fsconfig_set_string, fsmount, fsopen,
 };
 
 use super::refuse_claimed;
-use crate::error::{Context, ErrorKind, Result};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::mounts::log_of;
 
 /// How long a closed mount may take to leave its device: it writes what is dirty.
 const LEAVING: Duration = Duration::from_secs(60);
@@ -36,10 +38,12 @@ impl DetachedMount {
     ///
     /// # Errors
     /// `Permission` without `CAP_SYS_ADMIN`; `Busy` if it is mounted otherwise; `Corrupt` and
-    /// others as the kernel judges.
+    /// others as the kernel judges, in its own words.
     pub(super) fn new(fs: &'static str, device: &Path, flags: &[&str]) -> Result<Self> {
-        let mount = mount(fs, device, flags)
-            .context(|| format!("cannot mount {device:?} as {fs} for a moment"))?;
+        let context = fsopen(fs, FsOpenFlags::FSOPEN_CLOEXEC)
+            .context(|| format!("cannot mount {fs} for a moment"))?;
+        let mount = mount(&context, device, flags)
+            .map_err(|errno| refused(errno, fs, device, &log_of(&context)))?;
         Ok(Self {
             mount,
             device: device.to_owned(),
@@ -73,15 +77,26 @@ impl DetachedMount {
     }
 }
 
-fn mount(fs: &str, device: &Path, flags: &[&str]) -> rustix::io::Result<OwnedFd> {
-    let context = fsopen(fs, FsOpenFlags::FSOPEN_CLOEXEC)?;
-    fsconfig_set_string(context.as_fd(), "source", device)?;
+fn mount(context: &OwnedFd, device: &Path, flags: &[&str]) -> rustix::io::Result<OwnedFd> {
+    fsconfig_set_string(context, "source", device)?;
     for flag in flags {
-        fsconfig_set_flag(context.as_fd(), *flag)?;
+        fsconfig_set_flag(context, *flag)?;
     }
-    fsconfig_create(context.as_fd())?;
+    fsconfig_create(context)?;
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+    fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+}
+
+fn refused(errno: Errno, fs: &str, device: &Path, log: &[String]) -> Error {
+    let mut what = format!("cannot mount {fs} from {device:?} for a moment");
+    if errno == Errno::PERM {
+        what += ": that needs root (CAP_SYS_ADMIN)";
+    }
+    for line in log {
+        what += "; kernel: ";
+        what += line;
+    }
+    Error::io(errno, what)
 }

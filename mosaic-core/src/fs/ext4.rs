@@ -83,7 +83,7 @@ impl Superblock {
         } else {
             32
         };
-        let groups = blocks.div_ceil(blocks_per_group);
+        let descriptors = blocks.div_ceil(blocks_per_group).saturating_mul(descriptor);
         let inode_table = raw.le32(0x28)? * raw.le16(0x58)?.max(128) / block_size;
         Ok(Self {
             uuid: raw.field(0x68)?,
@@ -93,10 +93,7 @@ impl Superblock {
             first_block: raw.le32(0x14)?,
             blocks_per_group,
             cluster_size,
-            group_overhead: 3
-                + inode_table
-                + (groups * descriptor).div_ceil(block_size)
-                + raw.le16(0xce)?,
+            group_overhead: 3 + inode_table + descriptors.div_ceil(block_size) + raw.le16(0xce)?,
         })
     }
 
@@ -232,8 +229,11 @@ fn least_blocks(host: &Host, device: &Path) -> Result<u64> {
         .ok_or_else(|| Error::new(ErrorKind::Io, "resize2fs -P printed no number of blocks"))
 }
 
-/// e2fsck's status: 1 mended, 2 mended and to be unmounted, 4 damage left (e2fsck(8)).
+/// e2fsck's status: 1 mended, 2 mended and to be unmounted, 4 damage left (e2fsck(8)). Without
+/// repair the journal is not replayed, and what only it holds looks like damage.
 pub(super) fn check(host: &Host, device: &Path, repair: bool) -> Result<Option<String>> {
+    let needs_recovery =
+        Superblock::read(super::open(device)?.as_fd()).is_ok_and(|found| found.needs_recovery);
     let command = Command::new("e2fsck")
         .arg(if repair { "-fy" } else { "-fn" })
         .arg(device)
@@ -254,6 +254,11 @@ pub(super) fn check(host: &Host, device: &Path, repair: bool) -> Result<Option<S
             format!("e2fsck could not mend {device:?}: {said}"),
         ));
     }
+    if needs_recovery && !repair {
+        return Ok(Some(format!(
+            "its journal is still to be replayed, by a mount or a repair; without that: {said}"
+        )));
+    }
     Ok(Some(said))
 }
 
@@ -263,6 +268,7 @@ fn is_chatter(line: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::superblock::arbitrary;
     use super::*;
 
     /// A superblock of 32,768 blocks of 4 KiB in one group of 32,768, as mke2fs makes it.
@@ -300,6 +306,27 @@ mod tests {
         assert_eq!(parse(&bytes).unwrap().blocks, 32768);
         bytes[0x60] = 0x80;
         assert_eq!(parse(&bytes).unwrap().blocks, (1 << 32) + 32768);
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused() {
+        for mut bytes in arbitrary(LENGTH) {
+            bytes[0x38..0x3a].copy_from_slice(&MAGIC);
+            // Numbers that are tried: 2^by, and what is left of it.
+            bytes[0x19..0x20].fill(0);
+            bytes[0x18] %= 7;
+            bytes[0x1c] %= 20;
+            bytes[0x152..0x154].fill(0);
+            if let Ok(found) = parse(&bytes) {
+                let _ = (found.size(), found.unusable_tail());
+            }
+        }
+        let mut many_groups = sample();
+        many_groups[0x60] = 0x80;
+        many_groups[0x150..0x154].copy_from_slice(&0x7_ffffu32.to_le_bytes());
+        many_groups[0x20..0x24].copy_from_slice(&1u32.to_le_bytes());
+        many_groups[0xfe..0x100].fill(0xff);
+        assert!(parse(&many_groups).unwrap().unusable_tail() > 0);
     }
 
     #[test]

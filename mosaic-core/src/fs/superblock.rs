@@ -104,3 +104,16 @@ pub(super) fn checked_size(fs: &str, blocks: u64, block_size: u64) -> Result<u64
         .filter(|size| i64::try_from(*size).is_ok())
         .ok_or_else(|| corrupt(fs, "its superblock says an impossible size"))
 }
+
+/// A thousand buffers of anything, the same on every run (xorshift).
+#[cfg(test)]
+pub(super) fn arbitrary(length: usize) -> impl Iterator<Item = Vec<u8>> {
+    let mut state = 0x2545_f491_4f6c_dd1du64;
+    let mut byte = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[3]
+    };
+    (0..1000).map(move |_| (0..length).map(|_| byte()).collect())
+}

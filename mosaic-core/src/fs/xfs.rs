@@ -192,6 +192,7 @@ fn said(output: &Output) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::superblock::arbitrary;
     use super::*;
 
     /// Four allocation groups of 20,480 blocks of 4 KiB.
@@ -220,6 +221,17 @@ mod tests {
             ..shape
         };
         assert_eq!(partial.unusable_tail(), 4096);
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused() {
+        for mut bytes in arbitrary(LENGTH) {
+            bytes[..8].copy_from_slice(b"XFSB\0\0\x02\0");
+            bytes[8..10].fill(0);
+            if let Ok(shape) = parse(&bytes) {
+                let _ = (shape.size(), shape.unusable_tail());
+            }
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod table;
 mod target;
 mod umount;
 
+pub(crate) use mount::log_of;
 pub use mount::{mount_device, mount_directory};
 pub use mountinfo::MountEntry;
 pub use options::MountOptions;

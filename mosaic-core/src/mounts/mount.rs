@@ -251,7 +251,7 @@ impl Failure {
 
 /// What the kernel wrote about a file system that is being set up: `e ext4: ...`, one message a
 /// read, `ENODATA` after the last.
-fn log_of(context: &OwnedFd) -> Vec<String> {
+pub(crate) fn log_of(context: &OwnedFd) -> Vec<String> {
     let mut lines = Vec::new();
     let mut buffer = [0; 1024];
     while lines.len() < LOG_LINES {

@@ -148,3 +148,37 @@ fn root_a_mounted_one_is_busy_and_keeps_its_uuid() {
         assert_eq!(volume.uuid(), before);
     }
 }
+
+#[test]
+fn root_a_copy_that_was_in_use_is_mended_by_replaying_what_it_still_has_to() {
+    for (name, size) in TYPES {
+        if !can_mount(name) {
+            continue;
+        }
+        let origin = Volume::new(name, size);
+        let at = origin.mount();
+        volume::write_noise(&at.join("noise"), MIB);
+        let copy = origin.copy();
+        origin.umount();
+        if let Some(said) = copy.fs.check(&host(), copy.device(), false).unwrap() {
+            // It is no damage, and says so.
+            assert!(said.contains("journal") || said.contains("log"), "{said}");
+        }
+        copy.fs.check(&host(), copy.device(), true).unwrap();
+        copy.assert_intact(MIB);
+    }
+}
+
+#[test]
+fn root_the_kernels_words_are_in_the_error_of_a_failed_mount() {
+    if !can_mount("xfs") {
+        return;
+    }
+    let volume = Volume::blank("xfs", 320 * MIB);
+    let error = detached::DetachedMount::new("xfs", volume.device(), &["nouuid"]).err();
+    let error = error.unwrap();
+    assert!(error.to_string().contains("cannot mount xfs"), "{error}");
+    let error = detached::DetachedMount::new("ext4", volume.device(), &["nonesuch"]).err();
+    let text = error.unwrap().to_string();
+    assert!(text.contains("nonesuch"), "{text}");
+}

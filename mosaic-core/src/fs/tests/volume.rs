@@ -63,10 +63,11 @@ impl Volume {
         at
     }
 
-    /// Unmounts it and waits until the device is free: another test's new mount namespace may hold
-    /// a copy of the mount for a moment.
+    /// Unmounts it and waits until the device is free. A child that another test just forks holds
+    /// our descriptors for a moment, its new mount namespace a copy of the mount.
     pub fn umount(&self) {
-        run("umount", &[self.file.folder().join("at")]).unwrap();
+        let at = self.file.folder().join("at");
+        assert!(eventually(|| run("umount", &[&at]).is_ok()));
         assert!(eventually(|| refuse_claimed(self.device()).is_ok()));
     }
 
