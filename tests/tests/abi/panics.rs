@@ -2,9 +2,12 @@
 //! A panic in a driver is an error of that call, and nothing more.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mosaic_core::host_services::Silent;
-use mosaic_core::{Error, ErrorKind, Settings, VolumeName};
+use mosaic_core::mosaic::{Environment, Mosaic, VolumeRequest};
+use mosaic_core::{Bytes, Error, ErrorKind, Settings, VolumeName};
+use mosaic_tests::Moctl;
 
 use crate::folder::{Folder, open};
 use crate::workspaces;
@@ -102,4 +105,70 @@ fn a_driver_that_would_abort_does_not_compile() {
         stderr.contains("must be built with panic = \"unwind\""),
         "{stderr}"
     );
+}
+
+#[test]
+fn a_panic_releases_the_locks_of_a_program_that_goes_on() {
+    let folder = Folder::with(workspaces::panicky());
+    let location = folder.file("store");
+    std::fs::create_dir(&location).unwrap();
+    folder.write("m.mos", format!("type: panicky\nlocation: {location:?}\n"));
+    let environment = Environment {
+        config_dir: folder.path().to_owned(),
+        search: folder.search(),
+        lock_timeout: Duration::ZERO,
+        services: Arc::new(Silent),
+    };
+    let mosaic = Mosaic::open(&environment, "m".as_ref()).unwrap();
+    let create = |name: &str| mosaic.create(name, VolumeRequest::Disk, Bytes(1 << 20), false);
+    for _ in 0..3 {
+        let error = create("boom").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io);
+        assert!(
+            error.chain().contains("index out of bounds"),
+            "{}",
+            error.chain()
+        );
+    }
+    // Another open mosaic of this process, and this one: neither finds a lock held.
+    let other = Mosaic::open(&environment, "m".as_ref()).unwrap();
+    other
+        .create("boom", VolumeRequest::Disk, Bytes(1 << 20), false)
+        .unwrap_err();
+    other
+        .create("fine", VolumeRequest::Disk, Bytes(1 << 20), false)
+        .unwrap();
+    create("fine").unwrap();
+}
+
+#[test]
+fn a_panic_ends_moctl_with_1_and_one_line() {
+    let folder = Folder::with(workspaces::panicky());
+    let moctl = Moctl::new().unwrap();
+    let store = moctl.make_folder("store").unwrap();
+    moctl.mosaic("m", "panicky", &store, "").unwrap();
+    let drivers = folder.path().to_str().unwrap();
+    let new = |name| {
+        [
+            "--driver-dir",
+            drivers,
+            "--lock-timeout",
+            "0",
+            "-q",
+            "m",
+            "new",
+            "disk",
+            name,
+            "1M",
+        ]
+    };
+    let failed = moctl.expect(1, &new("boom"));
+    let lines: Vec<&str> = failed.stderr.lines().collect();
+    let [.., line] = lines.as_slice() else {
+        panic!("no error is printed");
+    };
+    let start = "moctl: cannot create volume \"boom\": the driver panicked at panicky/src/lib.rs";
+    assert!(line.starts_with(start), "{line}");
+    assert!(!failed.stderr.contains("backtrace"), "{}", failed.stderr);
+    moctl.ok(&new("fine"));
 }
