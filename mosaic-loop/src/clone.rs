@@ -31,8 +31,8 @@ use crate::loopdev::{self, Binding, LoopDevice, Release};
 use crate::support;
 use crate::unnamed::UnnamedImage;
 
-/// How often a copy is taken again that caught a btrfs between an fsync and the next commit.
-const ATTEMPTS: u32 = 20;
+/// How long copies are taken again that catch a btrfs between an fsync and the next commit.
+const CLEAN_COPY: Duration = Duration::from_secs(10);
 /// How long the device of an unfinished clone is waited for when udev still looks at it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -103,7 +103,8 @@ impl Loop {
             ));
         }
         share_flags(&file, clone)?;
-        for _ in 0..ATTEMPTS {
+        let start = Instant::now();
+        loop {
             self.host.check_cancelled()?;
             if let Source::Mounted(dir) = &source {
                 fs::syncfs(dir).context(|| format!("cannot sync volume \"{}\"", image.name()))?;
@@ -113,7 +114,7 @@ impl Loop {
                 Some(fs) if !fs.clone_is_clean(clone.as_fd())? => {}
                 _ => return Ok(()),
             }
-            if matches!(source, Source::Idle) {
+            if matches!(source, Source::Idle) || start.elapsed() > CLEAN_COPY {
                 break;
             }
         }

@@ -8,7 +8,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use linux_raw_sys::ioctl::BLKGETSIZE64;
+use linux_raw_sys::ioctl::{BLKGETSIZE64, BLKROGET, BLKROSET};
 use linux_raw_sys::loop_device::{
     LOOP_CLR_FD, LOOP_CONFIGURE, LOOP_CTL_GET_FREE, LOOP_GET_STATUS64, LOOP_SET_CAPACITY,
     LOOP_SET_STATUS64, loop_config, loop_info64,
@@ -151,6 +151,40 @@ pub fn size(device: impl AsFd) -> Result<u64> {
     unsafe { ioctl(device, Getter::<{ BLKGETSIZE64 as Opcode }, u64>::new()) }
 }
 
+/// Whether a block device refuses writes.
+///
+/// # Errors
+/// The kernel's.
+pub fn is_read_only(device: impl AsFd) -> Result<bool> {
+    // SAFETY: BLKROGET fills one int.
+    let set = unsafe { ioctl(device, Getter::<{ BLKROGET as Opcode }, i32>::new()) }?;
+    Ok(set != 0)
+}
+
+/// Takes away the mark by which `blockdev --setro` makes a block device refuse writes.
+///
+/// # Errors
+/// The kernel's.
+pub fn allow_writes(device: impl AsFd) -> Result<()> {
+    // SAFETY: BLKROSET reads one int.
+    unsafe { ioctl(device, Setter::<{ BLKROSET as Opcode }, i32>::new(0)) }
+}
+
+/// Removes a loop device that is bound to nothing and open nowhere.
+///
+/// # Errors
+/// `EBUSY` if it is not free; the kernel's.
+#[cfg(test)]
+pub fn remove(control: impl AsFd, number: u32) -> Result<()> {
+    use linux_raw_sys::loop_device::LOOP_CTL_REMOVE;
+    use rustix::ioctl::IntegerSetter;
+    // SAFETY: LOOP_CTL_REMOVE takes the number itself as its argument.
+    unsafe {
+        let number = IntegerSetter::<{ LOOP_CTL_REMOVE as Opcode }>::new_usize(number as usize);
+        ioctl(control, number)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,6 +197,7 @@ mod tests {
         assert_eq!(LOOP_SET_CAPACITY, 0x4C07);
         assert_eq!(LOOP_CONFIGURE, 0x4C0A);
         assert_eq!(LOOP_CTL_GET_FREE, 0x4C82);
+        assert_eq!((BLKROSET, BLKROGET), (0x125D, 0x125E));
         #[cfg(target_pointer_width = "64")]
         assert_eq!(BLKGETSIZE64, 0x8008_1272);
         assert_eq!(size_of::<loop_info64>(), 232);

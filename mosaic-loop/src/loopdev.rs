@@ -149,25 +149,29 @@ impl LoopDevice {
                 Err(errno) => return Err(cannot_open(number, errno)),
                 Ok(device) => device,
             };
-            marker::set(file, number).context(|| format!("cannot mark {:?}", how.path))?;
-            match ioctl::configure(&device.fd, file, how.info()) {
-                Ok(()) => return device.verified(file, how),
-                Err(errno) => {
-                    marker::clear(file, number)
-                        .context(|| format!("cannot unmark {:?}", how.path))?;
-                    if errno != Errno::BUSY {
-                        return Err(Error::io(
-                            errno,
-                            format!("cannot bind {:?} to {:?}", how.path, path(number)),
-                        ));
-                    }
-                }
+            if let Some(device) = device.take(file, how)? {
+                return Ok(device);
             }
         }
         Err(Error::new(
             ErrorKind::Busy,
             format!("others took each of {ATTEMPTS} free loop devices first; try again"),
         ))
+    }
+
+    /// Binds this very device; `None` if somebody else was faster.
+    fn take(self, file: BorrowedFd<'_>, how: &Binding<'_>) -> Result<Option<Self>> {
+        marker::set(file, self.number).context(|| format!("cannot mark {:?}", how.path))?;
+        match ioctl::configure(&self.fd, file, how.info()) {
+            Ok(()) => return self.verified(file, how).map(Some),
+            Err(Errno::BUSY) => {}
+            Err(errno) => {
+                let message = format!("cannot bind {:?} to {:?}", how.path, self.path());
+                return Err(Error::io(errno, message));
+            }
+        }
+        marker::clear(file, self.number).context(|| format!("cannot unmark {:?}", how.path))?;
+        Ok(None)
     }
 
     /// Undoes the binding if the device is not what was asked for.
@@ -179,7 +183,7 @@ impl LoopDevice {
                 && status.read_only == how.read_only
                 && status.autoclear == (how.lifetime == Lifetime::Mount)
         });
-        if right {
+        if right && (how.read_only || self.allow_writes()?) {
             return Ok(self);
         }
         let wrong = Error::new(
@@ -194,6 +198,16 @@ impl LoopDevice {
             }
             Err(left) => Err(wrong.with_failed_undo(&left)),
         }
+    }
+
+    /// A read-only mark (BLKROSET) outlives whatever the device was bound to when it was set, and
+    /// LOOP_CONFIGURE leaves it.
+    fn allow_writes(&self) -> Result<bool> {
+        let failed = || format!("cannot make {:?} writable", self.path());
+        if ioctl::is_read_only(&self.fd).context(failed)? {
+            ioctl::allow_writes(&self.fd).context(failed)?;
+        }
+        Ok(!ioctl::is_read_only(&self.fd).context(failed)?)
     }
 
     /// `/dev/loopN`.
@@ -327,6 +341,39 @@ mod tests {
         assert_eq!(info.lo_file_name[..63], [b'x'; 63]);
         assert_eq!(info.lo_file_name[63], 0);
         assert_eq!(info.lo_flags, 1 | 4 | 16);
+    }
+
+    #[test]
+    fn root_a_read_only_mark_of_an_earlier_user_is_taken_away() {
+        use mosaic_tests::{Scratch, requires_root, run};
+        if !requires_root() {
+            return;
+        }
+        let scratch = Scratch::new("setro").unwrap();
+        let image = scratch.path().join("image");
+        let file = std::fs::File::create_new(&image).unwrap();
+        file.set_len(1 << 20).unwrap();
+        // So far from the first free one that nobody else is given it.
+        let (number, device) = (4711, "/dev/loop4711");
+        run("losetup", &[device, image.to_str().unwrap()]).unwrap();
+        run("losetup", &["--detach", device]).unwrap();
+        run("blockdev", &["--setro", device]).unwrap();
+        let how = Binding {
+            read_only: false,
+            lifetime: Lifetime::Mount,
+            path: &image,
+        };
+        let file = std::fs::File::options().read(true).write(true).open(&image);
+        let file = file.unwrap();
+        let marked = LoopDevice::open(number, OFlags::RDWR).unwrap();
+        let bound = marked.take(file.as_fd(), &how).unwrap().unwrap();
+        let written = rustix::io::write(&bound.fd, &[7; 512]);
+        assert_eq!(written, Ok(512));
+        drop((bound, file));
+        let control = open_control().unwrap();
+        assert!(mosaic_tests::eventually(
+            || ioctl::remove(&control, number).is_ok()
+        ));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod common;
 
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use common::{Images, MIB, volume};
 use mosaic_core::volume::{Kind, NewKind, capability};
 use mosaic_core::{Driver, ErrorKind, Host, Settings, VolumeName};
 use mosaic_loop::Loop;
-use mosaic_tests::{Scratch, requires_program};
+use mosaic_tests::{Scratch, requires_program, requires_root};
 use nix::sys::stat::Mode;
 
 fn images(label: &str) -> (Scratch, Images) {
@@ -371,4 +372,28 @@ fn init_makes_the_location_once_and_never_over_anything() {
         ErrorKind::NotFound
     );
     assert_eq!(std::fs::read(&file).unwrap(), b"x");
+}
+
+#[test]
+fn root_all_of_this_works_for_a_user_without_privilege() {
+    const NOBODY: u32 = 65534;
+    if !requires_root() {
+        return;
+    }
+    let scratch = Scratch::new("user").unwrap();
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(scratch.path(), open).unwrap();
+    let program = scratch.path().join("volumes");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let output = std::process::Command::new(program)
+        .args(["--skip", "root_"])
+        .env_remove("MOSAIC_TEST_REQUIRED")
+        .current_dir("/")
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("capabilities_say_why_not ... ok"), "{said}");
 }
