@@ -220,7 +220,7 @@ fn off(dir: BorrowedFd<'_>, path: &Path, state: ProjectQuotaState) -> Error {
     let magic = fstatfs(dir).map(|stat| stat.f_type);
     let why = match (magic, state) {
         (Ok(EXT4), _) => format!(
-            "ext4 at {path:?} has project quotas off (mkfs or tune2fs -O quota,project -Q prjquota, mount -o prjquota)"
+            "ext4 at {path:?} has project quotas off (tune2fs -O project -Q prjquota, then mount -o prjquota)"
         ),
         (Ok(XFS), ProjectQuotaState::Counted) => format!(
             "xfs at {path:?} counts project quotas without enforcing them (mount -o prjquota)"
