@@ -8,7 +8,7 @@
 //!
 //! abi_stable's own check of the two layouts is one-way: the library must have all that the host
 //! knows, so a new host would refuse every older driver. Versions are ordered by number, so
-//! [`check_layouts`] asks whether the newer of the two extends the older one, whichever that is.
+//! `check_layouts` asks whether the newer of the two extends the older one, whichever that is.
 
 #![allow(unsafe_code, reason = "loads a shared object and reads its header")]
 

@@ -4,7 +4,7 @@
 //! The tree is a tenant's: it may be deeper than any path can say, wider than memory, full of
 //! hostile names, have other file systems mounted in it, or still change. So each step is one
 //! component relative to an open directory (`openat2` with `RESOLVE_BENEATH`, `RESOLVE_NO_SYMLINKS`,
-//! `RESOLVE_NO_XDEV`; Linux 5.6), at most [`MAX_OPEN`] directories are open, and what lies deeper is
+//! `RESOLVE_NO_XDEV`; Linux 5.6), at most `MAX_OPEN` directories are open, and what lies deeper is
 //! first moved up to the top of the tree that is being removed. Removal can stop anywhere: calling
 //! it again goes on with what is left.
 

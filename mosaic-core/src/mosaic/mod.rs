@@ -2,7 +2,7 @@
 //! An open mosaic: the public Rust API, one method per verb.
 //!
 //! Each changing verb runs in the same order: names and arguments are checked, the driver is asked
-//! whether it can, the locks are taken ([`guard`]), leftovers of killed calls are swept, the state
+//! whether it can, the locks are taken (`guard`), leftovers of killed calls are swept, the state
 //! is looked at again under the lock, and only then the driver changes the storage, last step being
 //! the commit point. Looking takes no lock: what a reader sees is a state before or after.
 
