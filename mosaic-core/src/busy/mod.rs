@@ -39,6 +39,14 @@ pub enum Use {
         /// That process's command.
         command: Option<String>,
     },
+    /// The same in a mount namespace in which no process was found, such as one that is kept by a
+    /// mount of itself.
+    DistantMount {
+        /// Mountpoint as seen from that namespace's root.
+        at: PathBuf,
+        /// Inode of the namespace: `mnt:[4026532448]`.
+        namespace: u64,
+    },
     /// A process has it open.
     OpenFile {
         /// The process.
@@ -82,6 +90,11 @@ impl fmt::Display for Use {
                 }
                 Ok(())
             }
+            Self::DistantMount { at, namespace } => write!(
+                f,
+                "mounted at {} in mount namespace {namespace}, where no process was found",
+                at.display().to_string().escape_debug()
+            ),
             Self::OpenFile { pid, command, path } => {
                 let path = path.display().to_string();
                 write!(f, "{} open in pid {pid} ({command})", path.escape_debug())

@@ -46,7 +46,7 @@ pub fn mounts_of_device(device: &Path) -> Result<Uses> {
 /// The mounts in all namespaces that `wanted` picks by the mount, the one that it is on, and where
 /// the namespace's root is found.
 fn mounts_where(
-    mut wanted: impl FnMut(&MountEntry, Option<&MountEntry>, &Path) -> bool,
+    mut wanted: impl FnMut(&MountEntry, Option<&MountEntry>, Option<&Path>) -> bool,
 ) -> Result<Uses> {
     let mut uses = Vec::new();
     let mut seen = HashSet::new();
@@ -54,7 +54,7 @@ fn mounts_where(
         let by_id: HashMap<_, _> = view.entries.iter().map(|e| (e.id, e)).collect();
         for entry in &view.entries {
             let parent = by_id.get(&entry.parent).copied();
-            if wanted(entry, parent, &view.root) && seen.insert(entry.id) {
+            if wanted(entry, parent, view.root.as_deref()) && seen.insert(entry.id) {
                 uses.push(view.named(entry));
             }
         }

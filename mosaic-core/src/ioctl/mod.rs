@@ -12,5 +12,6 @@
 pub(crate) mod file_system;
 pub(crate) mod lease;
 pub(crate) mod mount;
+pub(crate) mod namespace;
 pub(crate) mod quota;
 pub(crate) mod spawn;

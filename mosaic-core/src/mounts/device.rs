@@ -46,12 +46,12 @@ pub(crate) fn device_of(stat: &Statx) -> Dev {
 }
 
 /// The devices of the file system of a mount whose mountpoint is found beneath `root`, which is
-/// `/` or a process's `/proc/PID/root`.
-pub(crate) fn devices_of_mount(entry: &MountEntry, root: &Path) -> Vec<Dev> {
+/// `/` or a process's `/proc/PID/root`, or not at all (`None`).
+pub(crate) fn devices_of_mount(entry: &MountEntry, root: Option<&Path>) -> Vec<Dev> {
     if entry.major != 0 {
         return vec![rustix::fs::makedev(entry.major, entry.minor)];
     }
-    if entry.fs == "btrfs" {
+    if let Some(root) = root.filter(|_| entry.fs == "btrfs") {
         let devices = open_mount(entry, root).and_then(|inside| devices_of_btrfs(&inside));
         if let Ok(devices) = devices {
             return devices;

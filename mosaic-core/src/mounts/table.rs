@@ -153,7 +153,7 @@ impl MountTable {
         self.by_device.get_or_init(|| {
             let mut by_device: HashMap<_, Vec<_>> = HashMap::new();
             for (at, entry) in self.entries.iter().enumerate() {
-                for device in devices_of_mount(entry, Path::new("/")) {
+                for device in devices_of_mount(entry, Some(Path::new("/"))) {
                     by_device.entry(device).or_default().push(at);
                 }
             }

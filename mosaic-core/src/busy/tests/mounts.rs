@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;
+use std::os::linux::fs::MetadataExt;
 use std::path::Path;
 
 use mosaic_tests::{LoopFile, MountedFs, Scratch, requires_program, requires_root, run};
@@ -108,6 +109,47 @@ fn root_a_part_of_a_volume_as_the_root_of_a_container_counts() {
     let uses = uses_of(&location.join("ct"));
     assert!(uses.contains(&mounted_in(&process, "/")), "{uses:?}");
     assert!(uses.contains(&mounted_in(&process, "/usr")), "{uses:?}");
+}
+
+#[test]
+fn root_a_namespace_without_processes_counts() {
+    if !can_run() {
+        return;
+    }
+    let scratch = Scratch::new("busy").unwrap();
+    let (volume, at) = (scratch.folder("a").unwrap(), scratch.folder("at").unwrap());
+    let pins = scratch.folder("pins").unwrap();
+    run("mount", &["-t", "tmpfs", "none", pins.to_str().unwrap()]).unwrap();
+    run("mount", &["--make-private", pins.to_str().unwrap()]).unwrap();
+    let pin = pins.join("pin");
+    File::create_new(&pin).unwrap();
+    let script = format!("mount --bind {} {}", volume.display(), at.display());
+    let mount = format!("--mount={}", pin.display());
+    run("unshare", &[&mount, "sh", "-c", &script]).unwrap();
+    let namespace = fs::metadata(&pin).unwrap().st_ino();
+    assert_eq!(uses_of(&volume), [Use::DistantMount { at, namespace }]);
+    run("umount", &[&pin]).unwrap();
+    assert_eq!(uses_of(&volume), []);
+}
+
+#[test]
+fn root_a_namespace_that_only_a_descriptor_keeps_counts() {
+    if !can_run() {
+        return;
+    }
+    let scratch = Scratch::new("busy").unwrap();
+    let (volume, at) = (scratch.folder("a").unwrap(), scratch.folder("at").unwrap());
+    let process = Running::in_namespace(&format!(
+        "mount --bind {0} {1}",
+        volume.display(),
+        at.display()
+    ));
+    let namespace = File::open(format!("/proc/{}/ns/mnt", process.pid())).unwrap();
+    drop(process);
+    let uses = uses_of(&volume);
+    assert!(matches!(uses[..], [Use::DistantMount { .. }]), "{uses:?}");
+    drop(namespace);
+    assert_eq!(uses_of(&volume), []);
 }
 
 #[test]
