@@ -15,6 +15,8 @@ use super::values::{self, Entry, Node, Unreadable, quoted};
 use super::volume_map::VolumeMap;
 use super::{Config, read};
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::fs::FsType;
+use crate::mounts::MountOptions;
 use crate::settings::{Key, Settings};
 
 /// Most bytes of a driver's type.
@@ -77,6 +79,10 @@ fn document(file: &ConfigFile, text: &str) -> Result<Vec<Entry>> {
         Err(Unreadable::Expansion) => Err(refused(
             Marks::read(text).first_alias(),
             "aliases expand to too much; write the values out",
+        )),
+        Err(Unreadable::Brackets { line }) => Err(refused(
+            line,
+            "more [ and { than any config file has: nested too deep",
         )),
     }
 }
@@ -189,6 +195,7 @@ impl Draft {
             _ => Ok(()),
         });
         check_value(&mut reading, "default_fs", check_fs);
+        check_value(&mut reading, "mount_options", check_mount_options);
         let layout_fs = check_value(&mut reading, "layout.fs", layout_path);
         let volume_map = check_value(&mut reading, "volumeMap", VolumeMap::read);
         Parts {
@@ -259,12 +266,16 @@ fn check_type(text: &str) -> Result<(), String> {
 }
 
 fn check_fs(text: &str) -> Result<(), String> {
-    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    if !text.is_empty() && text.len() <= TYPE_MAX && text.chars().all(allowed) {
-        return Ok(());
-    }
     let shown = quoted(text);
-    Err(format!("must be letters a to z and digits, not {shown}"))
+    FsType::parse(text)
+        .map(drop)
+        .map_err(|_| format!("must be letters a to z and digits, such as ext4, not {shown}"))
+}
+
+fn check_mount_options(text: &str) -> Result<(), String> {
+    MountOptions::parse(text)
+        .map(drop)
+        .map_err(|error| format!("cannot be used: {error}"))
 }
 
 /// The path of the metadata, without needless slashes and dots.

@@ -18,6 +18,8 @@ pub(super) struct Marks {
     entries: BTreeMap<Vec<usize>, usize>,
     second_document: Option<usize>,
     first_alias: Option<usize>,
+    /// The last line: what is missing at the end is missing there.
+    last: usize,
 }
 
 impl Marks {
@@ -37,6 +39,7 @@ impl Marks {
             }
             walk.event(&event, line);
         }
+        walk.marks.last = count_lines(text);
         walk.marks
     }
 
@@ -45,8 +48,7 @@ impl Marks {
         (0..=at.len())
             .rev()
             .find_map(|length| self.entries.get(&at[..length]))
-            .copied()
-            .unwrap_or(1)
+            .map_or(1, |line| self.last.min(*line))
     }
 
     /// Where a second document starts.
@@ -58,6 +60,16 @@ impl Marks {
     pub(super) fn first_alias(&self) -> usize {
         self.first_alias.unwrap_or(1)
     }
+}
+
+/// Lines as YAML counts them.
+pub(super) fn count_lines(text: &str) -> usize {
+    let text = text.replace("\r\n", "\n");
+    let breaks = ['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'];
+    text.strip_suffix(breaks)
+        .unwrap_or(&text)
+        .split(breaks)
+        .count()
 }
 
 /// A mapping that is being read.

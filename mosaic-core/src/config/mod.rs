@@ -22,6 +22,9 @@ mod value;
 mod values;
 mod volume_map;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 
 pub use draft::{Draft, load};
@@ -59,26 +62,20 @@ impl Config {
     /// `Invalid` if either name breaks a rule of [`VolumeName`], if the volume map does not match,
     /// or if the stored name is `layout.fs`, above it or beneath it.
     pub fn volume_name(&self, user: &str) -> Result<VolumeName> {
-        let name = match &self.volume_map {
-            None => VolumeName::parse(user)?,
-            // The user's name first: the map is only asked about names.
-            Some(map) => {
-                let plain = VolumeName::parse(user)?;
-                VolumeName::with_stored(user, &map.map(plain.user())?)?
-            }
-        };
+        let mut name = VolumeName::parse(user)?;
+        if let Some(map) = &self.volume_map {
+            name = VolumeName::with_stored(user, &map.map(user)?)?;
+        }
         if let Some(metadata) = self.metadata_path()
             && overlaps(name.stored(), metadata)
         {
-            let stored = match name.stored() == user {
-                true => String::new(),
-                false => format!(", stored as {:?},", name.stored()),
-            };
+            let mut what = format!("volume name {user:?}");
+            if name.stored() != user {
+                what += &format!(", stored as {:?},", name.stored());
+            }
             return Err(Error::new(
                 ErrorKind::Invalid,
-                format!(
-                    "volume name {user:?}{stored} is, holds or is in the metadata {metadata:?} (layout.fs)"
-                ),
+                format!("{what} is, holds or is in the metadata {metadata:?} (layout.fs)"),
             ));
         }
         Ok(name)
@@ -122,6 +119,3 @@ fn overlaps(a: &str, b: &str) -> bool {
     let is_above = |a: &str, b: &str| b.strip_prefix(a).is_some_and(|rest| rest.starts_with('/'));
     a == b || is_above(a, b) || is_above(b, a)
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! POSIX basic regular expressions of the C library. The only unsafe code of the config layer.
 //!
-//! Why the C library's and not a crate: POSIX takes the leftmost-longest match and captures from
-//! left to right as much as can be, other engines the first alternative that fits. Another capture
-//! is another volume, so what is on the storage decides. The locale is pinned to `C` (single
-//! bytes, no collation): else the same file would mean something else in a program that has called
-//! `setlocale`.
+//! Why the C library's and not a crate: POSIX takes the leftmost **longest** match, other engines the
+//! first alternative that fits, and what a map made of a name earlier is on the storage: another
+//! capture is another volume. The locale is pinned to `C` (single bytes, no collation): else the same
+//! file would mean something else in a program that has called `setlocale`.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char, c_int};

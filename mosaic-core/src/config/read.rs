@@ -71,11 +71,24 @@ fn checked(path: &Path, bytes: Vec<u8>) -> Result<String> {
         let what = format!("byte 0x{byte:02x} is not UTF-8: not a text");
         refused(&place(path, line), &what)
     })?;
+    if let Some((at, letter)) = text
+        .char_indices()
+        .find(|(_, letter)| is_unprintable(*letter))
+    {
+        let what = format!("contains the control character {letter:?}: not a text");
+        return Err(refused(&place(path, line_of(text.as_bytes(), at)), &what));
+    }
     if text.trim().is_empty() {
         let what = "the file is empty; \"type\" and \"location\" are required";
         return Err(refused(&place(path, 1), what));
     }
     Ok(text)
+}
+
+/// What YAML allows in no document (YAML 1.2, c-printable).
+fn is_unprintable(letter: char) -> bool {
+    let is_space = matches!(letter, '\t' | '\n' | '\r' | '\u{85}');
+    (letter.is_control() && !is_space) || matches!(letter, '\u{fffe}' | '\u{ffff}')
 }
 
 fn line_of(bytes: &[u8], at: usize) -> usize {
@@ -106,6 +119,11 @@ mod tests {
             refusal(b"type: a\n\nx: \xff\n"),
             "x.mos:3: byte 0xff is not UTF-8: not a text"
         );
+        assert_eq!(
+            refusal(b"type: a\nx: \x1b[2J\n"),
+            "x.mos:2: contains the control character '\\u{1b}': not a text"
+        );
+        assert!(refusal("x: \u{ffff}".as_bytes()).contains("not a text"));
         assert!(refusal(b"\x7fELF\x02\x01\x01\0").contains("not a text"));
         assert!(
             refusal(

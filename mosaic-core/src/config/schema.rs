@@ -172,8 +172,13 @@ impl<'a> Schema<'a> {
 
     fn unknown(&self, reading: &mut Reading, outer: &Place, key: &str, place: &Place) {
         let keys = self.keys_in(outer);
-        let meant = suggest::nearest(key, keys.iter().copied())
-            .map(|near| format!("{}{near}", outer.prefix()))
+        let written_flat = self.known.iter().find(|(known, _)| *known == place.path);
+        let meant = written_flat
+            .map(|(known, _)| (*known).to_owned())
+            .or_else(|| {
+                let near = suggest::nearest(key, keys.iter().copied())?;
+                Some(outer.prefix() + near)
+            })
             .or_else(|| self.elsewhere(key));
         let hint = match &meant {
             Some(meant) if *meant == place.path => {

@@ -14,12 +14,19 @@ use serde::de::{
     Visitor,
 };
 
+use super::marks::count_lines;
+
 /// Mappings in mappings that are read; known keys have fewer.
 pub(super) const DEPTH: usize = 8;
 /// Values in a document, aliases expanded. A file of the allowed length has fewer of its own.
 const VALUES_MAX: usize = 100_000;
 /// Bytes of text in a document, aliases expanded.
 const TEXT_MAX: usize = 1 << 20;
+/// What `serde_yaml` says when there are a hundred times more aliases than values.
+const ALIASES_EXCEEDED: &str = "repetition limit exceeded";
+/// Opening brackets in a file, whether they mean anything or not. The parser beneath `serde_yaml`
+/// takes time by the square of their nesting: 64 KiB of them would be 20 seconds.
+const BRACKETS_MAX: usize = 500;
 
 /// A value.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,10 +99,16 @@ pub(super) enum Unreadable {
     SecondDocument,
     /// Its aliases expand to too much.
     Expansion,
+    /// It has too many brackets.
+    Brackets {
+        /// Counted from 1.
+        line: usize,
+    },
 }
 
 /// Reads the one document of a text.
 pub(super) fn read(text: &str) -> Result<Node, Unreadable> {
+    check_brackets(text)?;
     let mut documents = serde_yaml::Deserializer::from_str(text);
     let Some(document) = documents.next() else {
         return Ok(Node::Null);
@@ -110,26 +123,36 @@ pub(super) fn read(text: &str) -> Result<Node, Unreadable> {
     };
     match seed.deserialize(document) {
         Err(_) if budget.is_exceeded() => Err(Unreadable::Expansion),
-        Err(error) => Err(syntax(&error)),
+        Err(error) if error.to_string() == ALIASES_EXCEEDED => Err(Unreadable::Expansion),
+        Err(error) => Err(syntax(text, &error)),
         Ok(_) if documents.next().is_some() => Err(Unreadable::SecondDocument),
         Ok(node) => Ok(node),
     }
 }
 
+fn check_brackets(text: &str) -> Result<(), Unreadable> {
+    match text.match_indices(['[', '{']).nth(BRACKETS_MAX) {
+        None => Ok(()),
+        Some((at, _)) => Err(Unreadable::Brackets {
+            line: text[..at].matches('\n').count() + 1,
+        }),
+    }
+}
+
 /// The parser's words without its first "at line 3 column 7", which goes before the message.
-fn syntax(error: &serde_yaml::Error) -> Unreadable {
-    let text = error.to_string();
-    let place = error.location();
-    let what = match &place {
-        Some(place) => {
-            let here = format!(" at line {} column {}", place.line(), place.column());
-            text.replacen(&here, "", 1)
-        }
-        None => text,
+fn syntax(text: &str, error: &serde_yaml::Error) -> Unreadable {
+    let words = error.to_string();
+    let Some(place) = error.location() else {
+        return Unreadable::Syntax {
+            line: None,
+            what: words,
+        };
     };
+    let here = format!(" at line {} column {}", place.line(), place.column());
     Unreadable::Syntax {
-        line: place.map(|place| place.line()),
-        what,
+        // What is missing at the end is missing after the last line.
+        line: Some(place.line().min(count_lines(text))),
+        what: words.replacen(&here, "", 1),
     }
 }
 
@@ -248,5 +271,88 @@ impl<'de> Visitor<'de> for Seed<'_> {
         let (IgnoredAny, content) = tagged.variant()?;
         content.newtype_variant::<IgnoredAny>()?;
         Ok(Node::Tagged)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_value_is_kept_apart() {
+        let text = "a: text\nb: 1\nc: -1\nd: 1.5\ne: true\nf:\ng: [1]\nh: !own 1\ni: {k: v}\n\
+                    j: off\nk: 007\nl: '1'\nm: !!str 2\n";
+        let Ok(Node::Mapping(entries)) = read(text) else {
+            panic!();
+        };
+        let values: Vec<_> = entries.into_iter().map(|entry| entry.value).collect();
+        let text = |text: &str| Node::Text(text.to_owned());
+        let inner = Entry {
+            key: text("k"),
+            value: text("v"),
+        };
+        assert_eq!(
+            values,
+            [
+                text("text"),
+                Node::Integer(1),
+                Node::Integer(-1),
+                Node::Fraction(1.5),
+                Node::Flag(true),
+                Node::Null,
+                Node::List,
+                Node::Tagged,
+                Node::Mapping(vec![inner]),
+                text("off"),
+                text("007"),
+                text("1"),
+                text("2"),
+            ]
+        );
+    }
+
+    #[test]
+    fn repeated_keys_are_all_there() {
+        let Ok(Node::Mapping(entries)) = read("a: 1\na: 2\n") else {
+            panic!();
+        };
+        assert_eq!(entries.len(), 2);
+    }
+
+    #[test]
+    fn mappings_beneath_the_depth_are_not_entered() {
+        let deep = "{a: ".repeat(DEPTH + 3) + &"}".repeat(DEPTH + 3);
+        let mut node = read(&deep).unwrap();
+        for _ in 0..DEPTH {
+            let Node::Mapping(mut entries) = node else {
+                panic!("{node:?}");
+            };
+            node = entries.remove(0).value;
+        }
+        assert_eq!(node, Node::TooDeep);
+    }
+
+    #[test]
+    fn a_syntax_error_is_on_a_line_that_is_there() {
+        for (text, last) in [
+            ("a: [", 1),
+            ("a: [\n", 1),
+            ("a: [\r\n\r\n", 2),
+            ("a: [\rb", 2),
+        ] {
+            let Err(Unreadable::Syntax { line, .. }) = read(text) else {
+                panic!("{text:?}");
+            };
+            assert_eq!(line, Some(last), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn long_texts_are_cut_and_odd_ones_escaped() {
+        assert_eq!(quoted("a\n\u{1b}"), r#""a\n\u{1b}""#);
+        assert_eq!(
+            quoted(&"é".repeat(65)),
+            format!("\"{}\"...", "é".repeat(64))
+        );
     }
 }

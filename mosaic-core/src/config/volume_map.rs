@@ -5,7 +5,6 @@
 //! match starts at the name's start and ends at its end exactly if any match does.
 
 use std::ffi::CString;
-use std::fmt;
 
 use super::posix_regex::{Groups, PosixRegex};
 use super::values::quoted;
@@ -121,12 +120,6 @@ impl VolumeMap {
     }
 }
 
-impl fmt::Display for VolumeMap {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.regex, self.replacement)
-    }
-}
-
 fn pieces(replacement: &str) -> Result<Vec<Piece>, String> {
     let mut pieces = Vec::new();
     let mut text = String::new();
@@ -202,4 +195,149 @@ fn check_groups(pieces: &[Piece], groups: usize) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(map: &str, name: &str) -> String {
+        VolumeMap::parse(map).unwrap().map(name).unwrap()
+    }
+
+    fn refusal(map: &str) -> String {
+        let error = VolumeMap::parse(map).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert_eq!(error.key(), Some("volumeMap"));
+        error.to_string()
+    }
+
+    #[test]
+    fn groups_go_where_the_replacement_says() {
+        for (map, name, expected) in [
+            (r"\(.*\)\(.\) \2/\1\2", "web12", "2/web12"),
+            (
+                r"\(.\)\(.\)\(.\)\(.\)\(.\)\(.\)\(.\)\(.\)\(.*\) \9\8\1",
+                "abcdefghij",
+                "ijha",
+            ),
+            (r".* all", "web", "all"),
+            (r"web\(.*\) w\1-\1", "web1", "w1-1"),
+            (r"\(a\)\?\(.*\) x\1y\2", "b", "xyb"),
+            ("\t\\(.*\\) \t\\1\\\\x \n", "a", r"a\x"),
+            (r"^\(.*\)$ \1&", "a", "a&"),
+            (r"\(.\)\(..*\) \1/\2", "a/b", "a//b"),
+            (r"\(.*\) é\1", "é", "éé"),
+        ] {
+            assert_eq!(stored(map, name), expected, "{map}");
+        }
+    }
+
+    #[test]
+    fn the_longest_match_counts_as_posix_has_it() {
+        // Perl and Rust take the first alternative that fits, "x", and so would not match it all.
+        assert_eq!(stored(r"\(x\|xyz\) \1", "xyz"), "xyz");
+        // They take "a" and nothing, and leave "bc" over.
+        assert_eq!(stored(r"\(a\|ab\)\(c\|bcd\)\? \1-\2", "abc"), "ab-c");
+    }
+
+    #[test]
+    fn the_match_covers_the_whole_name() {
+        let map = VolumeMap::parse(r"\([a-z]*\) x/\1").unwrap();
+        assert_eq!(map.map("web").unwrap(), "x/web");
+        for name in ["web1", "1web", "1", "web "] {
+            let error = map.map(name).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{name}");
+        }
+        let error = map.map("web1").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "volume name \"web1\": volumeMap's expression \"\\\\([a-z]*\\\\)\" does not match the whole of it"
+        );
+    }
+
+    #[test]
+    fn a_character_is_not_cut() {
+        let map = VolumeMap::parse(r"\(.\)\(.*\) \1/\2").unwrap();
+        assert_eq!(map.map("aö").unwrap(), "a/ö");
+        let error = map.map("öa").unwrap_err();
+        assert!(error.to_string().contains("cuts a character"), "{error}");
+        assert!(map.map("a\0b").is_err());
+    }
+
+    #[test]
+    fn what_is_not_two_words_is_refused() {
+        for map in ["", " ", "a", "a b c"] {
+            assert!(refusal(map).contains("split by white space"), "{map:?}");
+        }
+    }
+
+    #[test]
+    fn a_replacement_needs_the_groups_that_it_names() {
+        for (map, said) in [
+            (
+                r"\(.\)\(.*\) \3",
+                "uses \\3 in the replacement, but the regular expression has 2 groups",
+            ),
+            (
+                r".* \1",
+                "uses \\1 in the replacement, but the regular expression has no group",
+            ),
+            (
+                r"[\(]\(.\) \2",
+                "uses \\2 in the replacement, but the regular expression has one group",
+            ),
+        ] {
+            assert_eq!(refusal(map), said);
+        }
+        for map in [r"\(.*\) \0", r"\(.*\) \a", r"\(.*\) a\"] {
+            assert!(refusal(map).contains(r"with a \ before none of"), "{map}");
+        }
+    }
+
+    #[test]
+    fn a_replacement_that_leaves_the_location_is_refused() {
+        for map in [
+            r"\(.*\) /\1",
+            r"\(.*\) ../\1",
+            r"\(.*\) a/../\1",
+            r"\(.*\) \1/..",
+            r"\(.*\) ./\1",
+            r"\(.*\) a//\1",
+            r"\(.*\) \1/",
+            r"\(.*\) .mosaic/\1",
+            r"\(.*\) -\1",
+        ] {
+            assert!(refusal(map).starts_with("has a replacement"), "{map}");
+        }
+    }
+
+    #[test]
+    fn a_faulty_expression_is_refused_in_the_c_librarys_words() {
+        assert!(
+            refusal("[z-a] x").contains("invalid range end"),
+            "{}",
+            refusal("[z-a] x")
+        );
+        assert!(refusal(r"[[:nobody:]] x").contains("invalid character class"));
+        for map in [r"\(a x", r"a\) x", "[a x", r"a\{2 x", r"a\{3,1\} x"] {
+            assert!(!refusal(map).is_empty());
+        }
+    }
+
+    #[test]
+    fn one_map_serves_many_threads() {
+        let map = VolumeMap::parse(r"\(.*\)\(.\) \2/\1\2").unwrap();
+        std::thread::scope(|scope| {
+            for at in 0..8 {
+                let map = &map;
+                scope.spawn(move || {
+                    for number in 0..500 {
+                        let name = format!("v{number}x{at}");
+                        assert_eq!(map.map(&name).unwrap(), format!("{at}/{name}"));
+                    }
+                });
+            }
+        });
+    }
 }
