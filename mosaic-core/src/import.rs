@@ -55,12 +55,10 @@ impl ImportedModule {
     /// The driver's config keys.
     ///
     /// # Errors
-    /// `Unsupported` for a kind of key that this host does not know.
+    /// The driver's.
     pub fn schema(&self) -> Result<Vec<Key>> {
-        received((self.0.schema())())?
-            .into_iter()
-            .map(border::key_in)
-            .collect()
+        let keys = received((self.0.schema())())?;
+        Ok(keys.into_iter().map(border::key_in).collect())
     }
 
     /// [`Driver::init`](crate::Driver::init).

@@ -83,7 +83,7 @@ pub struct AbiSettings {
     pub mapped: bool,
     /// The driver's own keys by dotted path, checked against its schema, defaults filled in.
     pub values: Extra,
-    /// Room for later minors.
+    /// `abi`: the host's ABI version, so that a newer driver knows what it will understand.
     pub extra: Extra,
 }
 
@@ -132,6 +132,9 @@ pub const KIND_DISK: u32 = 0;
 pub const KIND_FS: u32 = 1;
 /// A file system by assumption: the volume carries no label.
 pub const KIND_FS_ASSUMED: u32 = 2;
+
+/// Start of the names in [`AbiVolume::extra`] that are no facts of the driver's own.
+pub const RESERVED_FACTS: &str = "mosaic.";
 
 /// The volume is reached as a directory.
 pub const ACCESS_DIRECTORY: u32 = 0;
@@ -185,7 +188,8 @@ pub struct AbiVolume {
     pub attachment: ROption<AbiAttachment>,
     /// Sentences that `info` shows.
     pub notes: RVec<RString>,
-    /// The driver's own facts, by name.
+    /// The driver's own facts, by name. Names that start with [`RESERVED_FACTS`] are not shown:
+    /// later minors may put more there.
     pub extra: Extra,
 }
 

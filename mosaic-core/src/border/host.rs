@@ -9,8 +9,8 @@ use mosaic_abi::{
     ACCESS_DEVICE, ACCESS_DIRECTORY, AbiAttachment, AbiCapability, AbiClone, AbiError, AbiFinding,
     AbiKey, AbiLockScope, AbiMountSource, AbiName, AbiNewVolume, AbiSettings, AbiSpace, AbiVolume,
     Extra, KEY_CHOICE, KEY_FLAG, KEY_INTEGER, KEY_PATH, KEY_SIZE, KEY_TEXT, KIND_DISK, KIND_FS,
-    KIND_FS_ASSUMED, LIFETIME_EXPLICIT, LIFETIME_MOUNT, LOCK_DEVICE, LOCK_DIRECTORY, SOURCE_DEVICE,
-    SOURCE_DIRECTORY,
+    KIND_FS_ASSUMED, LIFETIME_EXPLICIT, LIFETIME_MOUNT, LOCK_DEVICE, LOCK_DIRECTORY,
+    RESERVED_FACTS, SOURCE_DEVICE, SOURCE_DIRECTORY,
 };
 
 use super::{option, pairs, path, text, unknown};
@@ -76,22 +76,22 @@ pub(crate) fn name_out(name: &VolumeName) -> AbiName {
     }
 }
 
-pub(crate) fn key_in(key: AbiKey) -> Result<Key> {
+/// A kind of key that a newer driver has is text here: the driver looks at the value itself.
+pub(crate) fn key_in(key: AbiKey) -> Key {
     let kind = match key.kind {
-        KEY_TEXT => KeyKind::Text,
         KEY_PATH => KeyKind::Path,
         KEY_SIZE => KeyKind::Size,
         KEY_INTEGER => KeyKind::Integer,
         KEY_FLAG => KeyKind::Flag,
         KEY_CHOICE => KeyKind::Choice(key.choices.into_iter().map(Into::into).collect()),
-        other => return Err(unknown("config key kind", other)),
+        KEY_TEXT.. => KeyKind::Text,
     };
-    Ok(Key {
+    Key {
         path: key.path.into(),
         kind,
         default: key.default.into_option().map(Into::into),
         help: key.help.into(),
-    })
+    }
 }
 
 /// What a driver is opened with. A location that the border would change is refused: it would be
@@ -109,7 +109,7 @@ pub(crate) fn settings_out(settings: &Settings) -> Result<AbiSettings> {
         depth: settings.depth,
         mapped: settings.mapped,
         values: pairs(settings.values()),
-        extra: Extra::new(),
+        extra: pairs([("abi", mosaic_abi::VERSION)].into_iter()),
     })
 }
 
@@ -151,13 +151,20 @@ pub(crate) fn attachment_in(attachment: AbiAttachment) -> Result<Attachment> {
     })
 }
 
+/// A kind of volume that a newer driver has is shown as a disk, which is never mounted.
 pub(crate) fn volume_in(volume: AbiVolume) -> Result<Volume> {
+    let mut notes: Vec<String> = volume.notes.into_iter().map(Into::into).collect();
     let fs = Some(volume.fs.into_string()).filter(|fs| !fs.is_empty());
     let kind = match volume.kind {
         KIND_DISK => Kind::Disk,
         KIND_FS => Kind::Fs { fs, assumed: false },
         KIND_FS_ASSUMED => Kind::Fs { fs, assumed: true },
-        other => return Err(unknown("volume kind", other)),
+        other => {
+            notes.push(format!(
+                "its kind {other} is not known to this version of Mosaic"
+            ));
+            Kind::Disk
+        }
     };
     Ok(Volume {
         stored: volume.name.stored.into(),
@@ -178,10 +185,11 @@ pub(crate) fn volume_in(volume: AbiVolume) -> Result<Volume> {
             .into_option()
             .map(attachment_in)
             .transpose()?,
-        notes: volume.notes.into_iter().map(Into::into).collect(),
+        notes,
         facts: volume
             .extra
             .into_iter()
+            .filter(|Tuple2(name, _)| !name.starts_with(RESERVED_FACTS))
             .map(|Tuple2(k, v)| (k.into(), v.into()))
             .collect(),
     })

@@ -38,6 +38,7 @@ fn a_driver_of_the_released_1_0_says_all_that_it_has_to_say() {
     let schema = loaded.module.schema().unwrap();
     assert_eq!(schema[0].kind, KeyKind::choice(&["red", "green"]));
     assert_eq!(schema[0].default.as_deref(), Some("red"));
+    assert_eq!(schema[1].kind, KeyKind::Text);
 
     let (driver, heard) = open(&loaded, &settings());
     assert_eq!(
@@ -45,7 +46,11 @@ fn a_driver_of_the_released_1_0_says_all_that_it_has_to_say() {
         LockScope::Directory("/srv/store".into())
     );
     let volume = driver.find(&name("one")).unwrap().unwrap();
-    assert_eq!(driver.list().unwrap(), std::slice::from_ref(&volume));
+    let all = driver.list().unwrap();
+    assert_eq!((all.len(), &all[0]), (2, &volume));
+    // What a later minor may say: shown, never mounted.
+    assert_eq!(all[1].kind, Kind::Disk);
+    assert!(all[1].notes[1].contains("4711"), "{:?}", all[1].notes);
     assert_eq!(
         (volume.stored.as_str(), volume.user.as_deref()),
         ("stored/one", Some("one"))
@@ -107,9 +112,9 @@ fn an_old_driver_works_with_a_new_host() {
             "type: kept",
             "abi: 1.0.0",
             "motto: None",
-            "keys: 1",
+            "keys: 2",
             "scope: Directory(\"/srv\")",
-            "volumes: 1",
+            "volumes: 2",
             "capability: clone Some(\"it is only kept\")",
             "tidy: Unsupported this driver is too old for tidy",
         ]
@@ -169,7 +174,7 @@ fn two_drivers_of_different_types_live_in_one_process() {
     let (second, _) = open(&kept, &settings());
     assert_eq!(
         (first.list().unwrap().len(), second.list().unwrap().len()),
-        (0, 1)
+        (0, 2)
     );
     assert_eq!(first.capabilities(None).unwrap().len(), 2);
     assert_eq!(second.capabilities(None).unwrap().len(), 1);

@@ -56,7 +56,12 @@ extern "C" fn schema() -> AbiResult<RVec<AbiKey>> {
         help: "what it is painted with".into(),
         extra: Extra::new(),
     };
-    ROk(vec![key].into())
+    let of_a_later_kind = AbiKey {
+        path: "depth".into(),
+        kind: 4711,
+        ..key.clone()
+    };
+    ROk(vec![key, of_a_later_kind].into())
 }
 
 extern "C" fn init(host: HostBox, settings: AbiSettings) -> AbiResult<RVec<RString>> {
@@ -103,7 +108,11 @@ fn volume() -> AbiVolume {
         read_only: true,
         attachment: RSome(attachment()),
         notes: vec![RString::from("a note")].into(),
-        extra: vec![Tuple2("a fact".into(), "its value".into())].into(),
+        extra: vec![
+            Tuple2("a fact".into(), "its value".into()),
+            Tuple2("mosaic.later".into(), "not a fact".into()),
+        ]
+        .into(),
     }
 }
 
@@ -153,7 +162,11 @@ impl AbiDriver for Kept {
     }
 
     fn list(&self) -> AbiResult<RVec<AbiVolume>> {
-        ROk(vec![volume()].into())
+        let of_a_later_kind = AbiVolume {
+            kind: 4711,
+            ..volume()
+        };
+        ROk(vec![volume(), of_a_later_kind].into())
     }
 
     fn find(&self, name: AbiName) -> AbiResult<ROption<AbiVolume>> {
