@@ -172,12 +172,10 @@ fn loaded_once(file: &DriverFile, search: &SearchPath) -> Result<(ImportedModule
     let answer = |outcome: &Result<_, Refusal>| match outcome {
         Ok(loaded) => Ok(Clone::clone(loaded)),
         Err(refusal) => {
-            let error = file.refused(&refusal.reason);
-            let report = refusal.report.clone().filter(|_| search.layout_report);
-            Err(match report {
-                Some(report) => error.with_source(report),
-                None => error,
-            })
+            if let (Some(report), Some(text)) = (search.layout_report, &refusal.report) {
+                report(text);
+            }
+            Err(file.refused(&refusal.reason))
         }
     };
     let identity = file.identity()?;

@@ -20,6 +20,7 @@ pub mod rename;
 pub mod resize;
 
 use std::ffi::OsStr;
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -45,6 +46,12 @@ pub struct Context {
     pub terminal: Arc<Terminal>,
 }
 
+/// `MOSAIC_ABI_DEBUG`: hundreds of lines, so not in the error.
+fn print_report(report: &str) {
+    // Nothing better can be done where stderr cannot be written.
+    let _ = std::io::stderr().write_all(report.as_bytes());
+}
+
 impl Context {
     /// Where drivers are looked for.
     pub fn search(&self) -> SearchPath {
@@ -53,8 +60,11 @@ impl Context {
 
     /// Where drivers are looked for, with these folders first.
     pub fn search_with(&self, explicit: &[PathBuf]) -> SearchPath {
-        SearchPath::new(explicit.to_vec(), self.surroundings.driver_path.clone())
-            .with_layout_report(self.surroundings.abi_debug)
+        let search = SearchPath::new(explicit.to_vec(), self.surroundings.driver_path.clone());
+        match self.surroundings.abi_debug {
+            true => search.with_layout_report(print_report),
+            false => search,
+        }
     }
 
     /// What the core gets.

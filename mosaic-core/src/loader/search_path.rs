@@ -33,7 +33,7 @@ const MULTIARCH_DIR: &str = if cfg!(all(target_arch = "x86_64", target_env = "gn
 #[derive(Debug, Clone)]
 pub struct SearchPath {
     directories: Vec<PathBuf>,
-    pub(super) layout_report: bool,
+    pub(super) layout_report: Option<fn(&str)>,
 }
 
 impl SearchPath {
@@ -56,15 +56,15 @@ impl SearchPath {
         });
         Self {
             directories,
-            layout_report: false,
+            layout_report: None,
         }
     }
 
-    /// Whether an error about a driver of another layout carries the whole report of differences,
-    /// hundreds of lines, as its cause. For those who work on the ABI.
+    /// Has all differences of a driver that is laid out in another way passed to `report`, hundreds
+    /// of lines, besides the one line of the error. For those who work on the ABI.
     #[must_use]
-    pub fn with_layout_report(mut self, wanted: bool) -> Self {
-        self.layout_report = wanted;
+    pub fn with_layout_report(mut self, report: fn(&str)) -> Self {
+        self.layout_report = Some(report);
         self
     }
 

@@ -6,6 +6,7 @@
 
 mod example;
 mod folder;
+mod installed_drivers;
 mod next_abi;
 mod notes;
 mod ownership;

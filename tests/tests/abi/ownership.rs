@@ -3,6 +3,7 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -117,4 +118,25 @@ fn root_trusts_the_owner_of_the_program_beside_it_and_nobody_else() {
     chown(&driver, Some(12345), Some(12346)).unwrap();
     let said = says();
     assert!(said.contains("can be written by group 12346"), "{said}");
+}
+
+#[test]
+fn root_gives_an_ordinary_user_the_choice_of_drivers() {
+    if !requires_root() {
+        return;
+    }
+    let folder = Folder::with(workspaces::next().join("libmosaic_next.so"));
+    let (program, driver) = (folder.file("next-host"), folder.file("libmosaic_next.so"));
+    folder.put("next-host", workspaces::next().join("next-host"));
+    for path in [folder.path(), &program, &driver] {
+        chown(path, Some(12345), None).unwrap();
+        set_mode(path, 0o777);
+    }
+    let output = Command::new(&program)
+        .args([folder.path().as_os_str(), "next".as_ref()])
+        .uid(12346)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("type: next"), "{said}");
 }
