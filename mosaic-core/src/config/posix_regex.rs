@@ -129,3 +129,65 @@ impl Drop for PlainLocale {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A locale of the thread's own, as a program around us may have set it.
+    struct OtherLocale {
+        other: libc::locale_t,
+        before: libc::locale_t,
+    }
+
+    impl OtherLocale {
+        fn enter(name: &CStr) -> Option<Self> {
+            // SAFETY: the name ends in a NUL, and no base locale is handed over.
+            let other =
+                unsafe { libc::newlocale(libc::LC_ALL_MASK, name.as_ptr(), ptr::null_mut()) };
+            if other.is_null() {
+                return None;
+            }
+            // SAFETY: `other` is a valid locale until it is replaced in drop.
+            let before = unsafe { libc::uselocale(other) };
+            Some(Self { other, before })
+        }
+    }
+
+    impl Drop for OtherLocale {
+        fn drop(&mut self) {
+            // SAFETY: `before` was this thread's locale; `other` is used by nobody afterwards.
+            unsafe {
+                libc::uselocale(self.before);
+                libc::freelocale(self.other);
+            }
+        }
+    }
+
+    #[test]
+    fn the_locale_of_the_program_does_not_matter_and_stays() {
+        let Some(other) = OtherLocale::enter(c"C.UTF-8") else {
+            return mosaic_tests::skip("the C library has no locale C.UTF-8");
+        };
+        let regex = PosixRegex::compile(c"\\(.\\)\\(.*\\)").unwrap();
+        let groups = regex.search("öx").unwrap();
+        assert_eq!(groups[1..3], [Some(0..1), Some(1..3)]);
+        // SAFETY: a null locale only asks for the current one.
+        let now = unsafe { libc::uselocale(ptr::null_mut()) };
+        assert_eq!(now, other.other);
+    }
+
+    #[test]
+    fn groups_that_took_no_part_are_none() {
+        let regex = PosixRegex::compile(c"\\(a\\)\\?\\(b*\\)").unwrap();
+        let groups = regex.search("bb").unwrap();
+        assert_eq!(groups[..4], [Some(0..2), None, Some(0..2), None]);
+        assert_eq!(regex.search("a\0b"), None);
+    }
+
+    #[test]
+    fn a_faulty_expression_has_the_c_librarys_words() {
+        let error = PosixRegex::compile(c"[z-a]").unwrap_err();
+        assert_eq!(error, "invalid range end");
+    }
+}

@@ -76,13 +76,24 @@ impl fmt::Display for Node {
     }
 }
 
-/// A text from the file, escaped, in quotes, and cut where it is too long for a message.
+/// A text from the file, in quotes, and cut where it is too long for a message.
+///
+/// Backslashes stay as they are (an expression is full of them); what could act on a terminal or
+/// begin a line is escaped.
 pub(super) fn quoted(text: &str) -> String {
     const SHOWN: usize = 64;
-    match text.char_indices().nth(SHOWN) {
-        None => format!("{text:?}"),
-        Some((end, _)) => format!("{:?}...", &text[..end]),
+    let mut shown = String::from('"');
+    for letter in text.chars().take(SHOWN) {
+        match letter {
+            '\\' | '"' | '\'' => shown.push(letter),
+            _ => shown.extend(letter.escape_debug()),
+        }
     }
+    shown.push('"');
+    if text.chars().nth(SHOWN).is_some() {
+        shown.push_str("...");
+    }
+    shown
 }
 
 /// Why a text is not one document of bounded size.

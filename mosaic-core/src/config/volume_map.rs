@@ -96,10 +96,10 @@ impl VolumeMap {
     }
 
     fn refused(&self, name: &str, why: &str) -> Error {
-        let regex = &self.regex;
+        let regex = quoted(&self.regex);
         Error::new(
             ErrorKind::Invalid,
-            format!("volume name {name:?}: volumeMap's expression {regex:?} {why}"),
+            format!("volume name {name:?}: volumeMap's expression {regex} {why}"),
         )
     }
 
@@ -252,7 +252,7 @@ mod tests {
         let error = map.map("web1").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "volume name \"web1\": volumeMap's expression \"\\\\([a-z]*\\\\)\" does not match the whole of it"
+            "volume name \"web1\": volumeMap's expression \"\\([a-z]*\\)\" does not match the whole of it"
         );
     }
 
