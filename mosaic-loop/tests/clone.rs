@@ -285,6 +285,7 @@ impl Writer {
             .args(["--name=clone", "--rw=randwrite", "--bs=4k", "--size=16m"])
             .args(["--nrfiles=4", "--verify=crc32c", "--do_verify=0"])
             .args(["--fsync=16", "--time_based", "--runtime=600"])
+            .arg("--verify_state_save=0")
             .arg(format!("--directory={}", folder.display()))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
