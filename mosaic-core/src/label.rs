@@ -5,9 +5,9 @@
 //! `user.mosaic.name` is the user's name where a volume map changed it. Both are set before the
 //! volume appears. A tenant may be able to change them, so nothing is trusted beyond its grammar.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 
-use rustix::fs::{XattrFlags, fgetxattr, fsetxattr};
+use rustix::fs::{XattrFlags, fgetxattr, fsetxattr, getxattr};
 use rustix::io::Errno;
 
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -44,7 +44,8 @@ pub fn set_name(volume: impl AsFd, name: &VolumeName) -> Result<()> {
     }
 }
 
-/// The kind that a volume carries; without a label a file system of the type `default_fs`.
+/// The kind that a volume carries; without a label a file system of the type `default_fs`. A
+/// descriptor that only holds the volume (`O_PATH`) will do.
 ///
 /// # Errors
 /// `Corrupt` if the label is not in the grammar; the kernel's.
@@ -100,7 +101,13 @@ fn set(volume: impl AsFd, attribute: &str, value: &str) -> Result<()> {
 
 fn get(volume: impl AsFd, attribute: &str) -> Result<Option<String>> {
     let mut value = vec![0; NAME_MAX + 1];
-    match fgetxattr(volume, attribute, value.as_mut_slice()) {
+    let mut read = fgetxattr(&volume, attribute, value.as_mut_slice());
+    if read == Err(Errno::BADF) {
+        // Not open, only held (O_PATH): by the path that leads to it, which opens nothing either.
+        let held = format!("/proc/thread-self/fd/{}", volume.as_fd().as_raw_fd());
+        read = getxattr(held, attribute, value.as_mut_slice());
+    }
+    match read {
         Ok(len) => {
             value.truncate(len);
             Ok(String::from_utf8(value).ok())
@@ -142,6 +149,16 @@ mod tests {
         assert_eq!(name(&file).unwrap().as_deref(), Some("12"));
         set_name(&file, &VolumeName::parse("12").unwrap()).unwrap();
         assert_eq!(name(&file).unwrap(), None);
+    }
+
+    #[test]
+    fn labels_are_read_without_opening() {
+        use rustix::fs::{Mode, OFlags};
+        let file = tempfile::NamedTempFile::new_in(".").unwrap();
+        set_kind(&file, &NewKind::Disk).unwrap();
+        let held = rustix::fs::open(file.path(), OFlags::PATH, Mode::empty()).unwrap();
+        assert_eq!(kind(&held, "xfs").unwrap(), Kind::Disk);
+        assert_eq!(name(&held).unwrap(), None);
     }
 
     #[test]
