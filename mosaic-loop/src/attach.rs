@@ -4,6 +4,7 @@
 //! What stays and what goes is the kernel's to know: a device for a mount has autoclear set, an
 //! explicit one has not. There is no other record.
 
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use mosaic_core::busy::{self, Use};
@@ -25,8 +26,12 @@ const PASSING: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Loop {
-    /// Steps: open the image by its name, take a lease; **commit**: one LOOP_CONFIGURE; give the
-    /// lease back. Killed before the commit nothing is left, after it the device is attached.
+    /// Steps: open the image by its name, take a lease and give it back, which proves that nobody
+    /// else has the image open; **commit**: one LOOP_CONFIGURE. Killed before the commit nothing is
+    /// left, after it the device is attached.
+    ///
+    /// Two that do this at once both have the image open, so that neither is granted a lease before
+    /// the other has given up or is attached.
     pub(crate) fn attach_image(&self, name: &VolumeName, read_only: bool) -> Result<Attachment> {
         let image = Image::require(&self.location, name)?;
         let device = self.bind(&image, read_only, Lifetime::Explicit)?;
@@ -49,9 +54,8 @@ impl Loop {
             lifetime,
             path: image.path(),
         };
-        let device = claim::exclusively(image, &self.host, access, |file| {
-            LoopDevice::bind(file, &how)
-        })?;
+        let file = claim::open_alone(image, &self.host, access)?;
+        let device = LoopDevice::bind(file.as_fd(), &how)?;
         let io = match device.is_direct() {
             Some(true) => "direct I/O",
             Some(false) => "the page cache: direct I/O does not work with 512-byte blocks here",
@@ -112,16 +116,31 @@ impl Loop {
             return Err(claim::attached_at(attached).context("it is attached read-only"));
         }
         if !attached.autoclear {
-            let users = busy::openers_of_device(&device.path())?;
-            let others = |used: &Use| !matches!(used, Use::Mount { .. });
-            if users.uses.iter().any(others) {
-                return Err(Error::new(
-                    ErrorKind::Busy,
-                    format!("{} is {}", device.path().display(), users.describe()),
-                ));
-            }
+            self.refuse_shared_use(&device)?;
         }
         Ok(source(device))
+    }
+
+    /// Refuses a device that somebody besides mounts has open, after a look or two: programs that
+    /// list devices open them for a moment.
+    fn refuse_shared_use(&self, device: &LoopDevice) -> Result<()> {
+        let others = |used: &Use| !matches!(used, Use::Mount { .. });
+        let start = Instant::now();
+        loop {
+            let users = busy::openers_of_device(&device.path())?;
+            if !users.uses.iter().any(others) {
+                return Ok(());
+            }
+            if start.elapsed() > PASSING {
+                let device = device.path();
+                return Err(Error::new(
+                    ErrorKind::Busy,
+                    format!("{} is {}", device.display(), users.describe()),
+                ));
+            }
+            self.host.check_cancelled()?;
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Steps: open the device so that the kernel refuses if it is mounted or claimed, prove that it

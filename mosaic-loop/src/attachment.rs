@@ -51,18 +51,30 @@ impl Attached {
 /// Our own attachment of an image, by its marker and confirmed by the device. `query` is a
 /// descriptor that is not itself bound.
 ///
-/// `None` if there is no marker, or the marker is not true: then the device is just going away, or
-/// somebody holds a lock there to deceive.
+/// A marker that is not true (somebody else's lock is in the way, or put there to deceive) costs a
+/// look at every bound device. `None`: not attached by us, or just going away.
 ///
 /// # Errors
 /// The kernel's while reading locks.
 pub fn find_ours(query: impl AsFd, image: &Image) -> Result<Option<Attached>> {
-    let marker = marker::find(query)
-        .context(|| format!("cannot read the locks of volume \"{}\"", image.name()))?;
-    let Marker::Device(number) = marker else {
+    let failed = || format!("cannot read the locks of volume \"{}\"", image.name());
+    match marker::find(&query).context(failed)? {
+        Marker::Absent => return Ok(None),
+        Marker::Device(number) => {
+            if let Some(attached) = confirm(number, image, false) {
+                return Ok(Some(attached));
+            }
+        }
+        Marker::Obscured => {}
+    }
+    let Some(attached) = find_by_asking_all(image)? else {
         return Ok(None);
     };
-    Ok(confirm(number, image, false))
+    let marked = marker::may_be(&query, attached.number).context(failed)?;
+    Ok(marked.then_some(Attached {
+        foreign: false,
+        ..attached
+    }))
 }
 
 /// Asks a device whether it shows the image; sysfs answers where the device cannot be opened.

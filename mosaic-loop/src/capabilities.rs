@@ -6,6 +6,7 @@ use mosaic_core::volume::{Capability, Kind, capability};
 use mosaic_core::{ErrorKind, Result, VolumeName};
 use rustix::fs::StatVfsMountFlags;
 
+use crate::clone::no_renewal;
 use crate::driver::Loop;
 use crate::error::open_control;
 use crate::image::Image;
@@ -31,11 +32,23 @@ impl Loop {
         let (mut grow, mut shrink) = (write.clone(), write.clone());
         if let Some(name) = volume {
             let image = Image::require(&self.location, name)?;
-            let kind = self.kind_of(&image)?;
-            let fs = self.file_system(&kind)?;
-            clone = clone.or_else(|| self.refusal_to_renew(&kind, device.as_deref()));
-            grow = grow.or_else(|| fs.as_ref().and_then(|fs| fs.can_grow().err()));
-            shrink = shrink.or_else(|| fs.as_ref().and_then(|fs| fs.can_shrink().err()));
+            let refusals = match self
+                .kind_of(&image)
+                .and_then(|kind| self.file_system(&kind))
+            {
+                // What it holds is not known, so nothing is done to it.
+                Err(error) => [(); 3].map(|()| Some(error.chain())),
+                Ok(None) => [const { None }; 3],
+                Ok(Some(fs)) => [
+                    refusal_to_renew(&fs, device.as_deref()),
+                    fs.can_grow().err(),
+                    fs.can_shrink().err(),
+                ],
+            };
+            let [of_clone, of_growth, of_shrinking] = refusals;
+            clone = clone.or(of_clone);
+            grow = grow.or(of_growth);
+            shrink = shrink.or(of_shrinking);
         }
         Ok(vec![
             answer(capability::CLONE, clone),
@@ -49,21 +62,12 @@ impl Loop {
         ])
     }
 
-    fn file_system(&self, kind: &Kind) -> Result<Option<FsType>> {
+    /// The file system of a volume of this kind; `None`: a disk's is its user's.
+    pub(crate) fn file_system(&self, kind: &Kind) -> Result<Option<FsType>> {
         match kind {
             Kind::Disk => Ok(None),
             Kind::Fs { fs: Some(fs), .. } => FsType::parse(fs).map(Some),
             Kind::Fs { fs: None, .. } => Ok(Some(self.default_fs.clone())),
-        }
-    }
-
-    fn refusal_to_renew(&self, kind: &Kind, no_device: Option<&str>) -> Option<String> {
-        match self.renewable(kind) {
-            Err(error) => Some(error.to_string()),
-            Ok(Some(fs)) if fs.renewal_needs_device() => {
-                no_device.map(|reason| format!("a clone of {fs} needs a loop device: {reason}"))
-            }
-            Ok(_) => None,
         }
     }
 
@@ -72,6 +76,17 @@ impl Loop {
         stat.f_flag
             .contains(StatVfsMountFlags::RDONLY)
             .then(|| format!("{} is mounted read-only", support::place(&self.location)))
+    }
+}
+
+/// Why a clone of this file system could not be given a UUID of its own.
+fn refusal_to_renew(fs: &FsType, no_device: Option<&str>) -> Option<String> {
+    match no_device {
+        _ if !fs.can_renew_uuid() => Some(no_renewal(fs)),
+        Some(reason) if fs.renewal_needs_device() => {
+            Some(format!("a clone of {fs} needs a loop device: {reason}"))
+        }
+        _ => None,
     }
 }
 

@@ -5,7 +5,6 @@
 
 use std::os::fd::AsFd;
 
-use mosaic_core::label;
 use mosaic_core::size::SECTOR;
 use mosaic_core::volume::Finding;
 use mosaic_core::{Context, Result};
@@ -101,7 +100,7 @@ impl Loop {
                 return Ok(());
             }
         };
-        if let Err(error) = label::kind(&query, self.default_fs.name()) {
+        if let Err(error) = self.kind_of(image) {
             findings.push(fault(stored, error.chain()));
         }
         match attachment::find_ours(&query, image)? {

@@ -54,6 +54,20 @@ pub fn exclusively<T>(
     }
 }
 
+/// Opens the image after proof that nobody else has it open; others can open it again then.
+///
+/// For a descriptor that outlives this process, as a loop device's does: a lease on it would outlive
+/// the process too, if that were killed at the wrong moment, and keep everybody waiting.
+///
+/// # Errors
+/// `Busy`, with who uses it; the kernel's.
+pub fn open_alone(image: &Image, host: &Host, access: OFlags) -> Result<OwnedFd> {
+    exclusively(image, host, access, |file| {
+        file.try_clone_to_owned()
+            .context(|| format!("cannot open {:?}", image.path()))
+    })
+}
+
 /// Opens the image, waiting for whoever holds a lease on it. The kernel takes a lease away from its
 /// holder after `/proc/sys/fs/lease-break-time`, 45 seconds, so this ends.
 ///

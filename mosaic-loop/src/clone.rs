@@ -16,7 +16,7 @@ use mosaic_core::command::fd_path;
 use mosaic_core::fs::FsType;
 use mosaic_core::label;
 use mosaic_core::mounts::is_mount_of_device;
-use mosaic_core::volume::{CloneOptions, Kind, Lifetime};
+use mosaic_core::volume::{CloneOptions, Lifetime};
 use mosaic_core::{Bytes, Context, Error, ErrorKind, Result, VolumeName};
 use rustix::fs::{self, IFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -59,7 +59,10 @@ impl Loop {
         how: &CloneOptions,
     ) -> Result<()> {
         let image = Image::require(&self.location, from)?;
-        let fs = self.renewable(&self.kind_of(&image)?)?;
+        let fs = self.file_system(&self.kind_of(&image)?)?;
+        if let Some(fs) = fs.as_ref().filter(|fs| !fs.can_renew_uuid()) {
+            return Err(Error::new(ErrorKind::Unsupported, no_renewal(fs)));
+        }
         let clone = UnnamedImage::new(&self.location)?;
         label::set_kind(&clone, &label_of(fs.as_ref()))?;
         label::set_name(&clone, to)?;
@@ -73,24 +76,6 @@ impl Loop {
         }
         self.host.check_cancelled()?;
         clone.publish(&self.location, to)
-    }
-
-    /// The file system whose UUID a clone of this kind needs renewed; `None`: a disk's is its user's.
-    pub(crate) fn renewable(&self, kind: &Kind) -> Result<Option<FsType>> {
-        let fs = match kind {
-            Kind::Disk => return Ok(None),
-            Kind::Fs { fs: Some(fs), .. } => FsType::parse(fs)?,
-            Kind::Fs { fs: None, .. } => self.default_fs.clone(),
-        };
-        if fs.can_renew_uuid() {
-            return Ok(Some(fs));
-        }
-        Err(Error::new(
-            ErrorKind::Unsupported,
-            format!(
-                "Mosaic cannot give a clone of {fs} a UUID of its own; it can for ext4, xfs and btrfs"
-            ),
-        ))
     }
 
     fn copy(&self, image: &Image, fs: Option<&FsType>, clone: &UnnamedImage) -> Result<()> {
@@ -235,6 +220,11 @@ impl Loop {
         }
         Ok(())
     }
+}
+
+/// Why a type of file system is not cloned: two with one UUID are not told apart.
+pub(crate) fn no_renewal(fs: &FsType) -> String {
+    format!("Mosaic cannot give a clone of {fs} a UUID of its own; it can for ext4, xfs and btrfs")
 }
 
 fn still_shows(number: u32, identity: Identity) -> Result<bool> {

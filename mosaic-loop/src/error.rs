@@ -15,7 +15,7 @@ pub fn cannot_open(number: u32, errno: Errno) -> Error {
     let device = path(number);
     match errno {
         Errno::NOENT => Error::new(
-            ErrorKind::NotFound,
+            ErrorKind::Unsupported,
             format!(
                 "{device:?} is missing although the kernel has that loop device; \
                  mount devtmpfs on /dev, or give the container its loop devices"

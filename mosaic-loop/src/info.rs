@@ -4,7 +4,7 @@
 
 use mosaic_core::label;
 use mosaic_core::volume::{Access, Kind, Volume};
-use mosaic_core::{Context, Result};
+use mosaic_core::{Error, Result};
 use rustix::io::Errno;
 
 use crate::attachment::{self, Attached, BoundDevices};
@@ -18,9 +18,7 @@ impl Loop {
     /// # Errors
     /// `Corrupt` if the label is not in the grammar; the kernel's.
     pub(crate) fn kind_of(&self, image: &Image) -> Result<Kind> {
-        let query = image.open_for_query();
-        let query = query.context(|| format!("cannot open {:?}", image.path()))?;
-        label::kind(&query, self.default_fs.name())
+        label::kind(image, self.default_fs.name())
     }
 
     /// The volume, whatever of it can be seen.
@@ -42,31 +40,31 @@ impl Loop {
             notes: Vec::new(),
             facts: vec![("image".into(), image.path().display().to_string())],
         };
-        let attached = match image.open_for_query() {
-            Ok(query) => {
-                match label::kind(&query, self.default_fs.name()) {
-                    Ok(kind) => volume.kind = kind,
-                    Err(error) => volume.notes.push(error.chain()),
-                }
-                volume.user = label::name(&query).ok().flatten();
-                match attachment::find_ours(&query, image) {
-                    Ok(attached) => attached,
-                    Err(error) => {
-                        volume.notes.push(error.chain());
-                        None
-                    }
-                }
-            }
-            Err(errno) => {
-                volume.notes.push(unreadable(errno));
-                None
-            }
-        };
+        match self.kind_of(image) {
+            Ok(kind) => volume.kind = kind,
+            Err(error) => volume
+                .notes
+                .push(format!("its kind is a guess: {}", error.chain())),
+        }
+        volume.user = label::name(image).ok().flatten();
+        let attached = self.ours(image).unwrap_or_else(|error| {
+            volume.notes.push(error.chain());
+            None
+        });
         let attached = attached.or_else(|| bound.find(image.identity(), image.leaf()));
         if let Some(attached) = attached {
             show(&mut volume, attached);
         }
         volume
+    }
+
+    /// Our attachment of the image. While a verb holds a lease on it, it is proven to have none.
+    fn ours(&self, image: &Image) -> Result<Option<Attached>> {
+        match image.open_for_query() {
+            Ok(query) => attachment::find_ours(&query, image),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(errno) => Err(Error::io(errno, "whether it is attached cannot be seen")),
+        }
     }
 }
 
@@ -83,17 +81,4 @@ fn show(volume: &mut Volume, attached: Attached) {
             .push("another program has attached it, not Mosaic".into());
     }
     volume.attachment = Some(attached.attachment());
-}
-
-fn unreadable(errno: Errno) -> String {
-    match errno {
-        Errno::WOULDBLOCK => "it is being changed just now; its kind is a guess".into(),
-        Errno::ACCESS | Errno::PERM => {
-            "no permission to open it; its kind is a guess, and it may be attached".into()
-        }
-        _ => format!(
-            "it cannot be opened ({}); its kind is a guess",
-            std::io::Error::from(errno).kind()
-        ),
-    }
 }

@@ -128,12 +128,11 @@ impl LoopDevice {
     /// asked: the right file, the right lifetime, writable only if it is to be.
     ///
     /// `file` is opened by the file's name: one that was opened without a name shows as deleted for
-    /// ever. The caller holds a lease on it, so nobody else has it open. Killed before the kernel's
-    /// one step nothing is left, after it the device is attached.
+    /// ever. The caller has proof that nobody else has it open. Killed before the kernel's one step nothing is left, after it the device is attached.
     ///
     /// # Errors
-    /// `Permission` without privilege, `Unsupported` without the loop module, `NotFound` where the
-    /// device has no node; the kernel's.
+    /// `Permission` without privilege, `Unsupported` without the loop module or where the device has
+    /// no node; the kernel's.
     pub fn bind(file: BorrowedFd<'_>, how: &Binding<'_>) -> Result<Self> {
         let control = open_control()?;
         for _ in 0..ATTEMPTS {

@@ -96,6 +96,16 @@ pub fn find(image: impl AsFd) -> Result<Marker, Errno> {
     }
 }
 
+/// Whether the byte of this device is locked: the marker, or a lock that covers it.
+///
+/// # Errors
+/// The kernel's.
+pub fn may_be(image: impl AsFd, number: u32) -> Result<bool, Errno> {
+    let mut lock = range(short::WRITE, at(number)?, 1);
+    fcntl(image, FcntlArg::F_OFD_GETLK(&mut lock))?;
+    Ok(lock.l_type != short::UNLOCK)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,5 +146,8 @@ mod tests {
         let whole = range(short::WRITE, 0, 0);
         fcntl(&other, FcntlArg::F_OFD_SETLK(&whole)).unwrap();
         assert_eq!(find(&reader).unwrap(), Marker::Obscured);
+        assert!(may_be(&reader, 7).unwrap());
+        drop(other);
+        assert!(!may_be(&reader, 7).unwrap());
     }
 }

@@ -111,8 +111,8 @@ pub fn explained(error: Error, location: &Location, name: &VolumeName) -> Error 
         Some(Errno::XDEV) => says(
             ErrorKind::Unsupported,
             format!(
-                "the folder of {:?} is not on the file system of location {:?}; \
-                 a location is one file system",
+                "the folder of {:?} is on another file system than location {:?}, or under another \
+                 project quota",
                 name.stored(),
                 location.path()
             ),

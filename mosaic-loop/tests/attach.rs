@@ -392,6 +392,18 @@ fn root_a_lock_that_pretends_to_be_an_attachment_fools_nobody() {
     assert_eq!(findings[0].volume.as_deref(), Some("a"));
     drop(liar);
     assert_eq!(images.driver.check(false).unwrap(), []);
+    let attached = images.attach("a").unwrap();
+    // Wherever the kernel lists them among the true one.
+    let liars: Vec<_> = [0, 1 << 20]
+        .map(|number| {
+            let liar = std::fs::File::open(images.image("a")).unwrap();
+            marker::set(&liar, number).unwrap();
+            liar
+        })
+        .into();
+    assert_eq!(images.attachment("a"), Some(attached));
+    images.detach("a").unwrap();
+    drop(liars);
 }
 
 #[test]
@@ -428,5 +440,48 @@ fn root_every_location_shows_its_images() {
         assert_eq!(images.attachment("a").unwrap().lifetime, Lifetime::Mount);
         mounted.umount();
         images.drop("a").unwrap();
+    }
+}
+
+/// Run again by the next test in a container-like /dev, whose kind `MOSAIC_TEST_DEV` names.
+#[test]
+#[ignore = "not a test of its own"]
+fn in_a_container() {
+    let path = std::env::var_os("MOSAIC_TEST_LOCATION").unwrap();
+    let images = Images::open(Path::new(&path));
+    let error = images.attach("a").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    let expected = std::env::var("MOSAIC_TEST_EXPECTED").unwrap();
+    assert!(error.chain().contains(&expected), "{}", error.chain());
+    assert_eq!(marker_of(&images, "a"), Marker::Absent);
+    images.drop("a").unwrap();
+}
+
+#[test]
+fn root_a_container_without_loop_devices_is_told_so() {
+    if !requires_root() || !requires_program("unshare") {
+        return;
+    }
+    for (prepare, expected) in [
+        ("true", "modprobe loop"),
+        ("mknod /dev/loop-control c 10 237", "is missing although"),
+    ] {
+        let (_scratch, images) = images("container");
+        images.create_disk("a", MIB).unwrap();
+        let script = format!(
+            "mount -t tmpfs none /dev && mknod /dev/null c 1 3 && {prepare} && \
+             exec \"$0\" --ignored --exact in_a_container"
+        );
+        let output = Command::new("unshare")
+            .args(["--mount", "--propagation", "private", "sh", "-c", &script])
+            .arg(std::env::current_exe().unwrap())
+            .env("MOSAIC_TEST_LOCATION", &images.path)
+            .env("MOSAIC_TEST_EXPECTED", expected)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{said}");
+        assert!(said.contains("1 passed"), "{said}");
+        assert_eq!(images.names(), [""; 0]);
     }
 }

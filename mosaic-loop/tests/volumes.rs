@@ -126,6 +126,55 @@ fn what_cannot_be_made_leaves_nothing() {
 }
 
 #[test]
+fn a_mkfs_that_fails_leaves_nothing() {
+    // It wants a folder to put in, which is not what it is given.
+    if !requires_program("mkfs.cramfs") {
+        return;
+    }
+    let (_scratch, images) = images("mkfs");
+    let error = images.create_fs("a/b", "cramfs", MIB).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io);
+    assert!(error.chain().contains("mkfs.cramfs"), "{}", error.chain());
+    assert_eq!(entries(&images.path), 0);
+}
+
+#[test]
+fn any_other_mkfs_makes_a_volume_that_is_not_cloned_or_resized() {
+    if !requires_program("mkfs.minix") {
+        return;
+    }
+    let (_scratch, images) = images("minix");
+    images.create_fs("a", "minix", MIB).unwrap();
+    let all = images.driver.capabilities(Some(&volume("a"))).unwrap();
+    for what in [capability::CLONE, capability::GROW, capability::SHRINK] {
+        assert!(all.iter().any(|c| c.name == what && c.refusal.is_some()));
+    }
+    let error = images.clone("a", "b", None).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert_eq!(images.names(), ["a"]);
+}
+
+#[test]
+fn a_volume_with_a_bad_label_is_shown_and_can_be_dropped_but_nothing_else() {
+    let (_scratch, images) = images("label");
+    images.create_disk("a", MIB).unwrap();
+    let flags = rustix::fs::XattrFlags::empty();
+    let label = "user.mosaic.kind";
+    rustix::fs::setxattr(images.image("a"), label, b"fs:../sh", flags).unwrap();
+    assert!(images.find("a").unwrap().notes[0].contains(label));
+    let all = images.driver.capabilities(Some(&volume("a"))).unwrap();
+    for what in [capability::CLONE, capability::GROW, capability::SHRINK] {
+        assert!(all.iter().any(|c| c.name == what && c.refusal.is_some()));
+    }
+    let error = images.clone("a", "b", None).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    let error = images.driver.mount_source(Some(&volume("a")), true);
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(images.driver.check(true).unwrap().len(), 1);
+    images.drop("a").unwrap();
+}
+
+#[test]
 fn a_historic_image_is_a_volume_of_the_default_kind() {
     let (_scratch, images) = images("historic");
     std::fs::create_dir_all(images.image("1/12")).unwrap();
