@@ -485,3 +485,42 @@ fn root_a_container_without_loop_devices_is_told_so() {
         assert_eq!(images.names(), [""; 0]);
     }
 }
+
+/// Run again by the next test, traced.
+#[test]
+#[ignore = "not a test of its own"]
+fn attach_once() {
+    let path = std::env::var_os("MOSAIC_TEST_LOCATION").unwrap();
+    Images::open(Path::new(&path)).attach("a").unwrap();
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn root_attach_takes_no_longer_with_many_devices_of_others() {
+    if !requires_root() {
+        return;
+    }
+    let (scratch, images) = images("many");
+    images.create_disk("a", MIB).unwrap();
+    let calls = || {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["--ignored", "--exact", "attach_once"])
+            .env("MOSAIC_TEST_LOCATION", &images.path);
+        let calls = mosaic_tests::Tracee::new(&command).record().unwrap();
+        images.detach("a").unwrap();
+        calls
+            .iter()
+            .filter(|call| [nix::libc::SYS_ioctl, nix::libc::SYS_openat].contains(&call.number))
+            .count()
+    };
+    let before = calls();
+    for number in 0..40 {
+        let image = scratch.path().join(format!("foreign{number}"));
+        std::fs::File::create(&image).unwrap().set_len(MIB).unwrap();
+        let image = image.to_str().unwrap();
+        assert!(eventually(|| run("losetup", &["--find", image]).is_ok()));
+    }
+    let after = calls();
+    assert!(after < before + 20, "{before} calls, then {after}");
+}
