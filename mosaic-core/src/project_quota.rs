@@ -98,7 +98,9 @@ pub fn set_limit(location: &Location, dir: impl AsFd, size: Bytes) -> Result<()>
         let why = format!("{held} are in it, more than {size}");
         return Err(Error::new(ErrorKind::NoSpace, why));
     }
-    quota::set_project_limit(dir, id, size.0 / SECTOR)
+    // 0 would be no limit.
+    let limit = (size.0 / SECTOR).max(1);
+    quota::set_project_limit(dir, id, limit)
         .context(|| format!("cannot set the quota of project id {id}"))
 }
 
