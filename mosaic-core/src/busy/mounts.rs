@@ -9,7 +9,7 @@ use super::namespaces::each_view;
 use super::processes::{self, Process};
 use super::{Use, Uses, sysfs};
 use crate::error::Result;
-use crate::mounts::device::{device_number, devices_of_mount};
+use crate::mounts::device::{MountDevices, device_number};
 use crate::mounts::{MountEntry, MountTable, TreePath};
 
 /// The mounts of a directory or of what is beneath it, and those that lie on it or beneath it, in
@@ -33,12 +33,13 @@ pub fn mounts_of_directory(dir: BorrowedFd<'_>) -> Result<Uses> {
 /// `NotFound` if there is no such device; `Invalid` if it is no block device; the kernel's.
 pub fn mounts_of_device(device: &Path) -> Result<Uses> {
     let number = device_number(device)?;
-    // btrfs has to be asked for its devices; once for each file system is enough.
+    let devices = MountDevices::default();
+    // The same file system is met in each namespace.
     let mut known = HashMap::new();
     mounts_where(|entry, _, root| {
         known
             .entry((entry.major, entry.minor))
-            .or_insert_with(|| devices_of_mount(entry, root))
+            .or_insert_with(|| devices.of(entry, root))
             .contains(&number)
     })
 }

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which block devices a mounted file system is on.
 //!
-//! The mount table says it by number, but not for btrfs, which has an anonymous number of its own:
-//! there the file system itself is asked, or, if it cannot be reached, the source's text is trusted.
+//! The mount table says it by number, but not for btrfs, which has an anonymous number of its own.
+//! There the source is the path of one of its devices, and sysfs knows which belong together. Only if
+//! that path leads nowhere from here the file system itself is opened and asked: while it is open,
+//! nobody can unmount it.
 
+use std::cell::OnceCell;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -45,21 +48,63 @@ pub(crate) fn device_of(stat: &Statx) -> Dev {
     rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor)
 }
 
-/// The devices of the file system of a mount whose mountpoint is found beneath `root`, which is
-/// `/` or a process's `/proc/PID/root`, or not at all (`None`).
-pub(crate) fn devices_of_mount(entry: &MountEntry, root: Option<&Path>) -> Vec<Dev> {
-    if entry.major != 0 {
-        return vec![rustix::fs::makedev(entry.major, entry.minor)];
-    }
-    if let Some(root) = root.filter(|_| entry.fs == "btrfs") {
-        let devices = open_mount(entry, root).and_then(|inside| devices_of_btrfs(&inside));
-        if let Ok(devices) = devices {
-            return devices;
+/// Tells the devices of mounts; reads what sysfs says of btrfs once, when the first one is met.
+#[derive(Debug, Default)]
+pub(crate) struct MountDevices {
+    btrfs: OnceCell<Vec<Vec<Dev>>>,
+}
+
+impl MountDevices {
+    /// The devices of the file system of a mount whose mountpoint is found beneath `root`, which is
+    /// `/` or a process's `/proc/PID/root`, or not at all (`None`).
+    pub(crate) fn of(&self, entry: &MountEntry, root: Option<&Path>) -> Vec<Dev> {
+        if entry.major != 0 {
+            return vec![rustix::fs::makedev(entry.major, entry.minor)];
+        }
+        let source = Path::new(&entry.source);
+        let device = source.is_absolute().then(|| device_number(source).ok());
+        match (device.flatten(), root) {
+            (Some(device), _) if entry.fs == "btrfs" => self.companions(device),
+            (Some(device), _) => vec![device],
+            (None, Some(root)) if entry.fs == "btrfs" => open_mount(entry, root)
+                .and_then(|inside| devices_of_btrfs(&inside))
+                .unwrap_or_default(),
+            _ => Vec::new(),
         }
     }
-    let source = Path::new(&entry.source);
-    let device = source.is_absolute().then(|| device_number(source).ok());
-    device.flatten().into_iter().collect()
+
+    /// The devices of the mounted btrfs that this one belongs to, itself too.
+    fn companions(&self, device: Dev) -> Vec<Dev> {
+        let all = self.btrfs.get_or_init(all_btrfs);
+        let found = all.iter().find(|members| members.contains(&device));
+        found.cloned().unwrap_or_else(|| vec![device])
+    }
+}
+
+/// The devices of each mounted btrfs.
+///
+/// Kernel: `/sys/fs/btrfs/UUID/devices`, links to the block devices' folders.
+fn all_btrfs() -> Vec<Vec<Dev>> {
+    let file_systems = std::fs::read_dir("/sys/fs/btrfs").into_iter().flatten();
+    file_systems
+        .flatten()
+        .map(|file_system| members(&file_system.path().join("devices")))
+        .filter(|members| !members.is_empty())
+        .collect()
+}
+
+fn members(folder: &Path) -> Vec<Dev> {
+    let devices = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    devices
+        .filter_map(|device| {
+            let text = std::fs::read_to_string(device.path().join("dev")).ok()?;
+            let (major, minor) = text.trim_end().split_once(':')?;
+            Some(rustix::fs::makedev(
+                major.parse().ok()?,
+                minor.parse().ok()?,
+            ))
+        })
+        .collect()
 }
 
 /// The devices of an open btrfs directory or file.

@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 
 use rustix::fs::Dev;
 
-use super::device::{descriptor_path, device_number, devices_of_mount, statx_of};
+use super::device::{MountDevices, descriptor_path, device_number, statx_of};
 use super::mountinfo::{self, MountEntry};
 use crate::error::{Context, Error, ErrorKind, Result};
 
@@ -152,8 +152,9 @@ impl MountTable {
     fn by_device(&self) -> &HashMap<Dev, Vec<usize>> {
         self.by_device.get_or_init(|| {
             let mut by_device: HashMap<_, Vec<_>> = HashMap::new();
+            let devices = MountDevices::default();
             for (at, entry) in self.entries.iter().enumerate() {
-                for device in devices_of_mount(entry, Some(Path::new("/"))) {
+                for device in devices.of(entry, Some(Path::new("/"))) {
                     by_device.entry(device).or_default().push(at);
                 }
             }

@@ -7,8 +7,12 @@ use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 
 use super::target::{is_mount_root, open_mountpoint};
-use crate::busy;
+use crate::busy::{self, Uses};
 use crate::error::{Error, ErrorKind, Result};
+
+/// How often it is tried while nobody is found in it: whoever just looked through a path in it holds
+/// it for a moment, and is gone when we look for them.
+const ATTEMPTS: u32 = 5;
 
 /// Takes away the topmost mount at a path; nothing is forced, nothing is left for later.
 ///
@@ -25,20 +29,31 @@ pub fn umount(path: &Path) -> Result<()> {
     }
     // An open descriptor would itself keep the mount.
     drop(found);
-    unmount(path, UnmountFlags::NOFOLLOW).map_err(|errno| match errno {
-        Errno::BUSY => {
-            let mut what = format!("cannot unmount {path:?}");
-            if let Ok(uses) = busy::users_of_mount(stat.stx_mnt_id) {
-                what = format!("{what}: {}", uses.describe());
+    let mut uses = None;
+    for _ in 0..ATTEMPTS {
+        match unmount(path, UnmountFlags::NOFOLLOW) {
+            Ok(()) => return Ok(()),
+            Err(Errno::BUSY) => {
+                let found = busy::users_of_mount(stat.stx_mnt_id)?;
+                if !found.is_empty() {
+                    return Err(in_use(path, &found));
+                }
+                uses = Some(found);
             }
-            Error::new(ErrorKind::Busy, what).with_errno(errno.raw_os_error())
+            Err(Errno::INVAL) => return Err(not_mounted()),
+            Err(Errno::PERM) => {
+                let text = format!("cannot unmount {path:?}: that needs root (CAP_SYS_ADMIN)");
+                return Err(
+                    Error::new(ErrorKind::Permission, text).with_errno(Errno::PERM.raw_os_error())
+                );
+            }
+            Err(errno) => return Err(Error::io(errno, format!("cannot unmount {path:?}"))),
         }
-        Errno::INVAL => not_mounted(),
-        Errno::PERM => Error::new(
-            ErrorKind::Permission,
-            format!("cannot unmount {path:?}: that needs root (CAP_SYS_ADMIN)"),
-        )
-        .with_errno(errno.raw_os_error()),
-        _ => Error::io(errno, format!("cannot unmount {path:?}")),
-    })
+    }
+    Err(in_use(path, &uses.unwrap_or_default()))
+}
+
+fn in_use(path: &Path, uses: &Uses) -> Error {
+    let text = format!("cannot unmount {path:?}: {}", uses.describe());
+    Error::new(ErrorKind::Busy, text).with_errno(Errno::BUSY.raw_os_error())
 }

@@ -2,6 +2,7 @@
 //! Uses by real processes, mount namespaces, loop devices and locks.
 
 use std::io::Read;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 mod files;
@@ -33,9 +34,22 @@ impl Running {
     }
 
     /// A shell with a mount namespace of its own that runs a script, and then waits.
-    pub(crate) fn in_namespace(script: &str) -> Self {
-        let script = format!("set -e; {script}; echo; read x");
-        Self::start("unshare", &["--mount", "sh", "-c", &script])
+    ///
+    /// The namespace begins as a copy of ours. What other tests have mounted goes from it, except
+    /// beneath `keep`: their devices would stay in use.
+    pub(crate) fn in_namespace(keep: &Path, script: &str) -> Self {
+        let script = format!(
+            r#"set -e
+            while read -r id parent device root at rest; do
+                case "$at" in
+                    "$0"*) ;;
+                    */mosaic-test-*) umount --lazy "$at" 2>/dev/null || true ;;
+                esac
+            done </proc/self/mountinfo
+            {script}; echo; read x"#
+        );
+        let keep = keep.to_str().unwrap();
+        Self::start("unshare", &["--mount", "sh", "-c", &script, keep])
     }
 
     pub(crate) fn pid(&self) -> u32 {

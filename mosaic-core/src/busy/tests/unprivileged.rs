@@ -56,10 +56,13 @@ fn root_another_user_sees_mounts_and_is_told_how_many_processes_not() {
     fs::write(folder.join("image"), "").unwrap();
     // The build folder may be closed to others.
     fs::copy(std::env::current_exe().unwrap(), folder.join("helper")).unwrap();
-    let process = Running::in_namespace(&format!(
-        "mount --bind {0}/a {0}/at; exec 7<{0}/image",
-        folder.display()
-    ));
+    let process = Running::in_namespace(
+        folder,
+        &format!(
+            "mount --bind {0}/a {0}/at; exec 7<{0}/image",
+            folder.display()
+        ),
+    );
     let helper = folder.join("helper");
     let variable = format!("{FOLDER}={}", folder.display());
     let arguments = [
