@@ -6,6 +6,8 @@
 
 use std::os::fd::BorrowedFd;
 
+use rustix::fs::Statx;
+
 use super::processes;
 use crate::mounts::device::{device_of, statx_of};
 
@@ -25,11 +27,14 @@ pub fn lock_holder(file: BorrowedFd<'_>, start: u64, len: u64) -> Option<(u32, S
     let mut reader = None;
     let scanned = processes::scan(|process| {
         for name in process.names("fd")? {
-            let stat = process.look(&format!("fd/{name}"))?;
-            if stat.stx_ino != wanted.stx_ino || device_of(&stat) != device_of(&wanted) {
+            let same = |stat: Statx| {
+                stat.stx_ino == wanted.stx_ino && device_of(&stat) == device_of(&wanted)
+            };
+            // A descriptor that was closed meanwhile holds nothing.
+            if !process.look(&format!("fd/{name}")).is_ok_and(same) {
                 continue;
             }
-            let text = process.read(&format!("fdinfo/{name}"))?;
+            let text = process.read(&format!("fdinfo/{name}")).unwrap_or_default();
             for lock in String::from_utf8_lossy(&text).lines().filter_map(parse) {
                 if lock.start > end || lock.end < start {
                     continue;

@@ -157,6 +157,7 @@ fn put(
         _ => failed(errno),
     })?;
     check_writable(mount, target, options)?;
+    target.check_free()?;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(mount, "", target.dir(), "", flags).map_err(failed)?;
     private(clear).map_err(|errno| {

@@ -131,13 +131,19 @@ impl MountTable {
         }
     }
 
-    /// Where exactly this directory is mounted; mounts of what is beneath it do not count.
+    /// Where exactly this directory is mounted; mounts of what is beneath it do not count. Nowhere
+    /// to be seen, if it was removed or its own mount is not in the table.
     ///
     /// # Errors
-    /// Those of [`MountTable::tree_path`].
+    /// The kernel's.
     pub fn of_directory(&self, dir: BorrowedFd<'_>) -> Result<Vec<PathBuf>> {
-        let place = self.tree_path(dir)?;
-        Ok(self.mountpoints(self.by_root.get(&place)))
+        match self.tree_path(dir) {
+            Ok(place) => Ok(self.mountpoints(self.by_root.get(&place))),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unsupported) => {
+                Ok(Vec::new())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Where the file system on this block device is mounted, all of it or a part.

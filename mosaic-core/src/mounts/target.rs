@@ -27,6 +27,24 @@ impl Target {
         &self.path
     }
 
+    /// Looks whether the path still leads to the free directory that was opened. Whoever waited
+    /// meanwhile, for a lock say, may find another's mount there, and would hide it.
+    ///
+    /// # Errors
+    /// `Busy` if something is mounted there now, or the directory is another one.
+    pub fn check_free(&self) -> Result<()> {
+        let before = look(&self.dir, &self.path)?;
+        let now = open_target(&self.path)?;
+        let stat = look(&now.dir, &self.path)?;
+        if (stat.stx_mnt_id, stat.stx_ino) == (before.stx_mnt_id, before.stx_ino) {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Busy,
+            format!("mountpoint {:?} became another directory", self.path),
+        ))
+    }
+
     /// Open with `O_PATH`.
     pub fn dir(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
@@ -52,15 +70,19 @@ pub fn open_target(path: &Path) -> Result<Target> {
     })?;
     let stat = look(&dir, path)?;
     if is_mount_root(&stat) {
-        return Err(Error::new(
-            ErrorKind::Busy,
-            format!("{path:?} is a mountpoint already: {}", shown(&stat)),
-        ));
+        return Err(taken(path, &stat));
     }
     Ok(Target {
         dir,
         path: path.to_owned(),
     })
+}
+
+fn taken(path: &Path, stat: &Statx) -> Error {
+    Error::new(
+        ErrorKind::Busy,
+        format!("{path:?} is a mountpoint already: {}", shown(stat)),
+    )
 }
 
 /// Whether the topmost mount at a path shows this directory.

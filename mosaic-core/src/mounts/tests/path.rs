@@ -35,6 +35,27 @@ fn root_a_target_is_an_existing_directory_with_nothing_on_it() {
 }
 
 #[test]
+fn root_of_two_that_found_the_target_free_one_gets_it() {
+    if !requires_root() {
+        return;
+    }
+    let scratch = scratch();
+    let at = scratch.path().join("at");
+    let volume = File::open(scratch.path().join("v")).unwrap();
+    let [one, other] = [open_target(&at).unwrap(), open_target(&at).unwrap()];
+    mount_directory(volume.as_fd(), &one, &options("")).unwrap();
+    let error = mount_directory(volume.as_fd(), &other, &options("")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    assert_eq!(mountpoints_beneath(scratch.path()), paths(&[&at]));
+    umount(&at).unwrap();
+    fs::rename(&at, scratch.path().join("elsewhere")).unwrap();
+    fs::create_dir(&at).unwrap();
+    let error = mount_directory(volume.as_fd(), &other, &options("")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    assert!(mountpoints_beneath(scratch.path()).is_empty());
+}
+
+#[test]
 fn root_a_mount_of_a_directory_is_told_from_others() {
     if !requires_root() {
         return;
