@@ -191,7 +191,8 @@ impl Mosaic {
             if now.is_none_or(|now| &now.device != device) || Instant::now() >= deadline {
                 return Ok(());
             }
-            if !crate::busy::mounts_of_device(device)?.is_empty() {
+            // An error here says that the device has just gone.
+            if crate::busy::mounts_of_device(device).is_ok_and(|uses| !uses.is_empty()) {
                 return Ok(());
             }
             thread::sleep(Duration::from_millis(2));
