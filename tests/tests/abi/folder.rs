@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A folder of drivers that a test has for itself, and a host that remembers what it was told.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -37,9 +39,10 @@ impl Folder {
         self.path().join(name)
     }
 
-    /// Copies a file to it.
+    /// Copies a file to it, with the mode of an installed one whatever the umask of the build was.
     pub fn put(&self, name: &str, from: impl AsRef<Path>) {
         std::fs::copy(from, self.file(name)).unwrap();
+        std::fs::set_permissions(self.file(name), Permissions::from_mode(0o755)).unwrap();
     }
 
     /// Writes a file in it.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The drivers that Mosaic itself ships, as `moctl` finds them beside it.
 
-use mosaic_core::loader::{SearchPath, load};
 use mosaic_tests::{Moctl, target_folder};
 
 use crate::folder::Folder;
@@ -10,8 +9,8 @@ use crate::workspaces;
 #[test]
 fn the_historic_name_of_loop_keeps_working() {
     let moctl = Moctl::new().unwrap();
-    let search = SearchPath::new(vec![target_folder().unwrap()], Vec::new());
-    assert_eq!(load(&search, "fsimg").unwrap().module.type_name(), "loop");
+    let folder = Folder::with(target_folder().unwrap().join("libmosaic_loop.so"));
+    assert_eq!(folder.load("fsimg").unwrap().module.type_name(), "loop");
     let store = moctl.make_folder("store").unwrap();
     moctl.mosaic("old", "fsimg", &store, "").unwrap();
     let info = moctl.ok(&["old", "info"]);
