@@ -36,8 +36,8 @@ impl Attached {
     fn from_sysfs(shown: &Shown, foreign: bool) -> Self {
         Self {
             number: shown.number,
-            read_only: shown.read_only,
-            autoclear: shown.autoclear,
+            read_only: shown.is_read_only(),
+            autoclear: shown.is_autoclear(),
             foreign,
         }
     }

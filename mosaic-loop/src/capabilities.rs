@@ -23,11 +23,11 @@ fn answer(name: &str, refusal: Option<String>) -> Capability {
 impl Loop {
     /// For the location, or for one volume in it.
     pub(crate) fn abilities(&self, volume: Option<&VolumeName>) -> Result<Vec<Capability>> {
-        let create = support::refusal_to_create(&self.location);
+        let create = self.support.refusal_to_create(&self.location);
         let write = self.refusal_to_write();
         let mut clone = create
             .clone()
-            .or_else(|| support::refusal_to_clone(&self.location));
+            .or_else(|| self.support.refusal_to_clone(&self.location));
         let device = no_loop_devices();
         let (mut grow, mut shrink) = (write.clone(), write.clone());
         if let Some(name) = volume {

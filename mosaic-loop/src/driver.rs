@@ -17,6 +17,7 @@ use crate::config::Options;
 use crate::image::Image;
 use crate::init;
 use crate::layout;
+use crate::support::Support;
 
 /// One open location of image files.
 #[derive(Debug)]
@@ -25,6 +26,7 @@ pub struct Loop {
     pub(crate) location: Location,
     pub(crate) default_fs: FsType,
     pub(crate) metadata: Option<PathBuf>,
+    pub(crate) support: Support,
 }
 
 impl Driver for Loop {
@@ -43,6 +45,7 @@ impl Driver for Loop {
             location: Location::open(&options.location)?,
             default_fs: options.default_fs,
             metadata: options.metadata,
+            support: Support::default(),
         })
     }
 

@@ -203,9 +203,10 @@ impl LoopDevice {
     /// LOOP_CONFIGURE leaves it.
     fn allow_writes(&self) -> Result<bool> {
         let failed = || format!("cannot make {:?} writable", self.path());
-        if ioctl::is_read_only(&self.fd).context(failed)? {
-            ioctl::allow_writes(&self.fd).context(failed)?;
+        if !ioctl::is_read_only(&self.fd).context(failed)? {
+            return Ok(true);
         }
+        ioctl::allow_writes(&self.fd).context(failed)?;
         Ok(!ioctl::is_read_only(&self.fd).context(failed)?)
     }
 

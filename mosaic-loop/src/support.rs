@@ -2,6 +2,7 @@
 //! What the location's file system can do: found by doing it, to files without a name.
 
 use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
 
 use mosaic_core::label;
 use mosaic_core::mounts::MountTable;
@@ -12,7 +13,45 @@ use rustix::io::Errno;
 
 use crate::unnamed;
 
-/// Why a volume cannot be made here; `None`: it can.
+/// What was found out already, and stays so while the location is open.
+#[derive(Debug, Default)]
+pub struct Support {
+    creates: OnceLock<()>,
+    /// Whether there is reflink, a matter of how the file system was made.
+    reflink: OnceLock<Option<String>>,
+}
+
+impl Support {
+    /// Why a volume cannot be made here; `None`: it can. A reason may pass: it is tried each time.
+    pub fn refusal_to_create(&self, location: &Location) -> Option<String> {
+        if self.creates.get().is_some() {
+            return None;
+        }
+        let refusal = refusal_to_create(location);
+        if refusal.is_none() {
+            self.creates.get_or_init(|| ());
+        }
+        refusal
+    }
+
+    /// Why an image cannot be cloned here; `None`: it can.
+    pub fn refusal_to_clone(&self, location: &Location) -> Option<String> {
+        if let Some(known) = self.reflink.get() {
+            return known.clone();
+        }
+        let pair = unnamed_file(location).and_then(|one| Ok((one, unnamed_file(location)?)));
+        match pair {
+            Err(reason) => Some(reason),
+            Ok((from, to)) => {
+                let answer = ioctl_ficlone(&to, &from).err();
+                let refusal = answer.map(|errno| no_reflink(location, errno));
+                self.reflink.get_or_init(|| refusal).clone()
+            }
+        }
+    }
+}
+
+/// Why a volume cannot be made in a location; `None`: it can.
 pub fn refusal_to_create(location: &Location) -> Option<String> {
     let file = match unnamed_file(location) {
         Ok(file) => file,
@@ -21,18 +60,6 @@ pub fn refusal_to_create(location: &Location) -> Option<String> {
     label::set_kind(&file, &NewKind::Disk)
         .err()
         .map(|error| error.chain())
-}
-
-/// Why an image cannot be cloned here; `None`: it can.
-pub fn refusal_to_clone(location: &Location) -> Option<String> {
-    let pair = unnamed_file(location).and_then(|one| Ok((one, unnamed_file(location)?)));
-    match pair {
-        Err(reason) => Some(reason),
-        Ok((from, to)) => match ioctl_ficlone(&to, &from) {
-            Ok(()) => None,
-            Err(errno) => Some(no_reflink(location, errno)),
-        },
-    }
 }
 
 /// What is said when `FICLONE` is refused.

@@ -25,10 +25,6 @@ pub struct Shown {
     pub number: u32,
     /// The backing file's path; it ends with ` (deleted)` if the file is.
     pub path: PathBuf,
-    /// It goes with its last opener.
-    pub autoclear: bool,
-    /// It refuses writes.
-    pub read_only: bool,
 }
 
 impl Shown {
@@ -41,6 +37,16 @@ impl Shown {
     /// component is not looked at: it may be on a server that does not answer.
     pub fn is_backed_by(&self, file: Identity, leaf: &str) -> bool {
         self.path.file_name() == Some(OsStr::new(leaf)) && identity(&self.path) == Some(file)
+    }
+
+    /// Whether it goes with its last opener.
+    pub fn is_autoclear(&self) -> bool {
+        flag(self.number, "loop/autoclear").unwrap_or(false)
+    }
+
+    /// Whether it refuses writes.
+    pub fn is_read_only(&self) -> bool {
+        flag(self.number, "ro").unwrap_or(false)
     }
 }
 
@@ -65,12 +71,7 @@ pub fn shown(number: u32) -> Option<Shown> {
         path.pop();
     }
     let path = PathBuf::from(std::ffi::OsString::from_vec(path));
-    Some(Shown {
-        number,
-        path,
-        autoclear: flag(number, "loop/autoclear").unwrap_or(false),
-        read_only: flag(number, "ro").unwrap_or(false),
-    })
+    Some(Shown { number, path })
 }
 
 /// Whether a loop device does direct I/O.
