@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 # moctl completion for bash 4.4 and newer.
 #
 # moctl itself takes the line apart: it knows bash's quotes and word breaks, and answers with what
@@ -9,7 +10,7 @@ _moctl() {
     [[ $program == '~/'* ]] && program=$HOME/${program:2}
     COMPREPLY=()
     mapfile -t answer < <(
-        "$program" completions bash --line "${COMP_LINE:0:COMP_POINT}" \
+        command "$program" completions bash --line "${COMP_LINE:0:COMP_POINT}" \
             --breaks "$COMP_WORDBREAKS" 2>/dev/null
     )
     case ${answer[0]-} in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 # moctl completion for fish 3.1 and newer.
 #
 # The first line of moctl's answer says what the others are: a word, perhaps a tab and its meaning.
@@ -9,7 +10,7 @@ function __moctl_complete
     set -l current (string unescape -- $token; or string replace -r '^["\']' '' -- $token)
     set -l program (string replace -r '^~/' "$HOME/" -- $words[1])
     set -e words[1]
-    set -l answer ($program completions fish --words -- $words "$current" 2>/dev/null)
+    set -l answer (command $program completions fish --words -- $words "$current" 2>/dev/null)
     switch "$answer[1]"
         case words
             set -e answer[1]

@@ -1,4 +1,5 @@
 #compdef moctl
+# SPDX-License-Identifier: MIT OR Apache-2.0
 # moctl completion for zsh.
 #
 # The first line of moctl's answer says what the others are: a word, perhaps a tab and its meaning.
@@ -7,7 +8,7 @@ _moctl() {
     local -a answer values shown
     local line program=${(Q)words[1]}
     [[ $program == '~/'* ]] && program=$HOME/${program#??}
-    answer=("${(@f)$("$program" completions zsh --words -- \
+    answer=("${(@f)$(command "$program" completions zsh --words -- \
         "${(@Q)words[2,CURRENT-1]}" "${(Q)PREFIX}" 2>/dev/null)}")
     case $answer[1] in
     (words)

@@ -249,9 +249,9 @@ pub enum Verb {
         after_help = "Example: moctl web resize vm1 +5G"
     )]
     Resize(Resize),
-    /// Compare location, volumes and kernel; say what is wrong and what would mend it
+    /// Compare location, volumes and kernel, or check a volume's file system; say what is wrong
     #[command(
-        override_usage = "moctl [OPTIONS] MOSAIC check [--repair]",
+        override_usage = "moctl [OPTIONS] MOSAIC check [V] [--repair]",
         after_help = "Example: moctl web check --repair"
     )]
     Check(Check),
@@ -408,6 +408,9 @@ pub struct Resize {
 /// `check`.
 #[derive(Debug, Args)]
 pub struct Check {
+    /// The idle volume whose file system to check; without it: the mosaic
+    #[arg(value_name = "V")]
+    pub volume: Option<String>,
     /// Mend what can be mended
     #[arg(long)]
     pub repair: bool,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `moctl MOSAIC check [--repair]`.
+//! `moctl MOSAIC check [V] [--repair]`.
 
 use std::ffi::OsStr;
 
@@ -28,7 +28,10 @@ struct CheckJson<'a> {
 /// The core's; what is wrong is none.
 pub fn run(context: &Context, mosaic: &OsStr, arguments: &Check) -> anyhow::Result<Report> {
     let mosaic = Mosaic::open(&context.environment(), mosaic)?;
-    let findings = mosaic.check(arguments.repair)?;
+    let findings = match &arguments.volume {
+        None => mosaic.check(arguments.repair)?,
+        Some(volume) => mosaic.check_volume(volume, arguments.repair)?,
+    };
     let clean = findings.iter().all(|finding| finding.repaired);
     let mut report = Report::new(CheckJson {
         action: "check",

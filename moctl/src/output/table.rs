@@ -4,10 +4,17 @@
 //! On a terminal a table fits its width: long cells go on in the next line. Elsewhere each row is
 //! one line with all of it, whatever the width.
 
-use comfy_table::{ContentArrangement, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, presets};
 use mosaic_core::Bytes;
 
 use super::printable;
+
+/// The narrowest terminal that a table is fitted to.
+const NARROWEST: u16 = 20;
+/// Columns of at most this width are not wrapped as long as the others find room.
+const SHORT: u16 = 10;
+/// Blanks between two columns.
+const GAP: u16 = 2;
 
 /// Rows under a header.
 #[derive(Debug)]
@@ -43,14 +50,15 @@ impl Table {
         match columns {
             Some(columns) => {
                 table.set_content_arrangement(ContentArrangement::Dynamic);
-                table.set_width(columns.max(20));
+                table.set_width(columns.max(NARROWEST));
+                keep_short_columns(&mut table, columns);
             }
             None => {
                 table.set_content_arrangement(ContentArrangement::Disabled);
             }
         }
         for column in table.column_iter_mut() {
-            column.set_padding((0, 2));
+            column.set_padding((0, GAP));
         }
         let mut text = String::new();
         for (at, line) in table.lines().enumerate() {
@@ -61,6 +69,23 @@ impl Table {
             }
         }
         text
+    }
+}
+
+/// Leaves the wrapping to the long columns, unless that leaves too little for them.
+fn keep_short_columns(table: &mut comfy_table::Table, columns: u16) {
+    let widths = table.column_max_content_widths();
+    let needed: u32 = widths
+        .iter()
+        .map(|width| u32::from(GAP + (*width).min(SHORT)))
+        .sum();
+    if needed > u32::from(columns) {
+        return;
+    }
+    for (column, width) in table.column_iter_mut().zip(widths) {
+        if width <= SHORT {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
     }
 }
 
