@@ -216,6 +216,7 @@ mod tests {
             pinned_in(&view).iter().map(inode).collect()
         };
         let before = inodes(view());
+        let _alone = crate::busy::tests::a_new_namespace();
         run("unshare", &[&format!("--mount={}", pin.display()), "true"]).unwrap();
         let after = inodes(view());
         let number = rustix::fs::stat(&pin).unwrap().st_ino;

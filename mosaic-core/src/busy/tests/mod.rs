@@ -4,6 +4,7 @@
 use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 mod files;
 mod lease;
@@ -12,9 +13,23 @@ mod unprivileged;
 
 use super::{Use, Uses};
 
+/// Held for writing while there is a new mount namespace, which for a moment has a copy of every
+/// mount, and for reading by tests whose devices must not be held by one.
+static NAMESPACES: RwLock<()> = RwLock::new(());
+
+/// Keeps other tests of this program from making mount namespaces.
+pub(crate) fn no_new_namespaces() -> RwLockReadGuard<'static, ()> {
+    NAMESPACES.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// To be held by a test while it makes a mount namespace.
+pub(crate) fn a_new_namespace() -> RwLockWriteGuard<'static, ()> {
+    NAMESPACES.write().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A process that does something and then waits; killed when dropped.
 #[derive(Debug)]
-pub(crate) struct Running(Child);
+pub(crate) struct Running(Child, Option<RwLockWriteGuard<'static, ()>>);
 
 impl Running {
     /// Starts a program and waits until it writes something, by which it says that it is ready.
@@ -25,7 +40,7 @@ impl Running {
     /// The same with a command.
     pub(crate) fn spawn(command: &mut Command) -> Self {
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        let mut running = Self(child.unwrap());
+        let mut running = Self(child.unwrap(), None);
         let stdout = running.0.stdout.as_mut().unwrap();
         stdout
             .read_exact(&mut [0])
@@ -49,7 +64,10 @@ impl Running {
             {script}; echo; read x"#
         );
         let keep = keep.to_str().unwrap();
-        Self::start("unshare", &["--mount", "sh", "-c", &script, keep])
+        let alone = a_new_namespace();
+        let mut running = Self::start("unshare", &["--mount", "sh", "-c", &script, keep]);
+        running.1 = Some(alone);
+        running
     }
 
     pub(crate) fn pid(&self) -> u32 {

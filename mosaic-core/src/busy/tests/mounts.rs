@@ -8,7 +8,7 @@ use std::path::Path;
 
 use mosaic_tests::{LoopFile, MountedFs, Scratch, requires_program, requires_root, run};
 
-use super::{Running, mounted_in};
+use super::{Running, a_new_namespace, mounted_in};
 use crate::busy::{Use, mounts_of_device, mounts_of_directory, openers_of_device};
 use crate::mounts::device::MountDevices;
 use crate::mounts::{MountTable, is_mount_of_device};
@@ -143,6 +143,7 @@ fn root_a_namespace_without_processes_counts() {
     File::create_new(&pin).unwrap();
     let script = format!("mount --bind {} {}", volume.display(), at.display());
     let mount = format!("--mount={}", pin.display());
+    let _alone = a_new_namespace();
     run("unshare", &[&mount, "sh", "-c", &script]).unwrap();
     let namespace = fs::metadata(&pin).unwrap().st_ino();
     assert_eq!(uses_of(&volume), [Use::DistantMount { at, namespace }]);

@@ -19,6 +19,7 @@ fn attach_read_only(image: &Path) -> String {
 
 #[test]
 fn root_a_device_is_mounted_with_its_attributes_and_recognized() {
+    let _alone = no_new_namespaces();
     for fs in ["ext4", "xfs", "btrfs"] {
         if !requires_root() || !requires_program(&format!("mkfs.{fs}")) {
             return;
@@ -101,6 +102,7 @@ fn root_a_device_is_mounted_with_its_attributes_and_recognized() {
 
 #[test]
 fn root_a_read_only_superblock_writes_nothing_even_after_a_crash() {
+    let _alone = no_new_namespaces();
     for fs in ["ext4", "xfs", "btrfs"] {
         if !requires_root() || !requires_program(&format!("mkfs.{fs}")) {
             return;
@@ -132,6 +134,7 @@ fn root_a_read_only_superblock_writes_nothing_even_after_a_crash() {
 
 #[test]
 fn root_a_read_only_device_is_mounted_read_only_or_not_at_all() {
+    let _alone = no_new_namespaces();
     for fs in ["ext4", "xfs", "btrfs"] {
         if !requires_root() || !requires_program(&format!("mkfs.{fs}")) {
             return;

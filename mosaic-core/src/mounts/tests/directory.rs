@@ -76,6 +76,7 @@ fn root_a_mount_below_a_shared_one_is_private_and_its_copies_go_with_it() {
     run("mount", &["--make-shared", folder.to_str().unwrap()]).unwrap();
     fs::create_dir(folder.join("v")).unwrap();
     fs::create_dir(folder.join("at")).unwrap();
+    let _alone = a_new_namespace();
     let peer = Running::start(
         "unshare",
         &[

@@ -11,7 +11,7 @@ use mosaic_tests::{
 };
 
 use super::*;
-use crate::busy::tests::Running;
+use crate::busy::tests::{Running, a_new_namespace, no_new_namespaces};
 use crate::error::{ErrorKind, Result};
 use crate::host_services::{Host, Silent};
 
