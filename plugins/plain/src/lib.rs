@@ -25,6 +25,7 @@ use rustix::fs::{Mode, fsync};
 
 const NO_CLONE: &str = "directories share no data; type btrfs can clone them";
 const NO_DEVICE: &str = "a directory is no block device; type loop has disks";
+const NO_FS: &str = "default_fs is not used: volumes are in the location's own file system";
 
 /// An open location.
 #[derive(Debug)]
@@ -108,8 +109,10 @@ impl Driver for Plain {
     /// Builds the volume where nobody looks for it. The rename is the commit: whatever fails, or
     /// kills us, before it leaves no volume.
     fn create(&self, name: &VolumeName, new: &NewVolume) -> Result<()> {
-        if new.kind == NewKind::Disk {
-            return Err(Error::new(ErrorKind::Unsupported, NO_DEVICE));
+        match &new.kind {
+            NewKind::Disk => return Err(Error::new(ErrorKind::Unsupported, NO_DEVICE)),
+            NewKind::Fs(Some(_)) => self.host.warn(NO_FS),
+            NewKind::Fs(None) => {}
         }
         let (tmp, scratch) = (
             self.location.private_folder(Place::Tmp)?,
