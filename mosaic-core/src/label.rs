@@ -92,7 +92,7 @@ fn set(volume: impl AsFd, attribute: &str, value: &str) -> Result<()> {
         Err(Errno::OPNOTSUPP) => Err(Error::new(
             ErrorKind::Unsupported,
             format!(
-                "the location's file system stores no extended attributes, and {attribute} is needed to tell what a volume is"
+                "the location's file system stores no extended attributes, and {attribute} has to be kept with the volume"
             ),
         )),
         other => other.context(|| format!("cannot set attribute {attribute}")),
