@@ -7,7 +7,7 @@
 use std::ffi::{OsStr, OsString};
 
 use clap::error::ErrorKind;
-use clap::{ArgAction, Command, CommandFactory, FromArgMatches};
+use clap::{ArgAction, Args, Command, FromArgMatches, Subcommand};
 
 use crate::cli::{self, Global, NEVER_SHORTENED, TopAction, TopLevel, Verb, Verbs};
 
@@ -47,9 +47,7 @@ pub fn parse(words: &[OsString]) -> Result<Request, clap::Error> {
 
 /// Whether a word is never a mosaic's name.
 pub fn is_top_word(word: &OsStr) -> bool {
-    TopLevel::command()
-        .get_subcommands()
-        .any(|command| word == command.get_name())
+    word.to_str().is_some_and(TopAction::has_subcommand)
 }
 
 fn parse_top(words: &[OsString]) -> Result<Request, clap::Error> {
@@ -115,7 +113,7 @@ struct Split<'w> {
 
 impl<'w> Split<'w> {
     fn new(words: &'w [OsString]) -> Self {
-        let known = GlobalOptions(Verbs::command());
+        let known = GlobalOptions::new();
         let mut split = Self {
             name: None,
             verb: None,
@@ -159,6 +157,10 @@ fn starts_with_dash(word: &OsStr) -> bool {
 struct GlobalOptions(Command);
 
 impl GlobalOptions {
+    fn new() -> Self {
+        Self(Global::augment_args(Command::new("moctl")))
+    }
+
     /// Whether a word starting with `-` is such an option, or several short ones.
     fn has(&self, word: &OsStr) -> bool {
         let text = word.to_string_lossy();

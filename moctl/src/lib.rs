@@ -16,6 +16,7 @@ pub mod signals;
 pub mod surroundings;
 
 use std::ffi::OsString;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -72,10 +73,13 @@ fn act(surroundings: Surroundings, request: Request) -> (anyhow::Result<Report>,
         global: request.global,
         terminal: Arc::clone(&terminal),
     };
-    let result = match &request.action {
+    let command = || match &request.action {
         Action::Top(action) => cmd::run_top(&context, action),
         Action::Mosaic(mosaic, verb) => cmd::run_verb(&context, mosaic, verb),
     };
+    // A bug of ours is still one error and one object; the panic's own lines are on stderr.
+    let result = catch_unwind(AssertUnwindSafe(command))
+        .unwrap_or_else(|_| Err(anyhow::anyhow!("moctl has a bug and gave up")));
     terminal.finish();
     (result, terminal.warnings())
 }

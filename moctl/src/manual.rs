@@ -65,11 +65,12 @@ fn page(name: &str, command: &Command) -> io::Result<Page> {
     man.render_name_section(&mut text)?;
     man.render_synopsis_section(&mut text)?;
     man.render_description_section(&mut text)?;
+    text.extend(explanation(command.get_name()).into_bytes());
     man.render_options_section(&mut text)?;
     if command.has_subcommands() {
         text.extend(words_section().into_bytes());
     } else {
-        man.render_extra_section(&mut text)?;
+        text.extend(example_section(&command).into_bytes());
     }
     text.extend(exit_status_section().into_bytes());
     text.extend(see_also_section(name).into_bytes());
@@ -78,6 +79,33 @@ fn page(name: &str, command: &Command) -> io::Result<Page> {
         file: format!("{name}.1"),
         text,
     })
+}
+
+/// What `doc/moctl.md` says in its paragraph on a word, if it has one: `**word** does this.`
+fn explanation(word: &str) -> String {
+    let start = format!("**{word}** ");
+    let manual = include_str!("../../doc/moctl.md");
+    let mut paragraphs = manual.split("\n\n");
+    let Some(paragraph) = paragraphs.find(|text| text.starts_with(&start)) else {
+        return String::new();
+    };
+    let mut text = format!(".PP\n\\fB{word}\\fR ");
+    for (at, part) in paragraph[start.len()..].split('`').enumerate() {
+        match at % 2 {
+            0 => text.push_str(&roff(part)),
+            _ => text.push_str(&format!("\\fB{}\\fR", roff(part))),
+        }
+    }
+    text.push('\n');
+    text
+}
+
+/// The example that the help ends with.
+fn example_section(command: &Command) -> String {
+    let help = command.get_after_help().map(ToString::to_string);
+    let help = help.unwrap_or_default();
+    let line = help.strip_prefix("Example: ").unwrap_or(&help);
+    format!(".SH EXAMPLE\n.nf\n{}\n.fi\n", roff(line))
 }
 
 fn words_section() -> String {
@@ -164,8 +192,22 @@ mod tests {
                     assert!(page.text.contains(&long), "{file}: {long}");
                 }
             }
-            assert!(page.text.contains("Example: moctl") && page.text.contains("EXIT STATUS"));
+            assert!(
+                page.text.contains(".SH EXAMPLE\n.nf\nmoctl ") && page.text.contains("EXIT STATUS")
+            );
         }
+    }
+
+    #[test]
+    fn each_action_is_explained_in_its_page() {
+        for verb in cli::verbs().get_subcommands() {
+            assert!(
+                explanation(verb.get_name()).len() > 40,
+                "{}",
+                verb.get_name()
+            );
+        }
+        assert_eq!(explanation("nonsense"), "");
     }
 
     #[test]

@@ -223,6 +223,10 @@ fn each_place_has_its_candidates() {
         (vec!["web", "new", "fs", ""], vec!["words"]),
         (vec!["web", "rename", "a", ""], vec!["words"]),
         (vec!["web", "mount", "a", ""], vec!["folders"]),
+        (
+            vec!["web", "mount", "-o", "ro,noe"],
+            vec!["words", "ro,noexec"],
+        ),
         (vec!["./"], vec!["files"]),
         (vec!["drivers", "l"], vec!["words", "loop"]),
         (vec!["help", "ren"], vec!["words", "rename"]),

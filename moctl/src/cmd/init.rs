@@ -3,6 +3,7 @@
 
 use std::ffi::OsStr;
 
+use mosaic_core::config;
 use mosaic_core::mosaic::Mosaic;
 use serde::Serialize;
 
@@ -22,10 +23,11 @@ struct InitJson {
 /// # Errors
 /// The core's.
 pub fn run(context: &Context, mosaic: &OsStr) -> anyhow::Result<Report> {
+    let name = config::find(&context.surroundings.config_dir, mosaic)?.name;
     let made = Mosaic::init(&context.environment(), mosaic)?;
     let mut report = Report::new(InitJson {
         action: "init",
-        mosaic: mosaic.to_string_lossy().into_owned(),
+        mosaic: name,
         changed: !made.is_empty(),
         made: made.clone(),
     });

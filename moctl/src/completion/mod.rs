@@ -11,6 +11,7 @@ mod sources;
 use std::ffi::{OsStr, OsString};
 
 use clap::Command;
+use mosaic_core::mounts::MountOptions;
 
 use self::position::{Position, Slot};
 use self::sources::Sources;
@@ -79,6 +80,7 @@ fn candidates(context: &Context, position: &Position<'_>, current: &str) -> Answ
     let words = match slot {
         Slot::Nothing => Vec::new(),
         Slot::Folders => return Answer::Folders,
+        Slot::MountOptions => mount_options(current),
         Slot::Options => options(&position.command),
         Slot::Mosaic if current.starts_with(['.', '~']) || current.contains('/') => {
             return Answer::Files;
@@ -119,6 +121,14 @@ fn options(command: &Command) -> Vec<Candidate> {
                 about: arg.get_help().map(ToString::to_string).unwrap_or_default(),
             })
         })
+        .collect()
+}
+
+/// Each word behind those that are there already.
+fn mount_options(current: &str) -> Vec<Candidate> {
+    let before = current.rfind(',').map_or("", |comma| &current[..=comma]);
+    MountOptions::words()
+        .map(|word| Candidate::plain(format!("{before}{word}")))
         .collect()
 }
 

@@ -29,6 +29,8 @@ pub enum Slot {
     Nothing,
     /// A folder.
     Folders,
+    /// Mount options, with commas between them.
+    MountOptions,
     /// An option.
     Options,
     /// A mosaic, or a word that needs none.
@@ -161,6 +163,7 @@ fn is_option(word: &OsStr) -> bool {
 fn option_value(option: &Arg) -> Slot {
     match option.get_id().as_str() {
         "driver_dir" | "to" => Slot::Folders,
+        "options" => Slot::MountOptions,
         _ => Slot::Nothing,
     }
 }
@@ -246,6 +249,7 @@ mod tests {
             ("web clone a ", Slot::Nothing),
             ("web clone a b --size ", Slot::Nothing),
             ("web mount ", Slot::Volume(Wanted::OrMetadata)),
+            ("web mount -o ", Slot::MountOptions),
             ("web mount -o ro v ", Slot::Folders),
             ("web umount ", Slot::Volume(Wanted::Mounted)),
             ("web umount -", Slot::Volume(Wanted::Mounted)),
