@@ -6,16 +6,16 @@
 //! mount table is for everybody, and its first line tells namespaces apart well enough.
 
 use std::collections::HashSet;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::Use;
 use super::processes::{self, Process};
 use crate::error::Result;
-use crate::ioctl::namespace::{mountinfo_of, other_mount_namespaces};
+use crate::ioctl::namespace::{each_other_mount_namespace, mountinfo_of};
 use crate::mounts::mountinfo::{self, MountEntry};
 
 /// How a namespace's file is opened; it does nothing else.
@@ -100,9 +100,9 @@ enum Key {
 pub(super) fn each_view(mut visit: impl FnMut(&View)) -> Result<usize> {
     let mut keys = HashSet::new();
     let mut namespaces = HashSet::new();
-    let mut pinned = Vec::new();
+    let mut pins = Vec::new();
     let mut show = |view: View| {
-        pinned.extend(pinned_in(&view));
+        pins.extend(pins_in(&view));
         visit(&view);
     };
     show(View::own()?);
@@ -128,7 +128,7 @@ pub(super) fn each_view(mut visit: impl FnMut(&View)) -> Result<usize> {
         show(View::of(process)?);
         Ok(())
     })?;
-    for view in distant_views(&namespaces, pinned) {
+    for view in distant_views(&namespaces, pins) {
         visit(&view);
     }
     Ok(unseen)
@@ -136,41 +136,49 @@ pub(super) fn each_view(mut visit: impl FnMut(&View)) -> Result<usize> {
 
 /// The views of the namespaces that no process is in. A thread other than its process's first may
 /// still be in one of them.
-fn distant_views(namespaces: &HashSet<u64>, pinned: Vec<OwnedFd>) -> Vec<View> {
-    let own = rustix::fs::open("/proc/thread-self/ns/mnt", OPEN, Mode::empty());
-    let listed = own.and_then(|own| other_mount_namespaces(own.as_fd()));
+fn distant_views(namespaces: &HashSet<u64>, pins: Vec<PathBuf>) -> Vec<View> {
     let mut seen = namespaces.clone();
-    let candidates = listed.unwrap_or(pinned).into_iter();
-    let views = candidates.filter_map(|namespace| {
-        let inode = rustix::fs::fstat(&namespace).ok()?.st_ino;
-        if !seen.insert(inode) {
-            return None;
+    let mut views = Vec::new();
+    let mut visit = |namespace: BorrowedFd<'_>| views.extend(distant_view(namespace, &mut seen));
+    let own = rustix::fs::open("/proc/thread-self/ns/mnt", OPEN, Mode::empty());
+    if own
+        .and_then(|own| each_other_mount_namespace(own.as_fd(), &mut visit))
+        .is_err()
+    {
+        for pin in pins {
+            if let Ok(namespace) = rustix::fs::open(pin, OPEN | OFlags::NOFOLLOW, Mode::empty()) {
+                visit(namespace.as_fd());
+            }
         }
-        let text = mountinfo_of(namespace.as_fd()).ok()?;
-        Some(View {
-            entries: mountinfo::parse(&text).ok()?,
-            root: None,
-            seer: Seer::Nobody(inode),
-        })
-    });
-    views.collect()
+    }
+    views
 }
 
-/// The mount namespaces that are mounted as files in a view: `unshare --mount=FILE`. Before Linux
-/// 6.12 that is how those without a process are found.
-fn pinned_in(view: &View) -> Vec<OwnedFd> {
-    let Some(root) = &view.root else {
-        return Vec::new();
-    };
+fn distant_view(namespace: BorrowedFd<'_>, seen: &mut HashSet<u64>) -> Option<View> {
+    let inode = rustix::fs::fstat(namespace).ok()?.st_ino;
+    if !seen.insert(inode) {
+        return None;
+    }
+    let text = mountinfo_of(namespace).ok()?;
+    Some(View {
+        entries: mountinfo::parse(&text).ok()?,
+        root: None,
+        seer: Seer::Nobody(inode),
+    })
+}
+
+/// Where mount namespaces are mounted as files in a view: `unshare --mount=FILE`. Before Linux 6.12
+/// that is how those without a process are found. Not opened here: while they are, nobody can
+/// unmount them.
+fn pins_in(view: &View) -> Vec<PathBuf> {
     let is_namespace =
         |e: &&MountEntry| e.fs == "nsfs" && e.root.to_string_lossy().starts_with("mnt:[");
-    let files = view.entries.iter().filter(is_namespace);
-    files
-        .filter_map(|entry| {
-            let at = entry.mountpoint.strip_prefix("/").ok()?;
-            rustix::fs::openat(CWD, root.join(at), OPEN | OFlags::NOFOLLOW, Mode::empty()).ok()
-        })
-        .collect()
+    let pins = view.entries.iter().filter(is_namespace);
+    pins.filter_map(|entry| {
+        let at = entry.mountpoint.strip_prefix("/").ok()?;
+        Some(view.root.as_ref()?.join(at))
+    })
+    .collect()
 }
 
 fn exact_key(process: &Process) -> rustix::io::Result<Key> {
@@ -211,22 +219,14 @@ mod tests {
         let pin = folder.join("pin");
         std::fs::write(&pin, "").unwrap();
         let view = || View::own().unwrap();
-        let inodes = |view| -> Vec<u64> {
-            let inode = |n: &OwnedFd| rustix::fs::fstat(n).unwrap().st_ino;
-            pinned_in(&view).iter().map(inode).collect()
-        };
-        let before = inodes(view());
         let _alone = crate::busy::tests::a_new_namespace();
+        assert!(!pins_in(&view()).contains(&pin));
         run("unshare", &[&format!("--mount={}", pin.display()), "true"]).unwrap();
-        let after = inodes(view());
+        assert!(pins_in(&view()).contains(&pin));
         let number = rustix::fs::stat(&pin).unwrap().st_ino;
-        assert!(!before.contains(&number) && after.contains(&number));
-        let pinned = pinned_in(&view());
-        let views = distant_views(&HashSet::new(), pinned);
-        assert!(
-            views
-                .iter()
-                .any(|v| matches!(v.seer, Seer::Nobody(n) if n == number))
-        );
+        let namespace = rustix::fs::open(&pin, OPEN, Mode::empty()).unwrap();
+        let distant = distant_view(namespace.as_fd(), &mut HashSet::new()).unwrap();
+        assert!(matches!(distant.seer, Seer::Nobody(n) if n == number));
+        assert!(distant.entries.iter().any(|e| e.mountpoint == folder));
     }
 }

@@ -13,20 +13,23 @@ const NS_MNT_GET_NEXT: u32 = 0x8010_b70b;
 /// `_IOR(0xb7, 12, struct mnt_ns_info)` in include/uapi/linux/nsfs.h.
 const NS_MNT_GET_PREV: u32 = 0x8010_b70c;
 
-/// The mount namespaces besides this one.
+/// Shows each mount namespace besides this one. Only one is open at a time: an open one keeps all
+/// its mounts.
 ///
 /// # Errors
 /// `ENOTTY` before Linux 6.12; `EPERM` without `CAP_SYS_ADMIN` over the initial user namespace.
-pub(crate) fn other_mount_namespaces(own: BorrowedFd<'_>) -> rustix::io::Result<Vec<OwnedFd>> {
-    let mut found = Vec::new();
+pub(crate) fn each_other_mount_namespace(
+    own: BorrowedFd<'_>,
+    mut visit: impl FnMut(BorrowedFd<'_>),
+) -> rustix::io::Result<()> {
     for direction in [NS_MNT_GET_NEXT, NS_MNT_GET_PREV] {
         let mut last = neighbour(own, direction)?;
         while let Some(namespace) = last {
+            visit(namespace.as_fd());
             last = neighbour(namespace.as_fd(), direction)?;
-            found.push(namespace);
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 /// The mount namespace that was made after, or before, this one; `None` after the last.
