@@ -48,7 +48,7 @@ fn root_a_bind_mount_in_another_namespace_is_named_with_its_process() {
     );
     assert_eq!(uses_of(&volume), [mounted_in(&process, &at)]);
     drop(process);
-    assert_eq!(uses_of(&volume), []);
+    assert!(mosaic_tests::eventually(|| uses_of(&volume).is_empty()));
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn root_a_namespace_without_processes_counts() {
     assert_eq!(uses_of(&volume), [Use::DistantMount { at, namespace }]);
     // A process that another test is just starting may have a descriptor of ours for a moment.
     assert!(mosaic_tests::eventually(|| run("umount", &[&pin]).is_ok()));
-    assert_eq!(uses_of(&volume), []);
+    assert!(mosaic_tests::eventually(|| uses_of(&volume).is_empty()));
 }
 
 #[test]
@@ -168,7 +168,8 @@ fn root_a_namespace_that_only_a_descriptor_keeps_counts() {
     let uses = uses_of(&volume);
     assert!(matches!(uses[..], [Use::DistantMount { .. }]), "{uses:?}");
     drop(namespace);
-    assert_eq!(uses_of(&volume), []);
+    // Another test may be looking at it, or starting a process with our descriptors.
+    assert!(mosaic_tests::eventually(|| uses_of(&volume).is_empty()));
 }
 
 #[test]
