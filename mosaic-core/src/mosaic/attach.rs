@@ -33,8 +33,9 @@ impl Mosaic {
         exist_ok: bool,
     ) -> Result<(Changed, Attachment)> {
         let name = self.name(volume)?;
-        self.require(capability::BDEV, None)?;
+        // First, as a driver may give the missing privilege as the reason for having no devices.
         Self::require_root("attaching a volume")?;
+        self.require(capability::BDEV, None)?;
         let _guard = self.lock_names(&Names {
             exclusive: vec![&name],
             ..Names::default()
@@ -64,8 +65,9 @@ impl Mosaic {
 
     fn try_detach(&self, volume: &str, missing_ok: bool) -> Result<Changed> {
         let name = self.name(volume)?;
-        self.require(capability::BDEV, None)?;
+        // First, as a driver may give the missing privilege as the reason for having no devices.
         Self::require_root("detaching a volume")?;
+        self.require(capability::BDEV, None)?;
         let _guard = self.lock_names(&Names {
             exclusive: vec![&name],
             ..Names::default()
