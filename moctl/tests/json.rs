@@ -165,7 +165,7 @@ fn errors_are_one_object_too_also_those_of_usage() {
         (2, "invalid", vec!["help", "nonsense"]),
         (3, "not-found", vec!["nonesuch", "list"]),
         (4, "exists", vec!["web", "new", "fs", "a", "1M"]),
-        (6, "unsupported", vec!["web", "attach", "a"]),
+        (6, "unsupported", vec!["web", "clone", "a", "b"]),
         (8, "config", vec!["bad", "list"]),
     ] {
         let value = runs.run(&moctl, status, "failure", &line);
