@@ -155,9 +155,10 @@ impl Drop for MountedFs {
         if keep() {
             return;
         }
-        // Volumes that a failed test left mounted or attached hold the file system.
-        mount_table::umount_beneath(self.file.folder());
+        // Volumes that a failed test left mounted or attached hold the file system. Once it is gone
+        // from the tree, nobody finds their devices by its path: they go first, or with their mount.
         loop_file::detach_beneath(&self.path);
+        mount_table::umount_beneath(self.file.folder());
     }
 }
 
@@ -229,8 +230,21 @@ mod tests {
         shell::run("mkfs.ext4", &[Path::new("-q"), &image]).unwrap();
         let at = mounted.folder_beside("mnt").unwrap();
         shell::run("mount", &[Path::new("-o"), Path::new("loop"), &image, &at]).unwrap();
+        // This one is attached only.
+        let image = mounted.path().join("attached");
+        std::fs::File::create(&image)
+            .unwrap()
+            .set_len(1 << 20)
+            .unwrap();
+        let arguments = [Path::new("--find"), Path::new("--show"), &image];
+        let device = shell::stdout_of("losetup", &arguments).unwrap();
+        let number = device.trim().trim_start_matches("/dev/").to_owned();
+        let backing = format!("/sys/block/{number}/loop/backing_file");
+        let is_free = || !std::fs::read_to_string(&backing).is_ok_and(|b| b.contains("attached"));
+        assert!(!is_free());
         let folder = mounted.file.folder().to_owned();
         drop(mounted);
+        assert!(eventually(is_free));
         assert!(mount_table::mountpoints_beneath(&folder).is_empty());
         assert!(eventually(|| loop_devices_beneath(&folder).is_empty()));
         assert!(!folder.exists());

@@ -60,6 +60,9 @@ impl Drop for Scratch {
         if keep() {
             return;
         }
+        // Devices on files of a file system that is mounted here are found by its path only as long
+        // as it is: they go first, those of files in the folder itself after their mounts.
+        loop_file::detach_beneath(&self.path);
         mount_table::umount_beneath(&self.path);
         loop_file::detach_beneath(&self.path);
         if mount_table::mountpoints_beneath(&self.path).is_empty() {
