@@ -13,9 +13,9 @@ use mosaic_abi::abi_stable::std_types::{ROption, RString, RVec, Tuple2};
 use mosaic_abi::{
     ACCESS_DEVICE, ACCESS_DIRECTORY, AbiAttachment, AbiCapability, AbiClone, AbiError, AbiFinding,
     AbiKey, AbiLockScope, AbiMountSource, AbiName, AbiNewVolume, AbiSettings, AbiSpace, AbiVolume,
-    Extra, KEY_CHOICE, KEY_FLAG, KEY_INTEGER, KEY_PATH, KEY_SIZE, KEY_TEXT, KIND_DISK, KIND_FS,
-    KIND_FS_ASSUMED, LIFETIME_EXPLICIT, LIFETIME_MOUNT, LOCK_DEVICE, LOCK_DIRECTORY, SOURCE_DEVICE,
-    SOURCE_DIRECTORY,
+    Extra, HOLD_EXCLUSIVE, HOLD_SHARED, KEY_CHOICE, KEY_FLAG, KEY_INTEGER, KEY_PATH, KEY_SIZE,
+    KEY_TEXT, KIND_DISK, KIND_FS, KIND_FS_ASSUMED, LIFETIME_EXPLICIT, LIFETIME_MOUNT, LOCK_DEVICE,
+    LOCK_DIRECTORY, SOURCE_DEVICE, SOURCE_DIRECTORY,
 };
 
 #[cfg(feature = "host")]
@@ -74,7 +74,20 @@ pub(crate) fn error_out(error: &Error) -> AbiError {
     }
 }
 
+/// Refuses what a newer host asks for and this side does not know: to ignore it would be to do
+/// something else.
+pub(crate) fn refuse_unknown(asked: &Extra) -> Result<()> {
+    let Some(Tuple2(key, _)) = asked.first() else {
+        return Ok(());
+    };
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        format!("the driver is too old for {key:?}; a newer one may know it"),
+    ))
+}
+
 pub(crate) fn name_in(name: &AbiName) -> Result<VolumeName> {
+    refuse_unknown(&name.extra)?;
     VolumeName::with_stored(&name.user, &name.stored)
 }
 
@@ -112,7 +125,7 @@ pub(crate) fn settings_in(settings: AbiSettings) -> Settings {
     into
 }
 
-pub(crate) fn lock_scope_out(scope: &LockScope) -> AbiLockScope {
+pub(crate) fn lock_scope_out(scope: &LockScope, clone_changes_source: bool) -> AbiLockScope {
     let (kind, at) = match scope {
         LockScope::Directory(at) => (LOCK_DIRECTORY, at),
         LockScope::Device(at) => (LOCK_DEVICE, at),
@@ -120,6 +133,11 @@ pub(crate) fn lock_scope_out(scope: &LockScope) -> AbiLockScope {
     AbiLockScope {
         kind,
         path: path(at),
+        clone_source: match clone_changes_source {
+            true => HOLD_EXCLUSIVE,
+            false => HOLD_SHARED,
+        },
+        extra: Extra::new(),
     }
 }
 
@@ -127,6 +145,7 @@ pub(crate) fn capability_out(capability: Capability) -> AbiCapability {
     AbiCapability {
         name: capability.name.into(),
         refusal: option(capability.refusal, RString::from),
+        extra: Extra::new(),
     }
 }
 
@@ -136,6 +155,7 @@ pub(crate) fn space_out(space: Space) -> AbiSpace {
         total: space.total.0,
         used: space.used.0,
         free: space.free.0,
+        extra: Extra::new(),
     }
 }
 
@@ -162,6 +182,7 @@ pub(crate) fn volume_out(volume: Volume) -> AbiVolume {
         name: AbiName {
             user: volume.user.unwrap_or_default().into(),
             stored: volume.stored.into(),
+            extra: Extra::new(),
         },
         kind,
         fs: fs.unwrap_or_default().into(),
@@ -181,6 +202,7 @@ pub(crate) fn volume_out(volume: Volume) -> AbiVolume {
 }
 
 pub(crate) fn new_volume_in(new: AbiNewVolume) -> Result<NewVolume> {
+    refuse_unknown(&new.extra)?;
     let fs = Some(new.fs.into_string()).filter(|fs| !fs.is_empty());
     Ok(NewVolume {
         kind: match new.kind {
@@ -194,6 +216,7 @@ pub(crate) fn new_volume_in(new: AbiNewVolume) -> Result<NewVolume> {
 }
 
 pub(crate) fn clone_in(how: &AbiClone) -> Result<CloneOptions> {
+    refuse_unknown(&how.extra)?;
     Ok(CloneOptions {
         size: how.size.into_option().map(Bytes),
         scratch: ScratchName::parse(&how.scratch)?,

@@ -84,6 +84,12 @@ pub trait Driver: Send + Sync + Sized + 'static {
     /// What the host locks before a changing call.
     fn lock_scope(&self) -> LockScope;
 
+    /// Whether a clone changes its source, as one that freezes the source's present state under both
+    /// does. The host then holds the source's name alone for a clone, else along with others.
+    fn clone_changes_source(&self) -> bool {
+        false
+    }
+
     /// Finishes or undoes what a killed call left. Called with the lock of [`LockScope::Device`].
     ///
     /// # Errors

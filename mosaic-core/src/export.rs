@@ -27,7 +27,7 @@ use mosaic_abi::abi_stable::std_types::{ROption, RStr, RString, RVec};
 use mosaic_abi::{
     AbiAttachment, AbiCapability, AbiClone, AbiDriver, AbiDriver_TO, AbiFinding, AbiKey,
     AbiLockScope, AbiMountSource, AbiName, AbiNewVolume, AbiResult, AbiSettings, AbiSpace,
-    AbiVolume, DriverBox, DriverModule, DriverModuleRef, HostBox,
+    AbiVolume, DriverBox, DriverModule, DriverModuleRef, HostBox, Options,
 };
 
 use self::guard::guard;
@@ -109,8 +109,13 @@ extern "C" fn schema<D: Driver>() -> AbiResult<RVec<AbiKey>> {
     guard(|| Ok(D::schema().into_iter().map(border::key_out).collect()))
 }
 
-extern "C" fn init<D: Driver>(host: HostBox, settings: AbiSettings) -> AbiResult<RVec<RString>> {
+extern "C" fn init<D: Driver>(
+    host: HostBox,
+    settings: AbiSettings,
+    options: Options,
+) -> AbiResult<RVec<RString>> {
     guard(|| {
+        border::refuse_unknown(&options)?;
         let lines = D::init(&Host::from_object(host), &border::settings_in(settings))?;
         Ok(lines.into_iter().map(RString::from).collect())
     })
@@ -141,7 +146,10 @@ impl<D> Drop for Exported<D> {
 
 impl<D: Driver> AbiDriver for Exported<D> {
     fn lock_scope(&self) -> AbiResult<AbiLockScope> {
-        guard(|| Ok(border::lock_scope_out(&self.0.lock_scope())))
+        guard(|| {
+            let (scope, changed) = (self.0.lock_scope(), self.0.clone_changes_source());
+            Ok(border::lock_scope_out(&scope, changed))
+        })
     }
 
     fn recover(&self) -> AbiResult<()> {
@@ -199,37 +207,52 @@ impl<D: Driver> AbiDriver for Exported<D> {
         })
     }
 
-    fn drop_volume(&self, name: AbiName, scratch: RStr<'_>) -> AbiResult<()> {
+    fn drop_volume(&self, name: AbiName, scratch: RStr<'_>, options: Options) -> AbiResult<()> {
         guard(|| {
+            border::refuse_unknown(&options)?;
             let scratch = ScratchName::parse(scratch.as_str())?;
             self.0.drop_volume(&border::name_in(&name)?, &scratch)
         })
     }
 
-    fn rename(&self, from: AbiName, to: AbiName) -> AbiResult<()> {
+    fn rename(&self, from: AbiName, to: AbiName, options: Options) -> AbiResult<()> {
         guard(|| {
+            border::refuse_unknown(&options)?;
             let (from, to) = (border::name_in(&from)?, border::name_in(&to)?);
             self.0.rename(&from, &to)
         })
     }
 
-    fn resize(&self, name: AbiName, size: u64) -> AbiResult<()> {
-        guard(|| self.0.resize(&border::name_in(&name)?, Bytes(size)))
+    fn resize(&self, name: AbiName, size: u64, options: Options) -> AbiResult<()> {
+        guard(|| {
+            border::refuse_unknown(&options)?;
+            self.0.resize(&border::name_in(&name)?, Bytes(size))
+        })
     }
 
-    fn attach(&self, name: AbiName, read_only: bool) -> AbiResult<AbiAttachment> {
+    fn attach(&self, name: AbiName, read_only: bool, options: Options) -> AbiResult<AbiAttachment> {
         guard(|| {
+            border::refuse_unknown(&options)?;
             let attachment = self.0.attach(&border::name_in(&name)?, read_only)?;
             Ok(border::attachment_out(attachment))
         })
     }
 
-    fn detach(&self, name: AbiName) -> AbiResult<()> {
-        guard(|| self.0.detach(&border::name_in(&name)?))
+    fn detach(&self, name: AbiName, options: Options) -> AbiResult<()> {
+        guard(|| {
+            border::refuse_unknown(&options)?;
+            self.0.detach(&border::name_in(&name)?)
+        })
     }
 
-    fn mount_source(&self, name: ROption<AbiName>, read_only: bool) -> AbiResult<AbiMountSource> {
+    fn mount_source(
+        &self,
+        name: ROption<AbiName>,
+        read_only: bool,
+        options: Options,
+    ) -> AbiResult<AbiMountSource> {
         guard(|| {
+            border::refuse_unknown(&options)?;
             let name = name
                 .into_option()
                 .map(|n| border::name_in(&n))
@@ -247,8 +270,9 @@ impl<D: Driver> AbiDriver for Exported<D> {
         })
     }
 
-    fn check(&self, repair: bool) -> AbiResult<RVec<AbiFinding>> {
+    fn check(&self, repair: bool, options: Options) -> AbiResult<RVec<AbiFinding>> {
         guard(|| {
+            border::refuse_unknown(&options)?;
             let findings = self.0.check(repair)?;
             Ok(findings.into_iter().map(border::finding_out).collect())
         })
@@ -256,15 +280,4 @@ impl<D: Driver> AbiDriver for Exported<D> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_exported_name_is_the_one_that_the_loader_looks_for() {
-        let name = mosaic_abi::abi_stable::library::ROOT_MODULE_LOADER_NAME;
-        let literal = format!("#[unsafe(export_name = \"{name}\")]");
-        let source = include_str!("export.rs");
-        let found = source.lines().filter(|line| line.trim() == literal);
-        assert_eq!(found.count(), 1, "{literal}");
-    }
-}
+mod tests;

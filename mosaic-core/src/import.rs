@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use mosaic_abi::abi_stable::std_types::RResult;
-use mosaic_abi::{AbiError, DriverBox, DriverModuleRef};
+use mosaic_abi::{AbiError, DriverBox, DriverModuleRef, HOLD_SHARED, Options};
 
 use crate::border::{self, name_out};
 use crate::driver::LockScope;
@@ -58,7 +58,8 @@ impl ImportedModule {
     /// The driver's.
     pub fn schema(&self) -> Result<Vec<Key>> {
         let keys = received((self.0.schema())())?;
-        Ok(keys.into_iter().map(border::key_in).collect())
+        let keys = keys.into_iter().filter(border::is_config_key);
+        Ok(keys.map(border::key_in).collect())
     }
 
     /// [`Driver::init`](crate::Driver::init).
@@ -69,6 +70,7 @@ impl ImportedModule {
         let lines = received((self.0.init())(
             Host::object(services),
             border::settings_out(settings)?,
+            Options::new(),
         ))?;
         Ok(lines.into_iter().map(Into::into).collect())
     }
@@ -111,6 +113,10 @@ impl fmt::Debug for ImportedDriver {
 impl ImportedDriver {
     pub fn lock_scope(&self) -> Result<LockScope> {
         border::lock_scope_in(received(self.0.lock_scope())?)
+    }
+
+    pub fn clone_changes_source(&self) -> Result<bool> {
+        Ok(received(self.0.lock_scope())?.clone_source != HOLD_SHARED)
     }
 
     pub fn recover(&self) -> Result<()> {
@@ -166,28 +172,33 @@ impl ImportedDriver {
     }
 
     pub fn drop_volume(&self, name: &VolumeName, scratch: &ScratchName) -> Result<()> {
-        received(self.0.drop_volume(name_out(name), scratch.as_str().into()))
+        received(
+            self.0
+                .drop_volume(name_out(name), scratch.as_str().into(), Options::new()),
+        )
     }
 
     pub fn rename(&self, from: &VolumeName, to: &VolumeName) -> Result<()> {
-        received(self.0.rename(name_out(from), name_out(to)))
+        received(self.0.rename(name_out(from), name_out(to), Options::new()))
     }
 
     pub fn resize(&self, name: &VolumeName, size: Bytes) -> Result<()> {
-        received(self.0.resize(name_out(name), size.0))
+        received(self.0.resize(name_out(name), size.0, Options::new()))
     }
 
     pub fn attach(&self, name: &VolumeName, read_only: bool) -> Result<Attachment> {
-        border::attachment_in(received(self.0.attach(name_out(name), read_only))?)
+        let attached = self.0.attach(name_out(name), read_only, Options::new());
+        border::attachment_in(received(attached)?)
     }
 
     pub fn detach(&self, name: &VolumeName) -> Result<()> {
-        received(self.0.detach(name_out(name)))
+        received(self.0.detach(name_out(name), Options::new()))
     }
 
     pub fn mount_source(&self, name: Option<&VolumeName>, read_only: bool) -> Result<MountSource> {
         let name = border::volume_name_option(name);
-        border::mount_source_in(received(self.0.mount_source(name, read_only))?)
+        let source = self.0.mount_source(name, read_only, Options::new());
+        border::mount_source_in(received(source)?)
     }
 
     pub fn remove_leftover(&self, place: Place, name: &ScratchName) -> Result<()> {
@@ -196,7 +207,7 @@ impl ImportedDriver {
     }
 
     pub fn check(&self, repair: bool) -> Result<Vec<Finding>> {
-        let answer = received(self.0.check(repair))?;
+        let answer = received(self.0.check(repair, Options::new()))?;
         Ok(answer.into_iter().map(border::finding_in).collect())
     }
 }

@@ -6,7 +6,7 @@ use abi_stable::library::RootModule;
 use abi_stable::package_version_strings;
 use abi_stable::sabi_trait;
 use abi_stable::sabi_types::VersionStrings;
-use abi_stable::std_types::{RBox, ROption, RStr, RVec};
+use abi_stable::std_types::{RBox, ROption, RStr, RString, RVec};
 
 use crate::host::HostBox;
 use crate::types::*;
@@ -28,8 +28,7 @@ pub struct DriverModule {
     /// Its config keys.
     pub schema: extern "C" fn() -> AbiResult<RVec<AbiKey>>,
     /// Makes the location; returns a line for each thing it made.
-    pub init:
-        extern "C" fn(HostBox, AbiSettings) -> AbiResult<RVec<abi_stable::std_types::RString>>,
+    pub init: extern "C" fn(HostBox, AbiSettings, Options) -> AbiResult<RVec<RString>>,
     /// Opens the location.
     #[sabi(last_prefix_field)]
     pub open: extern "C" fn(HostBox, AbiSettings) -> AbiResult<DriverBox>,
@@ -68,22 +67,27 @@ pub trait AbiDriver: Send + Sync {
     /// `Driver::clone_volume`
     fn clone_volume(&self, from: AbiName, to: AbiName, how: AbiClone) -> AbiResult<()>;
     /// `Driver::drop_volume`
-    fn drop_volume(&self, name: AbiName, scratch: RStr<'_>) -> AbiResult<()>;
+    fn drop_volume(&self, name: AbiName, scratch: RStr<'_>, options: Options) -> AbiResult<()>;
     /// `Driver::rename`
-    fn rename(&self, from: AbiName, to: AbiName) -> AbiResult<()>;
+    fn rename(&self, from: AbiName, to: AbiName, options: Options) -> AbiResult<()>;
     /// `Driver::resize`
-    fn resize(&self, name: AbiName, size: u64) -> AbiResult<()>;
+    fn resize(&self, name: AbiName, size: u64, options: Options) -> AbiResult<()>;
     /// `Driver::attach`
-    fn attach(&self, name: AbiName, read_only: bool) -> AbiResult<AbiAttachment>;
+    fn attach(&self, name: AbiName, read_only: bool, options: Options) -> AbiResult<AbiAttachment>;
     /// `Driver::detach`
-    fn detach(&self, name: AbiName) -> AbiResult<()>;
+    fn detach(&self, name: AbiName, options: Options) -> AbiResult<()>;
     /// `Driver::mount_source`
-    fn mount_source(&self, name: ROption<AbiName>, read_only: bool) -> AbiResult<AbiMountSource>;
+    fn mount_source(
+        &self,
+        name: ROption<AbiName>,
+        read_only: bool,
+        options: Options,
+    ) -> AbiResult<AbiMountSource>;
     /// `Driver::remove_leftover`
     fn remove_leftover(&self, place: RStr<'_>, name: RStr<'_>) -> AbiResult<()>;
     /// `Driver::check`
     #[sabi(last_prefix_field)]
-    fn check(&self, repair: bool) -> AbiResult<RVec<AbiFinding>>;
+    fn check(&self, repair: bool, options: Options) -> AbiResult<RVec<AbiFinding>>;
 }
 
 /// The owned object that `open` returns.

@@ -5,7 +5,13 @@ use abi_stable::StableAbi;
 use abi_stable::std_types::{ROption, RResult, RString, RVec, Tuple2};
 
 /// Later additions to a frozen struct: key and value.
+///
+/// In an answer an unknown key is ignored. In what a driver is asked to do it is refused with
+/// `Unsupported`: a driver that ignored `snapshot` would do something else than was asked for.
 pub type Extra = RVec<Tuple2<RString, RString>>;
+
+/// What a call is asked for besides its arguments; none in this version. An unknown key is refused.
+pub type Options = Extra;
 
 /// What every call that can fail returns.
 pub type AbiResult<T> = RResult<T, AbiError>;
@@ -34,6 +40,8 @@ pub struct AbiName {
     pub user: RString,
     /// As the location stores it.
     pub stored: RString,
+    /// Room for later minors: what of the volume is meant. A driver refuses an unknown key.
+    pub extra: Extra,
 }
 
 /// A key of a driver's own configuration.
@@ -50,7 +58,8 @@ pub struct AbiKey {
     pub default: ROption<RString>,
     /// One line of documentation.
     pub help: RString,
-    /// Room for later minors.
+    /// `place`: where the key is given; none: in the config file. A host leaves out the keys of a
+    /// place that it does not know.
     pub extra: Extra,
 }
 
@@ -92,6 +101,11 @@ pub const LOCK_DIRECTORY: u32 = 0;
 /// The host opens a block device exclusively.
 pub const LOCK_DEVICE: u32 = 1;
 
+/// A clone's source is looked at.
+pub const HOLD_SHARED: u32 = 0;
+/// A clone's source is changed.
+pub const HOLD_EXCLUSIVE: u32 = 1;
+
 /// What the host is to lock.
 #[repr(C)]
 #[derive(StableAbi, Debug, Clone)]
@@ -100,6 +114,10 @@ pub struct AbiLockScope {
     pub kind: u32,
     /// The directory or the device.
     pub path: RString,
+    /// [`HOLD_SHARED`], or anything else: how the host holds the source of a clone.
+    pub clone_source: u32,
+    /// Room for later minors.
+    pub extra: Extra,
 }
 
 /// One thing that a driver can or cannot do.
@@ -110,6 +128,8 @@ pub struct AbiCapability {
     pub name: RString,
     /// Why not; none: it can.
     pub refusal: ROption<RString>,
+    /// Room for later minors.
+    pub extra: Extra,
 }
 
 /// One class of space, in bytes.
@@ -124,6 +144,8 @@ pub struct AbiSpace {
     pub used: u64,
     /// What a new volume could get.
     pub free: u64,
+    /// Room for later minors.
+    pub extra: Extra,
 }
 
 /// A raw disk without a file system of ours.
@@ -205,7 +227,7 @@ pub struct AbiNewVolume {
     pub size: u64,
     /// Name for a half-made thing in `.mosaic/tmp`; its lock is held.
     pub scratch: RString,
-    /// Room for later minors.
+    /// Room for later minors. A driver refuses an unknown key.
     pub extra: Extra,
 }
 
@@ -217,7 +239,7 @@ pub struct AbiClone {
     pub size: ROption<u64>,
     /// Name for a half-made thing in `.mosaic/tmp`; its lock is held.
     pub scratch: RString,
-    /// Room for later minors.
+    /// Room for later minors. A driver refuses an unknown key.
     pub extra: Extra,
 }
 

@@ -73,7 +73,14 @@ pub(crate) fn name_out(name: &VolumeName) -> AbiName {
     AbiName {
         user: text(name.user()),
         stored: text(name.stored()),
+        extra: Extra::new(),
     }
+}
+
+/// Whether a key is one of the config file. A newer driver may have keys of other places, such as
+/// a verb's own options, that this host does not know.
+pub(crate) fn is_config_key(key: &AbiKey) -> bool {
+    key.extra.iter().all(|pair| pair.0 != "place")
 }
 
 /// A kind of key that a newer driver has is text here: the driver looks at the value itself.

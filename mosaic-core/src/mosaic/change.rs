@@ -85,9 +85,10 @@ impl Mosaic {
 
     /// Makes `to` from what `from` holds now, sharing its data.
     ///
-    /// Steps: lock `from` shared and `to` exclusively, sweep, look; the driver takes one instant of
-    /// the source into a thing without a name and finishes it (identity, size); **commit**: it gets
-    /// its name in one step. The source is never changed.
+    /// Steps: lock `from` shared (exclusively, if the driver must change it) and `to` exclusively,
+    /// sweep, look; the driver takes one instant of the source into a thing without a name and
+    /// finishes it (identity, size); **commit**: it gets its name in one step. What the source holds
+    /// is never changed.
     ///
     /// # Errors
     /// `NotFound` for the source; else as [`Mosaic::create`].
@@ -118,11 +119,15 @@ impl Mosaic {
             ));
         }
         size.map_or(Ok(()), check_size)?;
-        let guard = self.lock_names(&Names {
-            shared: vec![&from],
+        let mut names = Names {
             made: vec![&to],
             ..Names::default()
-        })?;
+        };
+        match self.driver.clone_changes_source()? {
+            true => names.exclusive.push(&from),
+            false => names.shared.push(&from),
+        }
+        let guard = self.lock_names(&names)?;
         self.sweep(&guard);
         let source = self.existing(&from)?;
         if let Some(existing) = self.driver.find(&to)? {

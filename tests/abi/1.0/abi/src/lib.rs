@@ -4,7 +4,8 @@
 //! The version of this crate **is** the driver ABI's version. What the promise says:
 //!
 //! * Structs and their fields never change within a major version. They carry an `extra` list of
-//!   key and value where later minors may put more.
+//!   key and value where later minors may put more, and calls a list of [`Options`]. What is not
+//!   known is ignored in an answer, and refused in what a driver is asked to do.
 //! * The root module ([`DriverModule`]) and the two trait objects ([`AbiDriver`], [`AbiHost`]) grow
 //!   only at the end, and each growth is a new minor. What an older side lacks reads as `None` or
 //!   runs the default body, so an old driver works with a new host and the other way round.

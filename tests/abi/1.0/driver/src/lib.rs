@@ -61,10 +61,15 @@ extern "C" fn schema() -> AbiResult<RVec<AbiKey>> {
         kind: 4711,
         ..key.clone()
     };
-    ROk(vec![key, of_a_later_kind].into())
+    let of_a_later_place = AbiKey {
+        path: "adopt".into(),
+        extra: vec![Tuple2("place".into(), "later".into())].into(),
+        ..key.clone()
+    };
+    ROk(vec![key, of_a_later_kind, of_a_later_place].into())
 }
 
-extern "C" fn init(host: HostBox, settings: AbiSettings) -> AbiResult<RVec<RString>> {
+extern "C" fn init(host: HostBox, settings: AbiSettings, _: Options) -> AbiResult<RVec<RString>> {
     host.log(3, "init".into());
     ROk(vec![settings.location].into())
 }
@@ -87,6 +92,11 @@ fn error(kind: u32, errno: i32, message: &str) -> AbiError {
     }
 }
 
+/// What a later minor may add to an answer.
+fn later() -> Extra {
+    vec![Tuple2("later".into(), "not for you".into())].into()
+}
+
 struct Kept {
     host: HostBox,
     settings: AbiSettings,
@@ -97,6 +107,7 @@ fn volume() -> AbiVolume {
         name: AbiName {
             user: "one".into(),
             stored: "stored/one".into(),
+            extra: later(),
         },
         kind: KIND_FS,
         fs: "ext4".into(),
@@ -131,6 +142,8 @@ impl AbiDriver for Kept {
         ROk(AbiLockScope {
             kind: LOCK_DIRECTORY,
             path: self.settings.location.clone(),
+            clone_source: HOLD_EXCLUSIVE,
+            extra: later(),
         })
     }
 
@@ -147,6 +160,7 @@ impl AbiDriver for Kept {
         let clone = AbiCapability {
             name: "clone".into(),
             refusal: RSome("it is only kept".into()),
+            extra: later(),
         };
         ROk(vec![clone].into())
     }
@@ -157,6 +171,7 @@ impl AbiDriver for Kept {
             total: 10,
             used: 3,
             free: 7,
+            extra: later(),
         };
         ROk(vec![space].into())
     }
@@ -186,27 +201,27 @@ impl AbiDriver for Kept {
         RErr(error(4711, 0, "cannot clone"))
     }
 
-    fn drop_volume(&self, _: AbiName, _: RStr<'_>) -> AbiResult<()> {
+    fn drop_volume(&self, _: AbiName, _: RStr<'_>, _: Options) -> AbiResult<()> {
         RErr(error(5, 16, "in use"))
     }
 
-    fn rename(&self, _: AbiName, _: AbiName) -> AbiResult<()> {
+    fn rename(&self, _: AbiName, _: AbiName, _: Options) -> AbiResult<()> {
         ROk(())
     }
 
-    fn resize(&self, _: AbiName, _: u64) -> AbiResult<()> {
+    fn resize(&self, _: AbiName, _: u64, _: Options) -> AbiResult<()> {
         ROk(())
     }
 
-    fn attach(&self, _: AbiName, _: bool) -> AbiResult<AbiAttachment> {
+    fn attach(&self, _: AbiName, _: bool, _: Options) -> AbiResult<AbiAttachment> {
         ROk(attachment())
     }
 
-    fn detach(&self, _: AbiName) -> AbiResult<()> {
+    fn detach(&self, _: AbiName, _: Options) -> AbiResult<()> {
         ROk(())
     }
 
-    fn mount_source(&self, _: ROption<AbiName>, _: bool) -> AbiResult<AbiMountSource> {
+    fn mount_source(&self, _: ROption<AbiName>, _: bool, _: Options) -> AbiResult<AbiMountSource> {
         RErr(error(5, 16, "in use"))
     }
 
@@ -214,7 +229,7 @@ impl AbiDriver for Kept {
         ROk(())
     }
 
-    fn check(&self, repair: bool) -> AbiResult<RVec<AbiFinding>> {
+    fn check(&self, repair: bool, _: Options) -> AbiResult<RVec<AbiFinding>> {
         let finding = AbiFinding {
             volume: "one".into(),
             fault: "it is old".into(),
