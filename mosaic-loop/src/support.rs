@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the location's file system can do: found by doing it, to files without a name.
 
-use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 
 use mosaic_core::label;
 use mosaic_core::mounts::MountTable;
 use mosaic_core::volume::NewKind;
-use mosaic_core::{Error, Location, Result};
+use mosaic_core::{Error, ErrorKind, Location};
 use rustix::fs::{AtFlags, StatxFlags, ioctl_ficlone, statx};
 use rustix::io::Errno;
 
@@ -39,9 +38,10 @@ impl Support {
         if let Some(known) = self.reflink.get() {
             return known.clone();
         }
-        let pair = unnamed_file(location).and_then(|one| Ok((one, unnamed_file(location)?)));
+        let pair = unnamed::open(location).and_then(|one| Ok((one, unnamed::open(location)?)));
         match pair {
-            Err(reason) => Some(reason),
+            Err(Errno::NOSPC | Errno::DQUOT) => None,
+            Err(errno) => Some(no_unnamed_file(location, errno)),
             Ok((from, to)) => {
                 let answer = ioctl_ficlone(&to, &from).err();
                 let refusal = answer.map(|errno| no_reflink(location, errno));
@@ -52,13 +52,17 @@ impl Support {
 }
 
 /// Why a volume cannot be made in a location; `None`: it can.
+///
+/// A location that is only full is able: whoever makes a volume is told so by its own kind.
 pub fn refusal_to_create(location: &Location) -> Option<String> {
-    let file = match unnamed_file(location) {
+    let file = match unnamed::open(location) {
         Ok(file) => file,
-        Err(reason) => return Some(reason),
+        Err(Errno::NOSPC | Errno::DQUOT) => return None,
+        Err(errno) => return Some(no_unnamed_file(location, errno)),
     };
     label::set_kind(&file, &NewKind::Disk)
         .err()
+        .filter(|error| error.kind() != ErrorKind::NoSpace)
         .map(|error| error.chain())
 }
 
@@ -80,15 +84,15 @@ pub fn no_unnamed_files(location: &Location) -> String {
     )
 }
 
-fn unnamed_file(location: &Location) -> Result<OwnedFd, String> {
-    unnamed::open(location).map_err(|errno| match errno {
+fn no_unnamed_file(location: &Location, errno: Errno) -> String {
+    match errno {
         Errno::OPNOTSUPP | Errno::ISDIR => no_unnamed_files(location),
         Errno::ACCESS | Errno::PERM => {
             format!("no permission to write in {:?}", location.path())
         }
         Errno::ROFS => format!("{} is mounted read-only", place(location)),
         _ => Error::io(errno, place(location)).chain(),
-    })
+    }
 }
 
 /// `ext4 at "/srv/img"`.
