@@ -6,6 +6,7 @@
 //! storage, which is whole; the same call again finishes the work.
 
 use std::fs::File;
+use std::io::{Seek, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -134,8 +135,13 @@ impl Mosaic {
     /// it follows) still had to.
     fn grow(&self, name: &VolumeName, volume: &Volume, to: Bytes) -> Result<Changed> {
         let Some(fs) = Self::file_system(volume)? else {
+            // A killed call may have left the device shorter than its storage.
+            let device = device_size(volume)?;
             self.driver.resize(name, to)?;
-            return Ok(Changed::Unchanged);
+            return Ok(match device {
+                Some(size) if size < to => Changed::Yes,
+                _ => Changed::Unchanged,
+            });
         };
         Self::require_root("growing a file system")?;
         let place = self.growth_place(volume)?;
@@ -235,6 +241,19 @@ enum Place {
     Mounted(OwnedFd),
     /// On no device, or on one that nobody has open.
     Idle,
+}
+
+/// The size of the volume's device; `None`: it has none.
+fn device_size(volume: &Volume) -> Result<Option<Bytes>> {
+    let Some(attachment) = &volume.attachment else {
+        return Ok(None);
+    };
+    let path = &attachment.device;
+    // The end of a block device is its size; no ioctl is needed for that.
+    let size = File::open(path)
+        .and_then(|mut device| device.seek(SeekFrom::End(0)))
+        .context(|| format!("cannot ask {path:?} for its size"))?;
+    Ok(Some(Bytes(size)))
 }
 
 fn attached_device(volume: &Volume) -> Result<PathBuf> {
