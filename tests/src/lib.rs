@@ -21,6 +21,7 @@
 mod await_condition;
 mod built;
 mod children;
+mod ioctl;
 mod loop_file;
 mod moctl;
 mod mount_table;

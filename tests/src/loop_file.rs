@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 use crate::await_condition::eventually;
+use crate::ioctl;
 use crate::scratch::{Scratch, keep};
 use crate::shell;
 
@@ -54,8 +55,7 @@ impl LoopFile {
 impl Drop for LoopFile {
     fn drop(&mut self) {
         if !keep() {
-            // The scratch folder detaches whatever still is on files in it; this is the short way.
-            let _ = shell::run("losetup", &[Path::new("--detach"), &self.device]);
+            detach_beneath(self.folder.path());
         }
     }
 }
@@ -90,19 +90,32 @@ pub fn loop_devices_beneath(path: &Path) -> Vec<PathBuf> {
         .flatten()
         .flatten()
     {
-        let Ok(backing) = std::fs::read_to_string(entry.path().join("loop/backing_file")) else {
-            continue;
-        };
-        if Path::new(backing.trim_end_matches('\n')).starts_with(path) {
-            devices.push(Path::new("/dev").join(entry.file_name()));
+        let device = Path::new("/dev").join(entry.file_name());
+        if backing_file(&device).is_some_and(|file| file.starts_with(path)) {
+            devices.push(device);
         }
     }
     devices
 }
 
+fn backing_file(device: &Path) -> Option<PathBuf> {
+    let name = device.file_name()?;
+    let file = Path::new("/sys/block").join(name).join("loop/backing_file");
+    let text = std::fs::read_to_string(file).ok()?;
+    Some(PathBuf::from(text.trim_end_matches('\n')))
+}
+
+/// Detaches them. A device that goes by itself may be given to another process at any time, so
+/// each is opened first, which keeps its file bound, and then asked again.
 pub(crate) fn detach_beneath(path: &Path) {
     for device in loop_devices_beneath(path) {
-        let _ = shell::run("losetup", &[Path::new("--detach"), &device]);
+        let Ok(handle) = std::fs::File::open(&device) else {
+            continue;
+        };
+        if backing_file(&device).is_some_and(|file| file.starts_with(path)) {
+            // Another holder delays it; what stays is seen by the next test.
+            let _ = ioctl::clear(&handle);
+        }
     }
 }
 
