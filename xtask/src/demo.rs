@@ -124,25 +124,26 @@ const WITHOUT_ROOT: &[Step] = &[
     step("", "moctl demo list && moctl demo check"),
 ];
 
-/// Installs, builds, shows.
+const BUILD: [&str; 7] = [
+    "build",
+    "--package",
+    "moctl",
+    "--package",
+    "mosaic-loop",
+    "--package",
+    "mosaic-plain",
+];
+
+/// Installs, builds (unless `cargo xtask test` has), shows.
 ///
 /// # Errors
 /// Something did not work as it should.
 pub fn run() -> Result<()> {
     let interrupt = Interrupt::catch()?;
     packages::install(packages::FOR_DEMO)?;
-    cargo::run(
-        &[
-            "build",
-            "--package",
-            "moctl",
-            "--package",
-            "mosaic-loop",
-            "--package",
-            "mosaic-plain",
-        ],
-        &[],
-    )?;
+    if std::env::var_os("MOSAIC_TEST_BUILT").is_none() {
+        cargo::run(&BUILD, &[])?;
+    }
     let programs = cargo::target().join("debug");
     if rustix::process::geteuid().is_root() {
         with_root(&programs, interrupt)

@@ -16,7 +16,14 @@ pub fn run() -> Result<()> {
     let clippy: Vec<&str> = "clippy --workspace --all-targets --all-features -- --deny warnings"
         .split(' ')
         .collect();
-    let doc = ["doc", "--workspace", "--all-features", "--no-deps"];
+    // Private items too: who works on this reads their documentation as well.
+    let doc = [
+        "doc",
+        "--workspace",
+        "--all-features",
+        "--no-deps",
+        "--document-private-items",
+    ];
     let strict = [("RUSTDOCFLAGS", "--deny warnings")];
     for (what, done) in [
         ("fmt", cargo::run(&["fmt", "--all", "--check"], &[])),
