@@ -46,16 +46,36 @@ impl SystemCall {
         self.number == libc::SYS_ioctl && self.args[1] == request
     }
 
+    /// Whether the program asks the kernel for something that matters: it opens, reads, looks up
+    /// or locks, or changes anything. Not memory, signals, or letting go.
+    pub fn can_matter(&self) -> bool {
+        const ASKING: [i64; 10] = [
+            libc::SYS_fcntl,
+            libc::SYS_fgetxattr,
+            libc::SYS_fstat,
+            libc::SYS_getdents64,
+            libc::SYS_newfstatat,
+            libc::SYS_open_tree,
+            libc::SYS_openat,
+            libc::SYS_openat2,
+            libc::SYS_read,
+            libc::SYS_statx,
+        ];
+        ASKING.contains(&self.number) || !self.leaves_nothing()
+    }
+
     /// Whether it can change nothing that is left when the process dies: killing before it or
     /// after it is the same.
     pub fn leaves_nothing(&self) -> bool {
-        const HARMLESS: [i64; 42] = [
+        const HARMLESS: [i64; 50] = [
             libc::SYS_access,
             libc::SYS_arch_prctl,
             libc::SYS_brk,
             libc::SYS_close,
             libc::SYS_dup,
             libc::SYS_faccessat2,
+            // Locks and leases die with the process; what keeps one for a device is an ioctl.
+            libc::SYS_fcntl,
             libc::SYS_fgetxattr,
             libc::SYS_fstat,
             libc::SYS_fstatfs,
@@ -69,21 +89,28 @@ impl SystemCall {
             libc::SYS_getrandom,
             libc::SYS_getuid,
             libc::SYS_gettid,
+            libc::SYS_getxattr,
             libc::SYS_lseek,
             libc::SYS_madvise,
             libc::SYS_mmap,
             libc::SYS_mprotect,
             libc::SYS_munmap,
+            libc::SYS_open_tree,
+            libc::SYS_openat2,
+            libc::SYS_pipe2,
             libc::SYS_newfstatat,
             libc::SYS_prctl,
             libc::SYS_pread64,
             libc::SYS_prlimit64,
+            libc::SYS_read,
             libc::SYS_readlink,
             libc::SYS_readlinkat,
             libc::SYS_rseq,
             libc::SYS_rt_sigaction,
             libc::SYS_rt_sigprocmask,
             libc::SYS_sched_getaffinity,
+            libc::SYS_sched_yield,
+            libc::SYS_setns,
             libc::SYS_set_robust_list,
             libc::SYS_set_tid_address,
             libc::SYS_sigaltstack,
@@ -93,7 +120,11 @@ impl SystemCall {
             libc::SYS_sysinfo,
             libc::SYS_uname,
         ];
-        HARMLESS.contains(&self.number)
+        // O_TMPFILE contains O_DIRECTORY.
+        const UNNAMED: i32 = libc::O_TMPFILE & !libc::O_DIRECTORY;
+        const MAKING: u64 = (libc::O_CREAT | UNNAMED | libc::O_TRUNC) as u64;
+        let opens = self.number == libc::SYS_openat && self.args[2] & MAKING == 0;
+        opens || HARMLESS.contains(&self.number)
     }
 }
 

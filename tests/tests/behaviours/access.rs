@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How volumes are reached: mounts, devices, and who is told what.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, chown};
+use std::path::Path;
+
+use mosaic_tests::{Site, is_mountpoint};
+
+use super::{SIZE, Subject};
+
+/// The mount options of a mountpoint, as the kernel shows them.
+fn options_at(at: &Path) -> String {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let line = table
+        .lines()
+        .find(|line| line.split(' ').nth(4) == at.to_str());
+    let line = line.unwrap_or_else(|| panic!("nothing is mounted at {}", at.display()));
+    line.to_owned()
+}
+
+pub fn root_mounts_are_what_the_options_say(subject: &Subject) {
+    let site = &subject.site;
+    subject.new_fs("a");
+    let at = site.mountpoint("at");
+    let path = at.to_str().unwrap();
+    site.ok(&["mount", "a", path]);
+    let line = options_at(&at);
+    let options: Vec<&str> = line.split(' ').nth(5).unwrap().split(',').collect();
+    assert!(options.contains(&"rw"), "{line}");
+    assert!(
+        options.contains(&"nosuid") && options.contains(&"nodev"),
+        "{line}"
+    );
+    assert!(!line.contains(" shared:"), "the mount is private: {line}");
+    fs::write(at.join("file"), "x").unwrap();
+    site.ok(&["umount", "a", path]);
+    for words in [
+        ["mount", "a", path, "-o", "ro,noexec"],
+        ["mount", "-o", "ro,noexec", "a", path],
+    ] {
+        site.ok(&words);
+        let line = options_at(&at);
+        let options: Vec<&str> = line.split(' ').nth(5).unwrap().split(',').collect();
+        assert!(
+            options.contains(&"ro") && options.contains(&"noexec"),
+            "{line}"
+        );
+        assert_eq!(fs::read_to_string(at.join("file")).unwrap(), "x");
+        assert!(fs::write(at.join("file"), "y").is_err());
+        site.ok(&["umount", "a", path]);
+    }
+    let output = site.expect(2, &["mount", "a", path, "-o", "ro,noexecc"]);
+    assert!(output.stderr.contains("noexec"), "{}", output.stderr);
+    assert!(!is_mountpoint(&at));
+}
+
+pub fn root_umount_first_proves_its_target(subject: &Subject) {
+    let site = &subject.site;
+    subject.new_fs("a");
+    subject.new_fs("b");
+    let (at, other) = (site.mountpoint("at"), site.mountpoint("other"));
+    let (path, other) = (at.to_str().unwrap(), other.to_str().unwrap());
+    site.ok(&["mount", "a", path]);
+    for words in [
+        ["umount", "b", path],
+        ["umount", "a", other],
+        ["umount", "-", path],
+    ] {
+        let output = site.run(&words);
+        assert!([2, 3].contains(&output.status), "{words:?}: {output:?}");
+        assert!(is_mountpoint(&at));
+    }
+    site.ok(&["umount", "a", path]);
+    assert!(!is_mountpoint(&at));
+}
+
+pub fn root_what_is_in_use_is_not_dropped(subject: &Subject) {
+    let site = &subject.site;
+    subject.new_fs("a");
+    let at = site.mountpoint("at");
+    let path = at.to_str().unwrap();
+    site.ok(&["mount", "a", path]);
+    assert_eq!(site.state()[0]["state"], "mounted");
+    let output = site.expect(5, &["drop", "a"]);
+    assert!(output.stderr.contains(path), "{}", output.stderr);
+    // Not mounted twice at one place.
+    site.expect(5, &["mount", "a", path]);
+    let file = fs::File::create(at.join("open")).unwrap();
+    let output = site.expect(5, &["umount", "a", path]);
+    let pid = std::process::id().to_string();
+    assert!(
+        output.stderr.contains(&pid),
+        "names who has it open: {}",
+        output.stderr
+    );
+    drop(file);
+    site.ok(&["umount", "a", path]);
+    site.ok(&["drop", "a"]);
+    assert_eq!(site.entries(), ["meta"]);
+}
+
+pub fn root_attach_shows_one_device_until_detach(subject: &Subject) {
+    let site = &subject.site;
+    subject.new_fs("a");
+    if let Some(reason) = subject.refusal(Some("a"), "bdev") {
+        subject.as_capable(Some(&reason), &["attach", "a"]);
+        subject.as_capable(Some(&reason), &["detach", "a"]);
+        return;
+    }
+    let said = site.ok(&["attach", "a"]);
+    let device = said.strip_prefix("Device: ").unwrap().trim_end();
+    assert!(fs::metadata(device).unwrap().file_type().is_block_device());
+    assert_eq!(site.state()[0]["state"], "attached");
+    let output = site.expect(5, &["attach", "a"]);
+    assert!(output.stderr.contains(device), "{}", output.stderr);
+    let again = site.json(&["attach", "a", "--exist-ok"]);
+    assert_eq!(
+        (&again["changed"], &again["attachment"]["device"]),
+        (&false.into(), &device.into())
+    );
+    site.expect(5, &["drop", "a"]);
+    let holder = fs::File::open(device).unwrap();
+    let output = site.expect(5, &["detach", "a"]);
+    let pid = std::process::id().to_string();
+    assert!(output.stderr.contains(&pid), "{}", output.stderr);
+    drop(holder);
+    site.ok(&["detach", "a"]);
+    site.assert_idle();
+    site.expect(3, &["detach", "a"]);
+    site.ok(&["detach", "a", "--missing-ok"]);
+    let said = site.ok(&["attach", "a", "--ro"]);
+    let device = said.strip_prefix("Device: ").unwrap().trim_end();
+    // The kernel lets root open it for writing, and refuses the write.
+    assert!(fs::write(device, [0; 512]).is_err());
+    site.ok(&["detach", "a"]);
+}
+
+pub fn root_the_metadata_is_mounted_and_never_dropped(subject: &Subject) {
+    let site = &subject.site;
+    fs::write(site.location().join("meta/config"), "m").unwrap();
+    let at = site.mountpoint("at");
+    let path = at.to_str().unwrap();
+    site.ok(&["mount", "-", path]);
+    assert_eq!(fs::read_to_string(at.join("config")).unwrap(), "m");
+    site.ok(&["umount", "-", path]);
+    for words in [
+        &["drop", "meta"][..],
+        &["rename", "meta", "x"],
+        &["new", "fs", "meta", SIZE],
+    ] {
+        assert_ne!(site.run(words).status, 0, "{words:?}");
+    }
+    assert!(site.location().join("meta/config").is_file());
+    assert_eq!(site.names(), [""; 0], "the metadata is no volume");
+}
+
+pub fn root_an_owner_without_root_can_do_the_rest(subject: &Subject) {
+    const NOBODY: u32 = 65534;
+    let site = Site::of_user(NOBODY, subject.driver, "default_fs: ext4\n").unwrap();
+    chown(site.location(), Some(NOBODY), Some(NOBODY)).unwrap();
+    site.ok(&["new", "fs", "a", SIZE]);
+    assert_eq!(site.names(), ["a"]);
+    site.ok(&["info", "a"]);
+    site.ok(&["info"]);
+    site.ok(&["check"]);
+    assert!(site.ok(&["have", "a"]).ends_with("yes\n"));
+    let at = site.mountpoint("at");
+    // What needs root says so before it touches anything.
+    let output = site.expect(9, &["mount", "a", at.to_str().unwrap()]);
+    assert!(output.stderr.contains("root"), "{}", output.stderr);
+    site.assert_idle();
+    site.ok(&["rename", "a", "b"]);
+    site.ok(&["drop", "b"]);
+    assert_eq!(site.entries(), [""; 0]);
+    assert!(site.leftovers().is_empty());
+}

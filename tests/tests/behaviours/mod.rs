@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The behaviours that every driver shares. Each takes a fresh mosaic.
+
+mod access;
+mod life;
+
+use mosaic_tests::{Output, Site, requires_program, requires_root};
+
+pub use access::*;
+pub use life::*;
+
+/// A size that every file system type here can be made at, and written to in no time.
+pub const SIZE: &str = "32M";
+
+/// A fresh mosaic of one driver.
+pub struct Subject {
+    pub driver: &'static str,
+    pub site: Site,
+}
+
+impl Subject {
+    /// None where it cannot be made here; that was said.
+    pub fn new(driver: &'static str, fs: &str, config: &str) -> Option<Self> {
+        if !requires_root()
+            || !requires_program("mkfs.ext4")
+            || !requires_program(&format!("mkfs.{fs}"))
+        {
+            return None;
+        }
+        let config = format!("layout:\n  fs: meta\n{config}");
+        let site = Site::on(fs, driver, &config).unwrap();
+        std::fs::create_dir(site.location().join("meta")).unwrap();
+        Some(Self { driver, site })
+    }
+
+    /// Why something cannot be done with a volume, or in the location; `None`: it can.
+    pub fn refusal(&self, volume: Option<&str>, capability: &str) -> Option<String> {
+        let words: Vec<&str> = ["info"].into_iter().chain(volume).collect();
+        let info = self.site.json(&words);
+        let list = info["features"].as_array().unwrap();
+        let row = list.iter().find(|row| row["name"] == capability);
+        let row = row.unwrap_or_else(|| panic!("no word on {capability}: {info}"));
+        match row["can"].as_bool().unwrap() {
+            true => None,
+            false => Some(row["reason"].as_str().unwrap().to_owned()),
+        }
+    }
+
+    /// Runs a command whose capability was asked: it works, or it is refused as unsupported with
+    /// that very reason.
+    #[track_caller]
+    pub fn as_capable(&self, refusal: Option<&str>, words: &[&str]) -> Output {
+        let Some(reason) = refusal else {
+            return self.site.expect(0, words);
+        };
+        let output = self.site.expect(6, words);
+        assert!(
+            output.stderr.contains(reason),
+            "{words:?}: {:?} does not give the reason {reason:?}",
+            output.stderr
+        );
+        output
+    }
+
+    /// Makes a volume with a file system.
+    pub fn new_fs(&self, name: &str) {
+        self.site.ok(&["new", "fs", name, SIZE]);
+    }
+}

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Lets one system call fail: the command fails and leaves nothing, or gets along without it.
+//!
+//! First each call of each changing verb in turn, as if the storage answered with an I/O error;
+//! then the steps that matter one by one, where nothing at all may be left, not even for a sweep.
+#![cfg(target_arch = "x86_64")]
+
+mod scenario;
+
+use mosaic_tests::{
+    Action, Outcome, Site, SystemCall, Traced, Tracee, requires_program, requires_root,
+};
+use nix::libc;
+use scenario::{SCENARIOS, Stage};
+
+/// include/uapi/linux/loop.h
+const LOOP_CONFIGURE: u64 = 0x4c0a;
+const LOOP_SET_CAPACITY: u64 = 0x4c07;
+/// include/uapi/linux/fs.h: _IOW(0x94, 9, int)
+const FICLONE: u64 = 0x4004_9409;
+
+fn each_call_fails(name: &str) {
+    if !requires_root() || !requires_program("mkfs.ext4") || !requires_program("mkfs.xfs") {
+        return;
+    }
+    let (_, scenario) = SCENARIOS.into_iter().find(|(n, _)| *n == name).unwrap();
+    Stage::new(scenario).disturb_each(Action::Fail(libc::EIO));
+}
+
+macro_rules! scenarios {
+    ($($test:ident: $name:literal)*) => {
+        $(
+            #[test]
+            fn $test() {
+                each_call_fails($name);
+            }
+        )*
+    };
+}
+
+scenarios! {
+    root_an_error_in_new_fs_leaves_before_or_after: "loop new fs"
+    root_an_error_in_clone_leaves_before_or_after: "loop clone"
+    root_an_error_in_drop_leaves_before_or_after: "loop drop"
+    root_an_error_in_rename_leaves_before_or_after: "loop rename"
+    root_an_error_in_attach_leaves_before_or_after: "loop attach"
+    root_an_error_in_detach_leaves_before_or_after: "loop detach"
+    root_an_error_in_mount_leaves_before_or_after: "loop mount"
+    root_an_error_in_umount_leaves_before_or_after: "loop umount"
+    root_an_error_in_new_folder_leaves_before_or_after: "plain new"
+    root_an_error_in_drop_of_a_folder_leaves_before_or_after: "plain drop"
+    root_an_error_in_mount_of_a_folder_leaves_before_or_after: "plain mount"
+}
+
+/// A loop mosaic with the volume `a`, and room for a mountpoint.
+fn site() -> (Site, String) {
+    let site = Site::on("xfs", "loop", "default_fs: ext4\n").unwrap();
+    site.ok(&["new", "fs", "a", "16M"]);
+    let at = site.mountpoint("at").to_str().unwrap().to_owned();
+    (site, at)
+}
+
+/// Fails the first call that matches; nothing may be left and the message has to be one line.
+#[track_caller]
+fn fails_cleanly(
+    site: &Site,
+    words: &[&str],
+    errno: i32,
+    matches: impl FnMut(&SystemCall) -> bool,
+) -> Traced {
+    let before = site.state();
+    let traced = Tracee::new(&site.command(words))
+        .follow_children()
+        .fail(0, errno, matches)
+        .unwrap();
+    assert_eq!(traced.failed, 1, "no such call: {traced:?}");
+    assert!(
+        matches!(traced.outcome, Outcome::Exited(1..)),
+        "{words:?} did not fail: {traced:?}"
+    );
+    assert_eq!(traced.stderr.lines().count(), 1, "{}", traced.stderr);
+    assert!(traced.stderr.starts_with("moctl: "), "{}", traced.stderr);
+    site.assert_idle();
+    assert_eq!(site.state(), before, "{words:?}: {traced:?}");
+    assert!(
+        site.leftovers().is_empty(),
+        "{words:?}: {:?}",
+        site.leftovers()
+    );
+    traced
+}
+
+fn ready() -> bool {
+    requires_root() && requires_program("mkfs.ext4") && requires_program("mkfs.xfs")
+}
+
+/// A child that is about to become another program; the exec itself, not the search in PATH.
+fn is_exec_of_child(call: &SystemCall) -> bool {
+    call.is_child && call.number == libc::SYS_execve
+}
+
+#[test]
+fn root_a_mkfs_that_cannot_start_leaves_nothing() {
+    if !ready() {
+        return;
+    }
+    let (site, _) = site();
+    let traced = fails_cleanly(
+        &site,
+        &["new", "fs", "b", "16M"],
+        libc::EACCES,
+        is_exec_of_child,
+    );
+    assert!(traced.stderr.contains("mkfs.ext4"), "{}", traced.stderr);
+}
+
+#[test]
+fn root_a_mkfs_that_fails_half_way_leaves_nothing_and_is_quoted() {
+    if !ready() {
+        return;
+    }
+    let (site, _) = site();
+    // All of them: where pwrite fails mkfs tries write.
+    let is_write = |call: &SystemCall| {
+        let to_file = call.number == libc::SYS_write && call.args[0] > 2;
+        call.is_child && (call.number == libc::SYS_pwrite64 || to_file)
+    };
+    let before = site.state();
+    let traced = Tracee::new(&site.command(&["new", "fs", "b", "16M"]))
+        .follow_children()
+        .run(|call| match is_write(call) {
+            true => Action::Fail(libc::EIO),
+            false => Action::Continue,
+        })
+        .unwrap();
+    assert_eq!(traced.outcome, Outcome::Exited(1), "{traced:?}");
+    assert!(traced.stderr.contains("mkfs.ext4"), "{}", traced.stderr);
+    assert_eq!(traced.stderr.lines().count(), 1, "{}", traced.stderr);
+    assert_eq!(site.state(), before);
+    assert_eq!(site.entries(), ["a"]);
+    assert!(site.leftovers().is_empty());
+}
+
+#[test]
+fn root_a_full_location_says_so() {
+    if !ready() {
+        return;
+    }
+    let (site, _) = site();
+    for number in [libc::SYS_linkat, libc::SYS_fsync, libc::SYS_fsetxattr] {
+        let traced = Tracee::new(&site.command(&["new", "disk", "b", "16M"]))
+            .run(|call| match call.number == number {
+                true => Action::Fail(libc::ENOSPC),
+                false => Action::Continue,
+            })
+            .unwrap();
+        assert_eq!(traced.outcome, Outcome::Exited(7), "{}", traced.stderr);
+        assert!(traced.stderr.contains("No space left"), "{}", traced.stderr);
+        assert_eq!(site.names(), ["a"]);
+    }
+}
+
+#[test]
+fn root_a_clone_that_fails_at_any_step_leaves_nothing() {
+    if !ready() {
+        return;
+    }
+    let (site, _) = site();
+    let clone = ["clone", "a", "b"];
+    fails_cleanly(&site, &clone, libc::EIO, |call| call.is_ioctl(FICLONE));
+    fails_cleanly(&site, &clone, libc::ENOENT, is_exec_of_child);
+    fails_cleanly(&site, &clone, libc::EIO, |call| {
+        !call.is_child && call.number == libc::SYS_linkat
+    });
+}
+
+#[test]
+fn root_an_attach_that_fails_leaves_no_device() {
+    if !ready() {
+        return;
+    }
+    let (site, _) = site();
+    let traced = fails_cleanly(&site, &["attach", "a"], libc::EIO, |call| {
+        call.is_ioctl(LOOP_CONFIGURE)
+    });
+    assert!(traced.stderr.contains("/dev/loop"), "{}", traced.stderr);
+}
+
+#[test]
+fn root_a_mount_that_fails_at_any_step_leaves_no_device_and_no_mount() {
+    if !ready() {
+        return;
+    }
+    let (site, at) = site();
+    let mount = ["mount", "a", at.as_str()];
+    fails_cleanly(&site, &mount, libc::EIO, |call| {
+        call.is_ioctl(LOOP_CONFIGURE)
+    });
+    for number in [
+        libc::SYS_fsopen,
+        libc::SYS_fsconfig,
+        libc::SYS_fsmount,
+        libc::SYS_move_mount,
+    ] {
+        let call = |call: &SystemCall| call.number == number;
+        fails_cleanly(&site, &mount, libc::EPERM, call);
+    }
+}
+
+#[test]
+fn root_an_attached_volume_that_could_not_grow_can_grow_later() {
+    if !ready() {
+        return;
+    }
+    let (site, _) = site();
+    site.ok(&["new", "disk", "d", "1M"]);
+    site.ok(&["attach", "d"]);
+    let traced = Tracee::new(&site.command(&["resize", "d", "2M"]))
+        .fail(0, libc::EIO, |call| call.is_ioctl(LOOP_SET_CAPACITY))
+        .unwrap();
+    assert_eq!((traced.failed, traced.outcome), (1, Outcome::Exited(1)));
+    // Not "unchanged": the device still has the old size.
+    let said = site.ok(&["resize", "d", "2M"]);
+    assert!(!said.contains("unchanged"), "{said}");
+    let device = site.loop_devices();
+    let size =
+        mosaic_tests::stdout_of("blockdev", &["--getsize64".as_ref(), device[0].as_os_str()]);
+    assert_eq!(size.unwrap().trim(), "2097152");
+    site.ok(&["detach", "d"]);
+}

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Commands that run at the same time: exactly one wins, the others say clearly why they did not.
+
+use std::process::{Child, Stdio};
+use std::thread;
+
+use mosaic_tests::{Output, Site, is_quick, left_out, requires_program, requires_root};
+
+/// Starts all commands and then waits for all.
+fn at_once(site: &Site, commands: &[Vec<&str>]) -> Vec<Output> {
+    let start = |words: &Vec<&str>| {
+        let mut command = site.command(words);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let running: Vec<Child> = commands.iter().map(start).collect();
+    let end = |child: Child| Output::from(child.wait_with_output().unwrap());
+    running.into_iter().map(end).collect()
+}
+
+fn rounds(all: usize, sample: usize) -> usize {
+    if is_quick() {
+        left_out(&format!("{} of {all} rounds", all - sample));
+        return sample;
+    }
+    all
+}
+
+#[track_caller]
+fn assert_one_winner(outputs: &[Output], losers_status: i32, losers_say: &str) {
+    let winners = outputs.iter().filter(|o| o.status == 0).count();
+    assert_eq!(winners, 1, "{outputs:?}");
+    for output in outputs.iter().filter(|o| o.status != 0) {
+        assert_eq!(output.status, losers_status, "{outputs:?}");
+        assert!(output.stderr.contains(losers_say), "{}", output.stderr);
+        assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
+    }
+}
+
+#[test]
+fn root_four_parallel_attach_make_one_device_and_three_clear_refusals() {
+    if !requires_root() {
+        return;
+    }
+    let site = Site::in_folder("loop", "").unwrap();
+    site.ok(&["new", "disk", "a", "8M"]);
+    for round in 0..rounds(100, 10) {
+        let outputs = at_once(
+            &site,
+            &[
+                vec!["attach", "a"],
+                vec!["attach", "a"],
+                vec!["attach", "a"],
+                vec!["attach", "a"],
+            ],
+        );
+        let devices = site.loop_devices();
+        assert_eq!(devices.len(), 1, "round {round}: {outputs:?}");
+        let device = devices[0].to_str().unwrap();
+        assert_one_winner(&outputs, 5, device);
+        let winner = outputs.iter().find(|o| o.status == 0).unwrap();
+        assert_eq!(winner.stdout, format!("Device: {device}\n"));
+        site.ok(&["detach", "a"]);
+        assert!(site.loop_devices().is_empty(), "round {round}");
+    }
+}
+
+#[test]
+fn four_parallel_new_of_one_name_make_one_volume() {
+    for (driver, kind) in [("plain", "fs"), ("loop", "disk")] {
+        let site = Site::in_folder(driver, "").unwrap();
+        let sizes = ["1M", "2M", "3M", "4M"];
+        for _ in 0..rounds(50, 5) {
+            let commands = sizes.map(|size| vec!["new", kind, "a", size]);
+            let outputs = at_once(&site, &commands);
+            assert_one_winner(&outputs, 4, "\"a\"");
+            assert_eq!(site.entries(), ["a"]);
+            if driver == "loop" {
+                let winner = outputs.iter().position(|o| o.status == 0).unwrap() as u64;
+                assert_eq!(
+                    site.json(&["info", "a"])["volume"]["size"],
+                    (winner + 1) << 20
+                );
+            }
+            site.ok(&["drop", "a"]);
+        }
+        assert!(site.leftovers().is_empty());
+    }
+}
+
+#[test]
+fn four_parallel_drop_of_one_volume_drop_it_once() {
+    for (driver, kind) in [("plain", "fs"), ("loop", "disk")] {
+        let site = Site::in_folder(driver, "").unwrap();
+        for _ in 0..rounds(25, 3) {
+            site.ok(&["new", kind, "a", "1M"]);
+            let outputs = at_once(
+                &site,
+                &[
+                    vec!["drop", "a"],
+                    vec!["drop", "a"],
+                    vec!["drop", "a"],
+                    vec!["drop", "a"],
+                ],
+            );
+            assert_one_winner(&outputs, 3, "\"a\"");
+            assert_eq!(site.entries(), [""; 0]);
+        }
+    }
+}
+
+#[test]
+fn neighbours_under_one_mapped_parent_never_fail_each_other() {
+    let map = "volumeMap: ^\\([0-9]\\)\\([0-9]*\\)$ \\1/\\1\\2\n";
+    let rounds = rounds(40, 8);
+    for (driver, kind) in [("plain", "fs"), ("loop", "disk")] {
+        let site = Site::in_folder(driver, map).unwrap();
+        thread::scope(|scope| {
+            for name in ["11", "12", "13"] {
+                let site = &site;
+                scope.spawn(move || {
+                    for _ in 0..rounds {
+                        site.ok(&["new", kind, name, "1M"]);
+                        site.ok(&["drop", name]);
+                    }
+                });
+            }
+        });
+        assert_eq!(site.names(), [""; 0], "{driver}");
+        assert_eq!(
+            site.entries(),
+            [""; 0],
+            "{driver}: the parent goes with its last volume"
+        );
+    }
+}
+
+#[test]
+fn root_mount_and_drop_at_once_leave_a_mounted_volume_or_none() {
+    if !requires_root() || !requires_program("mkfs.ext4") {
+        return;
+    }
+    let site = Site::in_folder("loop", "default_fs: ext4\n").unwrap();
+    let at = site.mountpoint("at");
+    let at = at.to_str().unwrap();
+    for _ in 0..rounds(30, 4) {
+        site.ok(&["new", "fs", "a", "16M"]);
+        let outputs = at_once(&site, &[vec!["mount", "a", at], vec!["drop", "a"]]);
+        let (mount, drop) = (&outputs[0], &outputs[1]);
+        match (mount.status, drop.status) {
+            (0, 5) => {
+                site.ok(&["umount", "a", at]);
+                site.ok(&["drop", "a"]);
+            }
+            (3 | 5, 0) => {}
+            _ => panic!("{outputs:?}"),
+        }
+        assert_eq!(site.entries(), [""; 0]);
+        site.assert_idle();
+    }
+}
+
+#[test]
+fn a_lock_that_is_not_had_in_time_is_busy_and_names_its_holder() {
+    let site = Site::in_folder("loop", "").unwrap();
+    site.ok(&["new", "disk", "a", "1M"]);
+    let lock = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(site.location().join(".mosaic/lock"))
+        .unwrap();
+    let whole = nix::libc::flock {
+        l_type: i16::try_from(nix::libc::F_WRLCK).unwrap(),
+        l_whence: i16::try_from(nix::libc::SEEK_SET).unwrap(),
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    nix::fcntl::fcntl(&lock, nix::fcntl::FcntlArg::F_OFD_SETLK(&whole)).unwrap();
+    let start = std::time::Instant::now();
+    let output = site.expect(5, &["--lock-timeout", "0.2", "drop", "a"]);
+    assert!(start.elapsed().as_secs() < 5);
+    let pid = std::process::id().to_string();
+    assert!(output.stderr.contains(&pid), "{}", output.stderr);
+    // Reading verbs take no lock.
+    assert_eq!(site.names(), ["a"]);
+    drop(lock);
+    site.ok(&["drop", "a"]);
+}
+
+#[test]
+fn a_lock_on_a_tenants_own_tree_keeps_nobody_from_dropping_it() {
+    let site = Site::in_folder("plain", "").unwrap();
+    site.ok(&["new", "fs", "a", "1M"]);
+    let tree = std::fs::File::open(site.location().join("a")).unwrap();
+    tree.lock().unwrap();
+    site.ok(&["--lock-timeout", "1", "rename", "a", "b"]);
+    site.ok(&["--lock-timeout", "1", "drop", "b"]);
+    drop(tree);
+}
