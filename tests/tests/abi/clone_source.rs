@@ -22,7 +22,7 @@ fn share_all_names(location: &Path) -> File {
     std::fs::write(private.join("lock"), "").unwrap();
     let lock = File::open(private.join("lock")).unwrap();
     let range = libc::flock {
-        l_type: libc::F_RDLCK as i16,
+        l_type: i16::try_from(libc::F_RDLCK).unwrap(),
         l_whence: 0,
         l_start: 1,
         l_len: 0,
