@@ -6,6 +6,11 @@
 //! and no loop device ever gets, so they end with the process, however it ends. The file holds
 //! nothing and is never removed: whether it is there says nothing about who holds what.
 //!
+//! A location that cannot be written (its file system went read-only) can still be mounted,
+//! unmounted, attached and detached. The file is then open for reading only, which is not enough
+//! for an exclusive range: who wants one shares the range, against those who have it from before,
+//! and holds the whole file (flock(2)) against others like itself.
+//!
 //! Order, against deadlock: ascending bytes, so the mosaic comes before its names. Two names of one
 //! hash share a byte; that costs a wait, never safety.
 
@@ -15,7 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, fcntl};
-use rustix::fs::{self, FileType, Gid, Mode, OFlags, Uid};
+use rustix::fs::{self, FileType, FlockOperation, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
 use crate::busy;
@@ -85,12 +90,24 @@ fn name_byte(name: &str) -> i64 {
 #[derive(Debug)]
 pub(crate) struct LockFile {
     file: OwnedFd,
+    /// Open for reading only.
+    read_only: bool,
 }
 
 impl LockFile {
     /// Opens the location's lock file on a descriptor of its own, made if need be: 0600, for the
-    /// location's owner, so that nobody else can hold a lock against us.
+    /// location's owner, so that nobody else can hold a lock against us. In a location that cannot
+    /// be written one that is there.
     pub(crate) fn open(location: &Location) -> Result<Self> {
+        match Self::open_to_write(location) {
+            Err(error) if error.errno() == Some(libc::EROFS) => {
+                Self::open_to_look(location)?.ok_or(error)
+            }
+            other => other,
+        }
+    }
+
+    fn open_to_write(location: &Location) -> Result<Self> {
         let failed = || {
             format!(
                 "cannot open {PRIVATE_DIR}/{LOCK_FILE} in {:?}",
@@ -119,14 +136,18 @@ impl LockFile {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(Error::new(ErrorKind::Corrupt, failed()).with_source("not a file"));
         }
-        Ok(Self { file })
+        let read_only = false;
+        Ok(Self { file, read_only })
     }
 
     /// Opens a lock file that is there, to look at what others hold; `Ok(None)` if there is none.
     pub(crate) fn open_to_look(location: &Location) -> Result<Option<Self>> {
         let path = format!("{PRIVATE_DIR}/{LOCK_FILE}");
         match location.open_beneath(&path, OFlags::RDONLY | OFlags::NONBLOCK) {
-            Ok(file) => Ok(Some(Self { file })),
+            Ok(file) => Ok(Some(Self {
+                file,
+                read_only: true,
+            })),
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(Error::io(
                 errno,
@@ -157,9 +178,9 @@ impl LockFile {
             let entry = by_byte.entry(subject.byte).or_insert((subject, *hold));
             entry.1 = entry.1.max(*hold);
         }
-        let deadline = Instant::now() + timeout;
+        let started = Instant::now();
         for (at, (subject, hold)) in by_byte.values().enumerate() {
-            let taken = self.wait_for(subject, *hold, deadline, timeout, services);
+            let taken = self.wait_for(subject, *hold, started, timeout, services);
             if let Err(error) = taken {
                 for (subject, _) in by_byte.values().take(at) {
                     self.unlock(subject);
@@ -174,7 +195,7 @@ impl LockFile {
         &self,
         subject: &Subject,
         hold: Hold,
-        deadline: Instant,
+        started: Instant,
         timeout: Duration,
         services: &dyn Services,
     ) -> Result<()> {
@@ -189,7 +210,7 @@ impl LockFile {
                     ),
                 ));
             }
-            if Instant::now() >= deadline {
+            if started.elapsed() >= timeout {
                 return Err(self.refusal(subject, timeout));
             }
             thread::sleep(pause);
@@ -201,12 +222,22 @@ impl LockFile {
     /// Takes one lock if that needs no waiting.
     pub(crate) fn try_lock(&self, subject: &Subject, hold: Hold) -> Result<bool> {
         let kind = match hold {
-            Hold::Shared => libc::F_RDLCK,
-            Hold::Exclusive => libc::F_WRLCK,
+            Hold::Exclusive if !self.read_only => libc::F_WRLCK,
+            Hold::Exclusive if !self.try_lock_all(subject)? => return Ok(false),
+            _ => libc::F_RDLCK,
         };
         match self.set(subject, kind) {
             Ok(()) => Ok(true),
             Err(nix::Error::EAGAIN | nix::Error::EACCES) => Ok(false),
+            Err(errno) => Err(Error::io(errno, format!("cannot lock {}", subject.label))),
+        }
+    }
+
+    /// Takes the whole file against others who have it open for reading only, until it is closed.
+    fn try_lock_all(&self, subject: &Subject) -> Result<bool> {
+        match fs::flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(true),
+            Err(Errno::WOULDBLOCK) => Ok(false),
             Err(errno) => Err(Error::io(errno, format!("cannot lock {}", subject.label))),
         }
     }
@@ -262,90 +293,4 @@ fn give_to_owner(file: &OwnedFd, location: &Location) -> rustix::io::Result<()> 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::host_services::Silent;
-
-    fn two() -> (tempfile::TempDir, LockFile, LockFile) {
-        let dir = tempfile::tempdir().unwrap();
-        let location = Location::open(dir.path()).unwrap();
-        let (one, other) = (LockFile::open(&location), LockFile::open(&location));
-        (dir, one.unwrap(), other.unwrap())
-    }
-
-    #[test]
-    fn the_byte_of_a_name_never_changes() {
-        assert_eq!(
-            name_byte("a"),
-            1 + (0xaf63_dc4c_8601_ec8c_u64 % (u64::MAX / 2)) as i64
-        );
-        assert!(name_byte("") > 0);
-    }
-
-    #[test]
-    fn a_name_is_exclusive_beside_a_shared_mosaic() {
-        let (_dir, one, other) = two();
-        let wanted = |name: &str| {
-            [
-                (Subject::name(name), Hold::Exclusive),
-                (Subject::mosaic(), Hold::Shared),
-            ]
-        };
-        one.lock(&wanted("a"), Duration::ZERO, &Silent).unwrap();
-        other.lock(&wanted("b"), Duration::ZERO, &Silent).unwrap();
-        let error = other
-            .lock(&wanted("a"), Duration::ZERO, &Silent)
-            .unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Busy);
-        assert!(
-            error.to_string().starts_with("volume \"a\" is locked"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn a_failed_lock_holds_nothing_and_a_closed_descriptor_neither() {
-        let (_dir, one, other) = two();
-        one.lock(
-            &[(Subject::name("a"), Hold::Exclusive)],
-            Duration::ZERO,
-            &Silent,
-        )
-        .unwrap();
-        let both = [
-            (Subject::mosaic(), Hold::Exclusive),
-            (Subject::name("a"), Hold::Shared),
-        ];
-        assert!(other.lock(&both, Duration::ZERO, &Silent).is_err());
-        assert!(one.try_lock(&Subject::mosaic(), Hold::Exclusive).unwrap());
-        drop(one);
-        other.lock(&both, Duration::ZERO, &Silent).unwrap();
-    }
-
-    #[test]
-    fn waiting_ends_when_the_holder_lets_go() {
-        let (_dir, one, other) = two();
-        let name = Subject::name("a");
-        assert!(one.try_lock(&name, Hold::Exclusive).unwrap());
-        thread::scope(|scope| {
-            let waiter = scope.spawn(|| {
-                other.lock(
-                    &[(Subject::name("a"), Hold::Exclusive)],
-                    Duration::from_secs(60),
-                    &Silent,
-                )
-            });
-            one.unlock(&name);
-            waiter.join().unwrap().unwrap();
-        });
-    }
-
-    #[test]
-    fn a_link_in_place_of_the_lock_file_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let location = Location::open(dir.path()).unwrap();
-        std::fs::create_dir(dir.path().join(".mosaic")).unwrap();
-        std::os::unix::fs::symlink("/etc/passwd", dir.path().join(".mosaic/lock")).unwrap();
-        assert!(LockFile::open(&location).is_err());
-    }
-}
+mod tests;

@@ -62,7 +62,7 @@ impl Mosaic {
             made: vec![&name],
             ..Names::default()
         })?;
-        self.sweep(&guard);
+        self.sweep(&guard)?;
         if let Some(existing) = self.driver.find(&name)? {
             let same = is_same_kind(&existing.kind, &kind)
                 && existing.size.is_none_or(|existing| existing == size);
@@ -128,7 +128,7 @@ impl Mosaic {
             false => names.shared.push(&from),
         }
         let guard = self.lock_names(&names)?;
-        self.sweep(&guard);
+        self.sweep(&guard)?;
         let source = self.existing(&from)?;
         if let Some(existing) = self.driver.find(&to)? {
             let wanted = size.or(source.size);
@@ -174,7 +174,7 @@ impl Mosaic {
             exclusive: vec![&name],
             ..Names::default()
         })?;
-        self.sweep(&guard);
+        self.sweep(&guard)?;
         if missing_ok && self.driver.find(&name)?.is_none() {
             return Ok(Changed::Unchanged);
         }
@@ -216,7 +216,7 @@ impl Mosaic {
             made: vec![&to],
             ..Names::default()
         })?;
-        self.sweep(&guard);
+        self.sweep(&guard)?;
         self.existing(&from)?;
         if let Some(existing) = self.driver.find(&to)? {
             return Err(exists(&to, &existing));

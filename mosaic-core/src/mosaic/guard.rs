@@ -88,12 +88,12 @@ impl Mosaic {
 
     /// Opens a block device exclusively, waiting for whoever has it.
     fn claim(&self, device: &Path, timeout: Duration) -> Result<OwnedFd> {
-        let deadline = Instant::now() + timeout;
+        let started = Instant::now();
         loop {
             let flags = OFlags::RDWR | OFlags::EXCL | OFlags::CLOEXEC;
             match rustix::fs::open(device, flags, Mode::empty()) {
                 Ok(claim) => return Ok(claim),
-                Err(Errno::BUSY) if Instant::now() < deadline => {}
+                Err(Errno::BUSY) if started.elapsed() < timeout => {}
                 Err(Errno::BUSY) => {
                     let uses = busy::openers_of_device(device)?;
                     return Err(Error::new(

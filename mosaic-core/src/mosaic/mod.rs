@@ -244,7 +244,11 @@ impl Mosaic {
             .config
             .shown_name(&volume.stored, volume.user.as_deref());
         let mounted = match (volume.access, &volume.attachment) {
-            (Access::Device, Some(attachment)) => table.of_device(&attachment.device)?,
+            // A device that went away since is mounted nowhere.
+            (Access::Device, Some(attachment)) => match table.of_device(&attachment.device) {
+                Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+                other => other?,
+            },
             (Access::Device, None) => Vec::new(),
             (Access::Directory, _) => self.directory_mounts(&volume, table)?,
         };

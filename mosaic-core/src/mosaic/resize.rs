@@ -93,7 +93,7 @@ impl Mosaic {
             exclusive: vec![&name],
             ..Names::default()
         })?;
-        self.sweep(&guard);
+        self.sweep(&guard)?;
         let found = self.existing(&name)?;
         let from = found.size;
         let to = to.target(from)?;
@@ -193,9 +193,9 @@ impl Mosaic {
         if attachment.read_only {
             return Err(super::attach::in_use(attachment)?.context("it is in use read-only"));
         }
-        if let Some(at) = MountTable::read()?.of_device(&attachment.device)?.first() {
-            let dir = File::open(at).with_path(at)?;
-            return Ok(Place::Mounted(dir.into()));
+        // Not by its path alone: what is mounted over it would be grown instead.
+        if let Some(dir) = MountTable::read()?.open_on_device(&attachment.device)? {
+            return Ok(Place::Mounted(dir));
         }
         let openers = busy::openers_of_device(&attachment.device)?;
         if openers.is_empty() && !attachment.foreign {

@@ -23,9 +23,12 @@ use crate::volume::Finding;
 impl Mosaic {
     /// Deletes what killed calls left. What resists is said and stays: it has no name, and must not
     /// keep the next volume from being made.
-    pub(super) fn sweep(&self, guard: &Guard) {
+    ///
+    /// # Errors
+    /// `Interrupted`: the user asked to stop, and the verb has not begun.
+    pub(super) fn sweep(&self, guard: &Guard) -> Result<()> {
         let Guard::Directory { location, locks } = guard else {
-            return;
+            return Ok(());
         };
         for place in Place::ALL {
             let names = match leftovers(location, place) {
@@ -39,11 +42,14 @@ impl Mosaic {
                 .iter()
                 .filter_map(|name| ScratchName::parse(name).ok())
             {
-                if let Err(error) = self.sweep_one(location, locks, place, &name) {
-                    self.warn(&error.chain());
+                match self.sweep_one(location, locks, place, &name) {
+                    Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
+                    Err(error) => self.warn(&error.chain()),
+                    Ok(_) => {}
                 }
             }
         }
+        self.host().check_cancelled()
     }
 
     /// Deletes one leftover if its maker is dead. `Ok(false)`: the maker is at work.
@@ -98,11 +104,15 @@ impl Mosaic {
             for name in leftovers(&location, place)? {
                 let at = format!("{PRIVATE_DIR}/{}/{name}", place.folder());
                 let Ok(scratch) = ScratchName::parse(&name) else {
-                    findings.push(finding(format!("{at} was not made by Mosaic"), None));
+                    findings.push(finding(format!("{at:?} was not made by Mosaic"), None));
                     continue;
                 };
                 let subject = Subject::scratch(place, &scratch);
                 if repair.is_none() && locks.as_ref().is_some_and(|l| l.is_locked(&subject)) {
+                    continue;
+                }
+                // Its maker may have come to an end since the folder was read.
+                if location.open_beneath(&at, OFlags::PATH).err() == Some(Errno::NOENT) {
                     continue;
                 }
                 let fault = format!("{at} is left over from a call that was killed");
