@@ -94,11 +94,16 @@ impl Driver for Plain {
         let names = self
             .location
             .directories(self.settings.depth, self.layout_fs())?;
-        // One that a neighbour drops or replaces meanwhile is not there any more.
-        let volumes = names
-            .iter()
-            .filter_map(|name| self.find(name).ok().flatten());
-        Ok(volumes.collect())
+        let mut volumes = Vec::new();
+        for name in &names {
+            match self.find(name) {
+                Ok(found) => volumes.extend(found),
+                // A neighbour has replaced it meanwhile.
+                Err(error) if error.kind() == ErrorKind::Exists => {}
+                Err(error) => self.host.warn(&error.chain()),
+            }
+        }
+        Ok(volumes)
     }
 
     fn find(&self, name: &VolumeName) -> Result<Option<Volume>> {
@@ -139,7 +144,8 @@ impl Driver for Plain {
         let dir = readable(self.existing(from)?)?;
         busy::mounts_of_directory(dir.as_fd())?.refuse()?;
         label::set_name(&dir, to)?;
-        let renamed = self.location.rename(from, to);
+        let synced = fsync(&dir).context(|| "cannot write the directory to disk".to_owned());
+        let renamed = synced.and_then(|()| self.location.rename(from, to));
         renamed.map_err(|error| error.after_undo(label::set_name(&dir, from)))
     }
 
