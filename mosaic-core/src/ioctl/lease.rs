@@ -47,6 +47,21 @@ impl<'fd> Lease<'fd> {
         Self::ask(file, libc::F_WRLCK)
     }
 
+    /// Gives the lease back and says if that failed: for a file that stays open after this process,
+    /// where the lease would stay too.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn give_back(self) -> Result<()> {
+        let file = self.file;
+        std::mem::forget(self);
+        match fcntl(file, libc::F_SETLEASE, libc::F_UNLCK) {
+            // The kernel took it away for an opener.
+            Ok(()) | Err(Errno::AGAIN) => Ok(()),
+            Err(errno) => Err(Error::io(errno, "cannot give a lease back")),
+        }
+    }
+
     fn ask(file: BorrowedFd<'fd>, kind: i32) -> Result<LeaseOutcome<'fd>> {
         // The kernel makes us the owner when it grants the lease, and tells the owner of an opener
         // by SIGIO, which kills by default. Until the owner is cleared it is one that is ignored.
