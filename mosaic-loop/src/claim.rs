@@ -35,23 +35,7 @@ pub fn exclusively<T>(
     access: OFlags,
     step: impl FnOnce(BorrowedFd<'_>) -> Result<T>,
 ) -> Result<T> {
-    let start = Instant::now();
-    loop {
-        host.check_cancelled()?;
-        if let Some(file) = open(image, access)? {
-            match Lease::take(file.as_fd())? {
-                LeaseOutcome::Granted(_lease) => return step(file.as_fd()),
-                LeaseOutcome::Unsupported => {
-                    refuse_if_seen(image, &file)?;
-                    return step(file.as_fd());
-                }
-                LeaseOutcome::InUse => {}
-            }
-        }
-        // Our own descriptor is closed while we wait: two that wait for each other would both lose.
-        refuse_or_wait(image, start)?;
-        std::thread::sleep(pause());
-    }
+    prove(image, host, access, |file, _lease| step(file.as_fd()))
 }
 
 /// Opens the image after proof that nobody else has it open; others can open it again then.
@@ -62,10 +46,37 @@ pub fn exclusively<T>(
 /// # Errors
 /// `Busy`, with who uses it; the kernel's.
 pub fn open_alone(image: &Image, host: &Host, access: OFlags) -> Result<OwnedFd> {
-    exclusively(image, host, access, |file| {
-        file.try_clone_to_owned()
-            .context(|| format!("cannot open {:?}", image.path()))
+    prove(image, host, access, |file, lease| {
+        let kept = file.try_clone();
+        lease.map_or(Ok(()), Lease::give_back)?;
+        kept.context(|| format!("cannot open {:?}", image.path()))
     })
+}
+
+/// Opens the image until nobody else has it open; `then` gets it with the lease, if there are any.
+fn prove<T>(
+    image: &Image,
+    host: &Host,
+    access: OFlags,
+    then: impl for<'a> FnOnce(&'a OwnedFd, Option<Lease<'a>>) -> Result<T>,
+) -> Result<T> {
+    let start = Instant::now();
+    loop {
+        host.check_cancelled()?;
+        if let Some(file) = open(image, access)? {
+            match Lease::take(file.as_fd())? {
+                LeaseOutcome::Granted(lease) => return then(&file, Some(lease)),
+                LeaseOutcome::Unsupported => {
+                    refuse_if_seen(image, &file)?;
+                    return then(&file, None);
+                }
+                LeaseOutcome::InUse => {}
+            }
+        }
+        // Our own descriptor is closed while we wait: two that wait for each other would both lose.
+        refuse_or_wait(image, start)?;
+        std::thread::sleep(pause());
+    }
 }
 
 /// Opens the image, waiting for whoever holds a lease on it. The kernel takes a lease away from its

@@ -3,8 +3,9 @@
 //! is said in a note.
 
 use mosaic_core::label;
+use mosaic_core::size::SECTOR;
 use mosaic_core::volume::{Access, Kind, Volume};
-use mosaic_core::{Error, Result};
+use mosaic_core::{Bytes, Error, Result};
 use rustix::io::Errno;
 
 use crate::attachment::{self, Attached, BoundDevices};
@@ -75,10 +76,18 @@ fn show(volume: &mut Volume, attached: Attached) {
         None => "unknown",
     };
     volume.facts.push(("direct I/O".into(), io.into()));
+    let image = volume.size.map_or(0, |size| size.0);
     if attached.foreign {
-        volume
-            .notes
-            .push("another program has attached it, not Mosaic".into());
+        let note = "another program has attached it, not Mosaic";
+        volume.notes.push(note.into());
+    } else if let Some(shown) = sysfs::size(attached.number)
+        && shown < image / SECTOR * SECTOR
+    {
+        // A resize was cut short: the volume has the size that its users see.
+        volume.size = Some(Bytes(shown));
+        volume.notes.push(format!(
+            "its image has {image} bytes, its device {shown}; resize again, or check --repair"
+        ));
     }
     volume.attachment = Some(attached.attachment());
 }

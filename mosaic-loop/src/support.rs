@@ -39,31 +39,47 @@ impl Support {
             return known.clone();
         }
         let pair = unnamed::open(location).and_then(|one| Ok((one, unnamed::open(location)?)));
-        match pair {
-            Err(Errno::NOSPC | Errno::DQUOT) => None,
-            Err(errno) => Some(no_unnamed_file(location, errno)),
-            Ok((from, to)) => {
-                let answer = ioctl_ficlone(&to, &from).err();
-                let refusal = answer.map(|errno| no_reflink(location, errno));
-                self.reflink.get_or_init(|| refusal).clone()
-            }
-        }
+        // What keeps even empty files from being made is said where that is asked.
+        let (from, to) = pair.ok()?;
+        let answer = ioctl_ficlone(&to, &from).err();
+        let refusal = answer.map(|errno| no_reflink(location, errno));
+        self.reflink.get_or_init(|| refusal).clone()
     }
 }
 
-/// Why a volume cannot be made in a location; `None`: it can.
-///
-/// A location that is only full is able: whoever makes a volume is told so by its own kind.
+/// Why volumes cannot be made in a location; `None`: they can. A location that is full is none that
+/// cannot: the verb itself will say so.
 pub fn refusal_to_create(location: &Location) -> Option<String> {
-    let file = match unnamed::open(location) {
-        Ok(file) => file,
-        Err(Errno::NOSPC | Errno::DQUOT) => return None,
-        Err(errno) => return Some(no_unnamed_file(location, errno)),
+    let labelled = unnamed::open(location)
+        .map_err(|errno| cannot_create(location, errno))
+        .and_then(|file| label::set_kind(file, &NewKind::Disk));
+    let error = labelled.err()?;
+    let lasting = matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Permission);
+    lasting.then(|| error.chain())
+}
+
+/// What is meant when a file without a name is refused.
+pub fn cannot_create(location: &Location, errno: Errno) -> Error {
+    let (kind, message) = match errno {
+        Errno::OPNOTSUPP | Errno::ISDIR => (
+            ErrorKind::Unsupported,
+            format!(
+                "{} has no files without a name (O_TMPFILE), and a volume appears complete or not \
+                 at all",
+                place(location)
+            ),
+        ),
+        Errno::ACCESS | Errno::PERM => (
+            ErrorKind::Permission,
+            format!("no permission to write in {:?}", location.path()),
+        ),
+        Errno::ROFS => (
+            ErrorKind::Permission,
+            format!("{} is mounted read-only", place(location)),
+        ),
+        _ => return Error::io(errno, format!("cannot write in {:?}", location.path())),
     };
-    label::set_kind(&file, &NewKind::Disk)
-        .err()
-        .filter(|error| error.kind() != ErrorKind::NoSpace)
-        .map(|error| error.chain())
+    Error::new(kind, message)
 }
 
 /// What is said when `FICLONE` is refused.
@@ -72,25 +88,6 @@ pub fn no_reflink(location: &Location, errno: Errno) -> String {
         Errno::OPNOTSUPP | Errno::INVAL | Errno::NOTTY | Errno::NOSYS | Errno::XDEV => {
             format!("{} has no reflink", place(location))
         }
-        _ => Error::io(errno, place(location)).chain(),
-    }
-}
-
-/// What is said when `O_TMPFILE` is refused.
-pub fn no_unnamed_files(location: &Location) -> String {
-    format!(
-        "{} has no files without a name (O_TMPFILE), and a volume appears complete or not at all",
-        place(location)
-    )
-}
-
-fn no_unnamed_file(location: &Location, errno: Errno) -> String {
-    match errno {
-        Errno::OPNOTSUPP | Errno::ISDIR => no_unnamed_files(location),
-        Errno::ACCESS | Errno::PERM => {
-            format!("no permission to write in {:?}", location.path())
-        }
-        Errno::ROFS => format!("{} is mounted read-only", place(location)),
         _ => Error::io(errno, place(location)).chain(),
     }
 }

@@ -11,6 +11,7 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use mosaic_core::size::SECTOR;
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use crate::identity::Identity;
@@ -77,6 +78,13 @@ pub fn shown(number: u32) -> Option<Shown> {
 /// Whether a loop device does direct I/O.
 pub fn is_direct(number: u32) -> Option<bool> {
     flag(number, "loop/dio")
+}
+
+/// The size of a loop device in bytes.
+pub fn size(number: u32) -> Option<u64> {
+    let text = std::fs::read(attribute(number, "size")).ok()?;
+    let sectors: u64 = str::from_utf8(text.trim_ascii()).ok()?.parse().ok()?;
+    sectors.checked_mul(SECTOR)
 }
 
 fn attribute(number: u32, name: &str) -> PathBuf {

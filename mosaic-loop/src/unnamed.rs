@@ -28,12 +28,7 @@ impl UnnamedImage {
     /// # Errors
     /// `Unsupported` where the location's file system cannot make one.
     pub fn new(location: &Location) -> Result<Self> {
-        let file = open(location).map_err(|errno| match errno {
-            Errno::OPNOTSUPP | Errno::ISDIR => {
-                Error::new(ErrorKind::Unsupported, support::no_unnamed_files(location))
-            }
-            _ => Error::io(errno, format!("cannot write in {:?}", location.path())),
-        })?;
+        let file = open(location).map_err(|errno| support::cannot_create(location, errno))?;
         fs::fchmod(&file, IMAGE_MODE).context(|| "cannot set the mode of a new image".into())?;
         Ok(Self { file })
     }

@@ -350,7 +350,9 @@ fn root_a_grown_image_grows_its_device() {
     let file = OpenOptions::new().write(true).open(images.image("a"));
     file.unwrap().set_len(4 * MIB).unwrap();
     assert_eq!(images.driver.check(false).unwrap().len(), 1);
+    assert_eq!(images.find("a").unwrap().size.unwrap().0, 3 * MIB);
     images.resize("a", 4 * MIB).unwrap();
+    assert_eq!(images.find("a").unwrap().size.unwrap().0, 4 * MIB);
     assert_eq!(size().unwrap().trim(), (4 * MIB).to_string());
     assert_eq!(images.driver.check(false).unwrap(), []);
     let error = images.resize("a", 2 * MIB).unwrap_err();
