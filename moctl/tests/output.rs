@@ -209,8 +209,9 @@ fn drivers_are_listed_without_loading_and_shown_with_their_keys() {
     let text = moctl.ok(&["drivers", "loop"]);
     assert!(text.starts_with("type: loop\ndescription: "), "{text}");
     assert_eq!(moctl.ok(&["drivers", "fsimg"]), text);
-    let output = moctl.expect(8, &["drivers", "nonesuch"]);
+    let output = moctl.expect(3, &["drivers", "nonesuch"]);
     assert!(output.stderr.contains("loop"), "{}", output.stderr);
+    moctl.expect(2, &["drivers", "../loop"]);
 }
 
 #[test]

@@ -3,8 +3,9 @@
 //!
 //! The list comes from notes in the drivers' files; only a driver asked for by its type is loaded.
 
+use mosaic_core::driver::is_type_name;
 use mosaic_core::loader::{self, InstalledDriver};
-use mosaic_core::{Key, KeyKind};
+use mosaic_core::{Error, ErrorKind, Key, KeyKind};
 use serde::Serialize;
 
 use super::Context;
@@ -60,7 +61,8 @@ struct KeyJson {
 /// Lists the installed drivers, or shows one and its config keys.
 ///
 /// # Errors
-/// The loader's, where a driver is asked for.
+/// Where a driver is asked for, `Invalid` if the word can be no type, `NotFound` if there is no such
+/// driver, else the loader's.
 pub fn run(context: &Context, driver_type: Option<&str>) -> anyhow::Result<Report> {
     match driver_type {
         None => Ok(list(context)),
@@ -103,7 +105,8 @@ impl From<InstalledDriver> for InstalledJson {
 }
 
 fn show(context: &Context, driver_type: &str) -> anyhow::Result<Report> {
-    let loaded = loader::load(&context.search(), driver_type)?;
+    let loaded = loader::load(&context.search(), driver_type)
+        .map_err(|error| without_config(error, driver_type))?;
     let module = &loaded.module;
     let keys = module.schema()?;
     let driver = LoadedJson {
@@ -137,6 +140,15 @@ fn show(context: &Context, driver_type: &str) -> anyhow::Result<Report> {
         return Ok(report.line("keys: none of its own"));
     }
     Ok(report.text("\n").text(&context.table(&table)))
+}
+
+/// The loader takes a type for that of a config file, which would be at fault then.
+fn without_config(error: Error, driver_type: &str) -> Error {
+    match error.kind() {
+        ErrorKind::Config if is_type_name(driver_type) => error.with_kind(ErrorKind::NotFound),
+        ErrorKind::Config => error.with_kind(ErrorKind::Invalid),
+        _ => error,
+    }
 }
 
 impl From<&Key> for KeyJson {
