@@ -30,10 +30,11 @@ const TYPE_MAX: usize = 32;
 pub fn load(file: &ConfigFile) -> Result<Draft> {
     let text = read::text(&file.path)?;
     let entries = document(file, &text)?;
-    let absolute = std::path::absolute(&file.path)
+    // Resolved, so that a `..` before a relative path can be taken away with what it takes away.
+    let folder = std::path::absolute(&file.path)
+        .and_then(|file| file.parent().unwrap_or(&file).canonicalize())
         .context(|| format!("cannot find the folder of {:?}", file.path))?;
-    let folder = absolute.parent().and_then(|folder| folder.to_str());
-    let Some(folder) = folder.map(str::to_owned) else {
+    let Some(folder) = folder.to_str().map(str::to_owned) else {
         let what = format!("the folder of config file {:?} is not UTF-8", file.path);
         return Err(Error::new(ErrorKind::Config, what));
     };
@@ -124,7 +125,7 @@ pub struct Draft {
     file: ConfigFile,
     text: String,
     entries: Vec<Entry>,
-    /// The config file's folder, absolute.
+    /// The config file's folder, absolute and without links.
     folder: String,
     driver_type: String,
 }

@@ -11,7 +11,7 @@ use crate::size::Bytes;
 
 /// The canonical text of a value: sizes in bytes, flags `true` or `false`, paths absolute.
 ///
-/// `folder` is the config file's, absolute.
+/// `folder` is the config file's, absolute and without links.
 ///
 /// # Errors
 /// Why it is none of this kind, to be put after the key's name.
@@ -74,20 +74,33 @@ pub(super) fn canonical_text(kind: &KeyKind, text: &str, folder: &str) -> Result
     }
 }
 
-/// A path; a relative one is beneath the folder.
+/// A path; a relative one is relative to the folder, which has no links in it: so a `..` in front of
+/// the path is resolved here. One behind a name stays, as that may be a link.
 ///
 /// # Errors
 /// Why it is none, to be put after the key's name.
 pub(super) fn absolute(path: &str, folder: &str) -> Result<String, String> {
     match path {
-        "" => Err("is empty".to_owned()),
-        _ if path.starts_with('/') => Ok(path.to_owned()),
-        "." => Ok(folder.to_owned()),
-        _ => {
-            let path = path.trim_start_matches("./");
-            Ok(format!("{}/{path}", folder.trim_end_matches('/')))
-        }
+        "" => return Err("is empty".to_owned()),
+        _ if path.starts_with('/') => return Ok(path.to_owned()),
+        _ => {}
     }
+    let mut above = folder.trim_end_matches('/');
+    let mut rest = path;
+    while !rest.is_empty() {
+        let (first, behind) = rest.split_once('/').unwrap_or((rest, ""));
+        match first {
+            "" | "." => {}
+            ".." => above = above.rsplit_once('/').map_or("", |(above, _)| above),
+            _ => break,
+        }
+        rest = behind;
+    }
+    Ok(match rest {
+        "" if above.is_empty() => "/".to_owned(),
+        "" => above.to_owned(),
+        _ => format!("{above}/{rest}"),
+    })
 }
 
 /// What a kind of value is called.
@@ -99,5 +112,29 @@ fn wanted(kind: &KeyKind) -> String {
         KeyKind::Integer => "a whole number, zero or more".to_owned(),
         KeyKind::Flag => "true or false".to_owned(),
         KeyKind::Choice(words) => format!("one of {}", words.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::absolute;
+
+    #[test]
+    fn a_relative_path_is_shown_without_the_dots_before_it() {
+        for (path, folder, is) in [
+            ("img", "/etc/mosaic", "/etc/mosaic/img"),
+            ("./img", "/etc/mosaic", "/etc/mosaic/img"),
+            ("../img", "/etc/mosaic", "/etc/img"),
+            (".././../img/x", "/etc/mosaic", "/img/x"),
+            ("../../..", "/etc/mosaic", "/"),
+            (".", "/etc/mosaic", "/etc/mosaic"),
+            ("..//img", "/etc/mosaic", "/etc/img"),
+            ("link/../img", "/etc/mosaic", "/etc/mosaic/link/../img"),
+            ("..img", "/etc/mosaic", "/etc/mosaic/..img"),
+            ("img", "/", "/img"),
+            ("/a/../b", "/etc/mosaic", "/a/../b"),
+        ] {
+            assert_eq!(absolute(path, folder).as_deref(), Ok(is), "{path}");
+        }
     }
 }

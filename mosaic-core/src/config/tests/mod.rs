@@ -81,7 +81,7 @@ fn all_keys_in_any_order() {
     let draft = load(&written.file).unwrap();
     assert_eq!(draft.driver_type(), "my-driver");
     let config = draft.check(&schema()).unwrap();
-    let folder = written.dir.path().to_str().unwrap();
+    let beside = written.dir.path().with_file_name("disk");
     assert_eq!(config.name, "x");
     assert_eq!(config.settings.location, written.dir.path().join("store"));
     assert_eq!(config.settings.default_fs.as_deref(), Some("xfs"));
@@ -92,7 +92,7 @@ fn all_keys_in_any_order() {
         values,
         [
             ("location", "store"),
-            ("pool.data", format!("{folder}/../disk").as_str()),
+            ("pool.data", beside.to_str().unwrap()),
             ("pool.reserve", "1073741824"),
             ("quota", "off"),
             ("sync", "true"),
@@ -145,6 +145,18 @@ fn a_relative_config_path_still_gives_an_absolute_location() {
     let file = ConfigFile::at(relative).unwrap();
     let config = load(&file).unwrap().check(&[]).unwrap();
     assert_eq!(config.settings.location, dir.path().join("store"));
+}
+
+#[test]
+fn a_location_beside_the_folder_is_beside_the_folder_itself_not_beside_a_link_to_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().canonicalize().unwrap();
+    std::fs::create_dir_all(dir.join("deep/etc")).unwrap();
+    std::os::unix::fs::symlink("deep/etc", dir.join("etc")).unwrap();
+    std::fs::write(dir.join("etc/x.mos"), "type: a\nlocation: ../store\n").unwrap();
+    let file = ConfigFile::at(dir.join("etc/x.mos")).unwrap();
+    let config = load(&file).unwrap().check(&[]).unwrap();
+    assert_eq!(config.settings.location, dir.join("deep/store"));
 }
 
 #[test]
