@@ -187,7 +187,7 @@ impl GlobalOptions {
     }
 }
 
-/// The whole verb for one that may be shortened. An unknown one stays: clap has a word for it.
+/// The whole verb for one that may be shortened. One that is no text stays: clap has a word for it.
 pub(crate) fn full_verb(command: &mut Command, word: &OsStr) -> Result<OsString, clap::Error> {
     let Some(text) = word.to_str().filter(|text| !text.is_empty()) else {
         return Ok(word.to_owned());
@@ -217,7 +217,13 @@ pub(crate) fn full_verb(command: &mut Command, word: &OsStr) -> Result<OsString,
     };
     let refuse = |message: String| command.clone().error(ErrorKind::InvalidSubcommand, message);
     match (candidates.as_slice(), long_only.as_slice()) {
-        ([], []) => Ok(word.to_owned()),
+        ([], []) => {
+            let known: Vec<_> = command.get_subcommands().map(Command::get_name).collect();
+            Err(refuse(format!(
+                "action '{text}' is not known; the actions are: {}",
+                known.join(", ")
+            )))
+        }
         ([], full) => Err(refuse(format!(
             "action '{text}' is not known; written in full only: {}",
             list(full)
