@@ -88,6 +88,8 @@ impl Loop {
             if start.elapsed() > PATIENCE {
                 return Err(claim::attached_at(attached));
             }
+            self.host.check_cancelled()?;
+            std::thread::sleep(Duration::from_millis(2));
         }
         let device = self.bind(&image, read_only, Lifetime::Mount)?;
         Ok(source(device))

@@ -9,6 +9,7 @@ use mosaic_core::size::SECTOR;
 use mosaic_core::volume::Finding;
 use mosaic_core::{Context, Result};
 use rustix::fs::{self, Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::attach::open_same;
 use crate::attachment::{self, BoundDevices};
@@ -57,7 +58,8 @@ impl Loop {
         let deleted = bound
             .all()
             .iter()
-            .filter(|shown| shown.is_deleted() && shown.path.starts_with(&home));
+            .filter(|shown| shown.is_deleted() && !shown.is_unnamed())
+            .filter(|shown| shown.path.starts_with(&home));
         for shown in deleted {
             let device = loopdev::path(shown.number);
             findings.push(Finding {
@@ -94,6 +96,8 @@ impl Loop {
         }
         let query = match image.open_for_query() {
             Ok(query) => query,
+            // A verb is changing it just now.
+            Err(Errno::WOULDBLOCK) => return Ok(()),
             Err(errno) => {
                 let why = mosaic_core::Error::io(errno, "its image cannot be opened");
                 findings.push(fault(stored, why.chain()));

@@ -34,6 +34,15 @@ impl Shown {
         self.path.as_os_str().as_bytes().ends_with(b" (deleted)")
     }
 
+    /// Whether the backing file has not had a name yet, as an unfinished clone: `#INODE (deleted)`.
+    pub fn is_unnamed(&self) -> bool {
+        let leaf = self.path.file_name().unwrap_or_default().as_bytes();
+        let number = leaf
+            .strip_prefix(b"#")
+            .and_then(|rest| rest.strip_suffix(b" (deleted)"));
+        number.is_some_and(|number| number.iter().all(u8::is_ascii_digit))
+    }
+
     /// Whether the backing file is this one, as far as its path says so. A path with another last
     /// component is not looked at: it may be on a server that does not answer.
     pub fn is_backed_by(&self, file: Identity, leaf: &str) -> bool {
@@ -101,4 +110,24 @@ fn identity(path: &Path) -> Option<Identity> {
     let flags = AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
     let stat = statx(CWD, path, flags, StatxFlags::INO).ok()?;
     Some(Identity::from_statx(&stat))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deleted_and_unnamed_files_are_told_from_others_by_their_path() {
+        for (path, deleted, unnamed) in [
+            ("/img/a", false, false),
+            ("/img/a (deleted)", true, false),
+            ("/img/#131 (deleted)", true, true),
+            ("/img/#a (deleted)", true, false),
+            ("/img/#131", false, false),
+        ] {
+            let path = path.into();
+            let shown = Shown { number: 0, path };
+            assert_eq!((shown.is_deleted(), shown.is_unnamed()), (deleted, unnamed));
+        }
+    }
 }

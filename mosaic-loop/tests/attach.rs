@@ -445,6 +445,26 @@ fn root_every_location_shows_its_images() {
     }
 }
 
+#[test]
+fn root_a_device_on_a_deleted_image_is_found() {
+    if !requires_root() {
+        return;
+    }
+    let (_scratch, images) = images("deleted");
+    images.create_disk("a", MIB).unwrap();
+    let attached = images.attach("a").unwrap();
+    std::fs::remove_file(images.image("a")).unwrap();
+    let findings = images.driver.check(false).unwrap();
+    let device = attached.device.to_str().unwrap();
+    assert!(findings[0].fault.contains(device), "{findings:?}");
+    run("losetup", &["--detach", device]).unwrap();
+    assert!(eventually(|| images
+        .driver
+        .check(false)
+        .unwrap()
+        .is_empty()));
+}
+
 /// Run again by the next test in a container-like /dev, whose kind `MOSAIC_TEST_DEV` names.
 #[test]
 #[ignore = "not a test of its own"]
