@@ -4,7 +4,8 @@
 //! The mount table says it by number, but not for btrfs, which has an anonymous number of its own.
 //! There the source is the path of one of its devices, and sysfs knows which belong together. Only if
 //! that path leads nowhere from here the file system itself is opened and asked: while it is open,
-//! nobody can unmount it.
+//! nobody can unmount it. The source of any other file system without a number is what somebody
+//! wrote there: a tmpfs in a user namespace may name a device of ours.
 
 use std::cell::OnceCell;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -61,15 +62,17 @@ impl MountDevices {
         if entry.major != 0 {
             return vec![rustix::fs::makedev(entry.major, entry.minor)];
         }
+        if entry.fs != "btrfs" {
+            return Vec::new();
+        }
         let source = Path::new(&entry.source);
         let device = source.is_absolute().then(|| device_number(source).ok());
         match (device.flatten(), root) {
-            (Some(device), _) if entry.fs == "btrfs" => self.companions(device),
-            (Some(device), _) => vec![device],
-            (None, Some(root)) if entry.fs == "btrfs" => open_mount(entry, root)
+            (Some(device), _) => self.companions(device),
+            (None, Some(root)) => open_mount(entry, root)
                 .and_then(|inside| devices_of_btrfs(&inside))
                 .unwrap_or_default(),
-            _ => Vec::new(),
+            (None, None) => Vec::new(),
         }
     }
 
@@ -107,8 +110,17 @@ fn members(folder: &Path) -> Vec<Dev> {
         .collect()
 }
 
-/// The devices of an open btrfs directory or file.
+/// `BTRFS_SUPER_MAGIC` in include/uapi/linux/magic.h.
+const BTRFS_MAGIC: u32 = 0x9123_683e;
+
+/// The devices of an open btrfs directory or file; `ENOTTY` for any other. Only the kernel's btrfs is
+/// asked: a FUSE server could give any answer.
 pub(crate) fn devices_of_btrfs(inside: impl AsFd) -> rustix::io::Result<Vec<Dev>> {
+    // Its field is an int or a long, signed or not, by architecture; the number has 32 bits.
+    let magic = i128::from(rustix::fs::fstatfs(&inside)?.f_type);
+    if magic & 0xffff_ffff != i128::from(BTRFS_MAGIC) {
+        return Err(Errno::NOTTY);
+    }
     let paths = btrfs_devices(inside.as_fd())?;
     Ok(paths
         .iter()

@@ -266,3 +266,20 @@ fn root_mounts_of_a_device_are_found_in_all_namespaces() {
         assert!(only(&[]), "{fs}: {:?}", found());
     }
 }
+
+#[test]
+fn root_a_file_system_in_memory_that_names_a_device_is_no_mount_of_it() {
+    if !can_run() {
+        return;
+    }
+    let device = LoopFile::new(1 << 20).unwrap();
+    let at = device.folder().join("at");
+    fs::create_dir(&at).unwrap();
+    let (source, at) = (device.device().to_str().unwrap(), at.to_str().unwrap());
+    run("mount", &["-t", "tmpfs", source, at]).unwrap();
+    let uses = mounts_of_device(device.device()).unwrap().uses;
+    let table = MountTable::read().unwrap();
+    let seen = table.of_device(device.device()).unwrap();
+    run("umount", &[at]).unwrap();
+    assert_eq!((uses, seen), (vec![], vec![]));
+}
