@@ -91,10 +91,14 @@ fn create(
     options: &MountOptions,
     read_only_superblock: bool,
 ) -> Result<OwnedFd, Failure> {
-    let context = fsopen(fs, FsOpenFlags::FSOPEN_CLOEXEC).map_err(|errno| Failure {
+    let failed = |errno| Failure {
         errno,
         log: Vec::new(),
-    })?;
+    };
+    let context = fsopen(fs, FsOpenFlags::FSOPEN_CLOEXEC).map_err(failed)?;
+    if !is_on_devices(fs) {
+        return Err(failed(Errno::NOTBLK));
+    }
     let made = configure(&context, fs, device, read_only_superblock).and_then(|()| {
         let mut attributes = options.set();
         if read_only_superblock {
@@ -133,6 +137,19 @@ fn configure(
         }
     }
     fsconfig_create(context)
+}
+
+/// Whether file systems of this type are on block devices. The others take a device for their source
+/// too, and show something else: all control groups of the host, say. The type of a volume can be
+/// what its tenant wrote in the label of an image.
+///
+/// Kernel: `/proc/filesystems`, in which they are marked with `nodev`; proc_filesystems(5).
+fn is_on_devices(fs: &str) -> bool {
+    let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    known.lines().any(|line| {
+        line.split_once('\t')
+            .is_some_and(|(mark, name)| mark.is_empty() && name == fs)
+    })
 }
 
 fn is_read_only(mount: &OwnedFd) -> rustix::io::Result<bool> {
@@ -231,6 +248,10 @@ impl Failure {
         match self.errno {
             Errno::NODEV => {
                 let text = format!("this kernel has no file system \"{fs}\"");
+                return Error::new(ErrorKind::Unsupported, text);
+            }
+            Errno::NOTBLK => {
+                let text = format!("file systems of type \"{fs}\" are not on block devices");
                 return Error::new(ErrorKind::Unsupported, text);
             }
             Errno::BUSY => {

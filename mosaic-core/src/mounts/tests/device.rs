@@ -179,6 +179,10 @@ fn root_a_mount_that_fails_says_why_and_leaves_nothing() {
         error.to_string(),
         "this kernel has no file system \"nonesuch\""
     );
+    for fs in ["tmpfs", "proc", "sysfs", "cgroup2"] {
+        let error = mount(fs, file.device());
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{fs}");
+    }
     let error = mount("xfs", file.device());
     assert!(
         error.to_string().contains("no file system of this type"),
