@@ -75,7 +75,10 @@ pub fn kind(volume: impl AsFd, default_fs: &str) -> Result<Kind> {
 /// # Errors
 /// The kernel's.
 pub fn name(volume: impl AsFd) -> Result<Option<String>> {
-    Ok(get(volume, NAME)?.filter(|name| VolumeName::parse(name).is_ok()))
+    match get(volume, NAME) {
+        Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
+        other => Ok(other?.filter(|name| VolumeName::parse(name).is_ok())),
+    }
 }
 
 /// Whether a word can be a file system type: `[a-z0-9]+`, so that `mkfs.<word>` is a plain name.
@@ -99,6 +102,7 @@ fn set(volume: impl AsFd, attribute: &str, value: &str) -> Result<()> {
     }
 }
 
+/// An attribute's text. What is too long or no UTF-8 is not of Mosaic's making, but there.
 fn get(volume: impl AsFd, attribute: &str) -> Result<Option<String>> {
     let mut value = vec![0; NAME_MAX + 1];
     let mut read = fgetxattr(&volume, attribute, value.as_mut_slice());
@@ -107,13 +111,20 @@ fn get(volume: impl AsFd, attribute: &str) -> Result<Option<String>> {
         let held = format!("/proc/thread-self/fd/{}", volume.as_fd().as_raw_fd());
         read = getxattr(held, attribute, value.as_mut_slice());
     }
+    let corrupt = |why| {
+        Error::new(
+            ErrorKind::Corrupt,
+            format!("attribute {attribute} is {why}"),
+        )
+    };
     match read {
         Ok(len) => {
             value.truncate(len);
-            Ok(String::from_utf8(value).ok())
+            let text = String::from_utf8(value).map_err(|_| corrupt("no UTF-8"))?;
+            Ok(Some(text))
         }
-        // Longer than anything that we write: not ours.
-        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::RANGE) => Ok(None),
+        Err(Errno::RANGE) => Err(corrupt("longer than any that Mosaic writes")),
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
         Err(errno) => Err(Error::io(
             errno,
             format!("cannot read attribute {attribute}"),
@@ -168,5 +179,13 @@ mod tests {
         assert_eq!(kind(&file, "ext4").unwrap_err().kind(), ErrorKind::Corrupt);
         set(&file, NAME, "../../etc").unwrap();
         assert_eq!(name(&file).unwrap(), None);
+        // A label that was damaged does not make a disk a file system.
+        for bytes in [&b"dis\xff"[..], &[b'x'; 2000]] {
+            for attribute in [KIND, NAME] {
+                fsetxattr(&file, attribute, bytes, XattrFlags::empty()).unwrap();
+            }
+            assert_eq!(kind(&file, "ext4").unwrap_err().kind(), ErrorKind::Corrupt);
+            assert_eq!(name(&file).unwrap(), None);
+        }
     }
 }
