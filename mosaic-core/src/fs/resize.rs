@@ -47,16 +47,20 @@ impl FsType {
     /// own tables, xfs a last allocation group under 64 blocks, btrfs what is no whole sector.
     ///
     /// # Errors
-    /// As [`Self::size`].
+    /// As [`Self::size`]; `Corrupt` if it takes more than there is.
     pub fn is_grown_to(
         &self,
         device: BorrowedFd<'_>,
         mounted: Option<BorrowedFd<'_>>,
         device_size: Bytes,
     ) -> Result<bool> {
-        let tail = device_size
-            .0
-            .saturating_sub(self.size_as(device, mounted)?.0);
+        let size = self.size_as(device, mounted)?;
+        let Some(tail) = device_size.0.checked_sub(size.0) else {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                format!("{} has {size}, but its device only {device_size}", self.0),
+            ));
+        };
         let unusable = match self.must_know("read the size of")? {
             Known::Ext4 => ext4::unusable_tail(device)?,
             Known::Xfs => xfs::unusable_tail(device, mounted)?,
@@ -114,13 +118,6 @@ impl FsType {
         }
         let handle = open(device)?;
         let size = length(&handle)?;
-        let before = self.size_as(handle.as_fd(), mounted)?;
-        if before > size {
-            return Err(Error::new(
-                ErrorKind::Corrupt,
-                format!("{} has {before}, but {device:?} has only {size}", self.0),
-            ));
-        }
         if self.is_grown_to(handle.as_fd(), mounted, size)? {
             return Ok(());
         }

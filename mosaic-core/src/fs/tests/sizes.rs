@@ -36,6 +36,20 @@ fn root_all_grow_at_rest() {
 }
 
 #[test]
+fn root_one_that_was_cut_off_is_not_taken_for_grown() {
+    for (name, size) in TYPES {
+        if !can_mount(name) {
+            continue;
+        }
+        let volume = Volume::new(name, size);
+        let device = volume.open();
+        let cut = Bytes(size - MIB);
+        let error = volume.fs.is_grown_to(device.as_fd(), None, cut);
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::Corrupt, "{name}");
+    }
+}
+
+#[test]
 fn root_xfs_and_btrfs_grow_while_mounted() {
     for (name, size) in &TYPES[1..] {
         if !can_mount(name) {
