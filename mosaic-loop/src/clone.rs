@@ -8,17 +8,17 @@
 //! its own.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use mosaic_core::busy::{self, Use};
+use mosaic_core::busy;
 use mosaic_core::command::fd_path;
 use mosaic_core::fs::FsType;
 use mosaic_core::label;
-use mosaic_core::mounts::is_mount_of_device;
+use mosaic_core::mounts::directory_on_device;
 use mosaic_core::volume::{CloneOptions, Lifetime};
 use mosaic_core::{Bytes, Context, Error, ErrorKind, Result, VolumeName};
-use rustix::fs::{self, IFlags, Mode, OFlags};
+use rustix::fs::{self, IFlags, OFlags};
 use rustix::io::Errno;
 
 use crate::attachment::{self, BoundDevices};
@@ -130,7 +130,7 @@ impl Loop {
         };
         if let Some(attached) = attached {
             let device = loopdev::path(attached.number);
-            return Ok(match mounted_directory(&device)? {
+            return Ok(match directory_on_device(&device)? {
                 Some(dir) => Source::Mounted(dir),
                 None if attached.read_only => Source::Idle,
                 None => Source::Live(format!(
@@ -247,31 +247,4 @@ fn share_flags(from: &OwnedFd, clone: &UnnamedImage) -> Result<()> {
     }
     let own = fs::ioctl_getflags(clone).context(failed)?;
     fs::ioctl_setflags(clone, own | IFlags::NOCOW).context(failed)
-}
-
-/// A directory in the file system that is mounted from the device, in whatever mount namespace.
-fn mounted_directory(device: &Path) -> Result<Option<OwnedFd>> {
-    for used in busy::mounts_of_device(device)?.uses {
-        let Use::Mount { at, pid, .. } = used else {
-            continue;
-        };
-        let path = match pid {
-            None => at,
-            Some(pid) => beneath(pid, &at),
-        };
-        // Hidden by another mount, gone, or not for us to open: there may be a next one.
-        if is_mount_of_device(&path, device).unwrap_or(false) {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            if let Ok(dir) = fs::open(&path, flags, Mode::empty()) {
-                return Ok(Some(dir));
-            }
-        }
-    }
-    Ok(None)
-}
-
-/// A path as a process in another mount namespace sees it.
-fn beneath(pid: u32, at: &Path) -> PathBuf {
-    let at = at.strip_prefix("/").unwrap_or(at);
-    PathBuf::from(format!("/proc/{pid}/root")).join(at)
 }

@@ -15,7 +15,7 @@ use super::{Changed, Mosaic};
 use crate::busy;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::fs::FsType;
-use crate::mounts::MountTable;
+use crate::mounts;
 use crate::name::VolumeName;
 use crate::size::Bytes;
 use crate::volume::{Access, Kind, MountSource, Volume, capability};
@@ -124,10 +124,17 @@ impl Mosaic {
 
     /// The type of the file system that grows and shrinks with its device; `None` for a disk and
     /// for a directory.
+    ///
+    /// # Errors
+    /// `Corrupt` if there is one of which nothing is known: to cut it like a disk would destroy it.
     pub(super) fn file_system(volume: &Volume) -> Result<Option<FsType>> {
         match (volume.access, &volume.kind) {
+            (Access::Directory, _) | (Access::Device, Kind::Disk) => Ok(None),
             (Access::Device, Kind::Fs { fs: Some(fs), .. }) => FsType::parse(fs).map(Some),
-            _ => Ok(None),
+            (Access::Device, Kind::Fs { fs: None, .. }) => Err(Error::new(
+                ErrorKind::Corrupt,
+                "its file system type is not known",
+            )),
         }
     }
 
@@ -175,7 +182,7 @@ impl Mosaic {
                 "the storage has grown, but not yet the {name} on it; the same call finishes it"
             )
         };
-        let open = File::open(device).with_path(device)?;
+        let open = File::open(device).context(|| format!("cannot open {device:?}"))?;
         if fs.is_grown_to(open.as_fd(), mounted, to).context(failed)? {
             return Ok(Changed::Unchanged);
         }
@@ -193,12 +200,16 @@ impl Mosaic {
         if attachment.read_only {
             return Err(super::attach::in_use(attachment)?.context("it is in use read-only"));
         }
+        // Its device is not ours to change, and would keep its size.
+        if attachment.foreign {
+            return Err(super::attach::in_use(attachment)?
+                .context("only whoever set its device up can grow that"));
+        }
         // Not by its path alone: what is mounted over it would be grown instead.
-        if let Some(dir) = MountTable::read()?.open_on_device(&attachment.device)? {
+        if let Some(dir) = mounts::directory_on_device(&attachment.device)? {
             return Ok(Place::Mounted(dir));
         }
-        let openers = busy::openers_of_device(&attachment.device)?;
-        if openers.is_empty() && !attachment.foreign {
+        if busy::openers_of_device(&attachment.device)?.is_empty() {
             return Ok(Place::Idle);
         }
         Err(super::attach::in_use(attachment)?.context(
@@ -264,13 +275,34 @@ fn attached_device(volume: &Volume) -> Result<PathBuf> {
         .ok_or_else(|| Error::new(ErrorKind::Io, "the device went away meanwhile"))
 }
 
-/// Adds the path to an error of opening it.
-trait WithPath<T> {
-    fn with_path(self, path: &Path) -> Result<T>;
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl<T> WithPath<T> for std::io::Result<T> {
-    fn with_path(self, path: &Path) -> Result<T> {
-        self.context(|| format!("cannot open {path:?}"))
+    #[test]
+    fn only_a_disk_is_cut_without_a_look_at_its_content() {
+        let mut volume = Volume {
+            stored: "v".to_owned(),
+            user: None,
+            kind: Kind::Disk,
+            access: Access::Device,
+            size: None,
+            used: None,
+            exclusive: None,
+            origin: None,
+            read_only: false,
+            attachment: None,
+            notes: Vec::new(),
+            facts: Vec::new(),
+        };
+        assert_eq!(Mosaic::file_system(&volume).unwrap(), None);
+        volume.kind = Kind::Fs {
+            fs: None,
+            assumed: false,
+        };
+        let error = Mosaic::file_system(&volume).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        volume.access = Access::Directory;
+        assert_eq!(Mosaic::file_system(&volume).unwrap(), None);
     }
 }

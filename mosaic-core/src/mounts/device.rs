@@ -129,7 +129,7 @@ pub(crate) fn devices_of_btrfs(inside: impl AsFd) -> rustix::io::Result<Vec<Dev>
 }
 
 /// Opens the root of a mount for reading, unless another mount hides it.
-pub(super) fn open_mount(entry: &MountEntry, root: &Path) -> rustix::io::Result<OwnedFd> {
+fn open_mount(entry: &MountEntry, root: &Path) -> rustix::io::Result<OwnedFd> {
     let mountpoint = entry
         .mountpoint
         .strip_prefix("/")

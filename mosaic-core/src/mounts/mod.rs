@@ -8,12 +8,14 @@
 pub mod mountinfo;
 
 pub(crate) mod device;
+mod inside;
 mod mount;
 mod options;
 mod table;
 mod target;
 mod umount;
 
+pub use inside::directory_on_device;
 pub(crate) use mount::log_of;
 pub use mount::{mount_device, mount_directory};
 pub use mountinfo::MountEntry;

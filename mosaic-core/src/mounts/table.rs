@@ -5,13 +5,13 @@
 //! path as the root of each mount of it, and nothing has to be opened for it.
 
 use std::collections::HashMap;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use rustix::fs::Dev;
 
-use super::device::{MountDevices, descriptor_path, device_number, open_mount, statx_of};
+use super::device::{MountDevices, descriptor_path, device_number, statx_of};
 use super::mountinfo::{self, MountEntry};
 use crate::error::{Context, Error, ErrorKind, Result};
 
@@ -153,18 +153,6 @@ impl MountTable {
     pub fn of_device(&self, device: &Path) -> Result<Vec<PathBuf>> {
         let number = device_number(device)?;
         Ok(self.mountpoints(self.by_device().get(&number)))
-    }
-
-    /// Opens what a mount of the file system on this block device shows, through a mount that no
-    /// other one hides; `Ok(None)` if there is none.
-    ///
-    /// # Errors
-    /// Those of [`MountTable::of_device`].
-    pub fn open_on_device(&self, device: &Path) -> Result<Option<OwnedFd>> {
-        let number = device_number(device)?;
-        let found = self.by_device().get(&number).into_iter().flatten();
-        let mut entries = found.filter_map(|at| self.entries.get(*at));
-        Ok(entries.find_map(|entry| open_mount(entry, Path::new("/")).ok()))
     }
 
     fn by_device(&self) -> &HashMap<Dev, Vec<usize>> {

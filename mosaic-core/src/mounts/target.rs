@@ -7,7 +7,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags, Statx, StatxAttributes};
+use rustix::fs::{Dev, FileType, Mode, OFlags, Statx, StatxAttributes};
 use rustix::io::Errno;
 
 use super::device::{device_number, device_of, devices_of_btrfs, reopen, statx_of};
@@ -104,14 +104,23 @@ pub fn is_mount_of_directory(path: &Path, dir: BorrowedFd<'_>) -> Result<bool> {
 /// `NotFound`; `Invalid` for a symbolic link or if `device` is no block device; the kernel's.
 pub fn is_mount_of_device(path: &Path, device: &Path) -> Result<bool> {
     let (found, stat) = open_mountpoint(path)?;
-    let number = device_number(device)?;
-    if !is_mount_root(&stat) {
+    shows_device(&found, &stat, device_number(device)?, path)
+}
+
+/// Whether what was found at `path` is the root of a mount of this device's file system.
+pub(super) fn shows_device(
+    found: &OwnedFd,
+    stat: &Statx,
+    number: Dev,
+    path: &Path,
+) -> Result<bool> {
+    if !is_mount_root(stat) {
         return Ok(false);
     }
-    if device_of(&stat) == number {
+    if device_of(stat) == number {
         return Ok(true);
     }
-    match reopen(&found, &stat).and_then(devices_of_btrfs) {
+    match reopen(found, stat).and_then(devices_of_btrfs) {
         Ok(devices) => Ok(devices.contains(&number)),
         Err(Errno::NOTTY | Errno::INVAL | Errno::OPNOTSUPP) => Ok(false),
         Err(errno) => Err(Error::io(errno, format!("cannot look at {path:?}"))),

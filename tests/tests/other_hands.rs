@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Volumes that other programs have mounted or attached.
+
+use std::path::Path;
+
+use mosaic_tests::{Site, requires_program, requires_root, run, stdout_of};
+
+const MIB: u64 = 1 << 20;
+
+fn size_of(path: &Path) -> u64 {
+    std::fs::metadata(path).unwrap().len()
+}
+
+fn word(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Bytes of the file system that a path leads to.
+fn fs_size(path: &Path) -> u64 {
+    let stat = rustix::fs::statvfs(path).unwrap();
+    stat.f_blocks * stat.f_frsize
+}
+
+/// A loop device that another program set up; detached also when the test panics.
+struct Foreign(String);
+
+impl Foreign {
+    fn new(image: &Path) -> Self {
+        let device = stdout_of("losetup", &["--find", "--show", word(image)]).unwrap();
+        Self(device.trim().to_owned())
+    }
+}
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        let _ = run("losetup", &["--detach", &self.0]);
+    }
+}
+
+#[test]
+fn root_resize_of_what_another_program_has_mounted_changes_nothing() {
+    if !requires_root() || !requires_program("mkfs.xfs") {
+        return;
+    }
+    let site = Site::in_folder("loop", "default_fs: xfs\n").unwrap();
+    site.ok(&["new", "fs", "v", "320M"]);
+    let image = site.location().join("v");
+    let at = site.mountpoint("at");
+    let device = Foreign::new(&image);
+    run("mount", &[&device.0, word(&at)]).unwrap();
+    let refused = site.run(&["resize", "v", "400M"]);
+    run("umount", &[&at]).unwrap();
+    assert_eq!(refused.status, 5, "{}", refused.stdout);
+    assert!(refused.stderr.contains(&device.0), "{}", refused.stderr);
+    assert_eq!(size_of(&image), 320 * MIB);
+    drop(device);
+    site.assert_idle();
+}
+
+#[test]
+fn root_resize_grows_no_other_file_system_that_hides_the_volumes_mount() {
+    if !requires_root() || !requires_program("mkfs.xfs") {
+        return;
+    }
+    let site = Site::in_folder("loop", "default_fs: xfs\n").unwrap();
+    site.ok(&["new", "fs", "v", "320M"]);
+    site.ok(&["new", "fs", "other", "320M"]);
+    let over = site.mountpoint("over");
+    let at = over.join("at");
+    std::fs::create_dir(&at).unwrap();
+    site.ok(&["mount", "v", word(&at)]);
+    // The other one has room to grow into, and lies on the volume's mount.
+    let other = site.location().join("other");
+    let file = std::fs::File::options().write(true).open(&other).unwrap();
+    file.set_len(500 * MIB).unwrap();
+    let device = Foreign::new(&other);
+    run("mount", &[&device.0, word(&over)]).unwrap();
+    std::fs::create_dir(&at).unwrap();
+    let before = fs_size(&over);
+    let hidden = site.run(&["resize", "v", "400M"]);
+    let after = fs_size(&over);
+    run("umount", &[&over]).unwrap();
+    drop((device, file));
+    assert_eq!(after, before, "{}{}", hidden.stdout, hidden.stderr);
+    assert_eq!(hidden.status, 5, "{}", hidden.stdout);
+    // In sight again it grows.
+    let before = fs_size(&at);
+    site.ok(&["resize", "v", "400M"]);
+    assert!(fs_size(&at) > before + 70 * MIB);
+    site.ok(&["umount", "v", word(&at)]);
+    site.assert_idle();
+}
