@@ -90,3 +90,24 @@ fn root_resize_grows_no_other_file_system_that_hides_the_volumes_mount() {
     site.ok(&["umount", "v", word(&at)]);
     site.assert_idle();
 }
+
+#[test]
+fn root_a_read_only_mount_of_an_attached_volume_writes_nothing_to_it() {
+    if !requires_root() || !requires_program("mkfs.ext4") {
+        return;
+    }
+    let site = Site::in_folder("loop", "").unwrap();
+    site.ok(&["new", "fs", "v", "16M"]);
+    site.ok(&["attach", "v"]);
+    let before = std::fs::read(site.location().join("v")).unwrap();
+    let (at, second) = (site.mountpoint("at"), site.mountpoint("second"));
+    site.ok(&["mount", "v", word(&at), "-o", "ro"]);
+    site.ok(&["mount", "v", word(&second), "-o", "ro"]);
+    let refused = site.run(&["mount", "v", word(&site.mountpoint("third"))]);
+    site.ok(&["umount", "v", word(&at)]);
+    site.ok(&["umount", "v", word(&second)]);
+    site.ok(&["detach", "v"]);
+    assert_eq!(refused.status, 5, "{}", refused.stderr);
+    assert!(before == std::fs::read(site.location().join("v")).unwrap());
+    site.assert_idle();
+}

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::Mosaic;
 use super::guard::Names;
+use crate::busy;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::mounts::{self, MountOptions, Target};
 use crate::name::VolumeName;
@@ -102,7 +103,9 @@ impl Mosaic {
             ));
         }
         // A second mount shares the superblock of the first, which has been made for that one.
-        let fresh = volume.attachment.is_none();
+        let fresh = volume.attachment.as_ref().is_none_or(|attachment| {
+            busy::mounts_of_device(&attachment.device).is_ok_and(|uses| uses.is_empty())
+        });
         match self.driver.mount_source(name, read_only)? {
             MountSource::Directory(dir) => mounts::mount_directory(dir.as_fd(), target, options),
             MountSource::Device {
@@ -192,7 +195,7 @@ impl Mosaic {
                 return Ok(());
             }
             // An error here says that the device has just gone.
-            if crate::busy::mounts_of_device(device).is_ok_and(|uses| !uses.is_empty()) {
+            if busy::mounts_of_device(device).is_ok_and(|uses| !uses.is_empty()) {
                 return Ok(());
             }
             thread::sleep(Duration::from_millis(2));
