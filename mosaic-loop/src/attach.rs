@@ -117,7 +117,10 @@ impl Loop {
         if attached.read_only && !read_only {
             return Err(claim::attached_at(attached).context("it is attached read-only"));
         }
-        if !attached.autoclear {
+        // Autoclear alone proves nothing: it is also what losetup -d leaves on a device that a
+        // virtual machine has open, and what a killed call's resize2fs still works on.
+        let mounted = !busy::mounts_of_device(&device.path())?.is_empty();
+        if !attached.autoclear || !mounted {
             self.refuse_shared_use(&device)?;
         }
         Ok(source(device))

@@ -409,6 +409,26 @@ fn root_a_lock_that_pretends_to_be_an_attachment_fools_nobody() {
 }
 
 #[test]
+fn root_a_device_in_other_hands_is_not_mounted_when_losetup_was_told_to_detach_it() {
+    if !requires_root() || !requires_program("mkfs.ext4") {
+        return;
+    }
+    let (scratch, images) = images("hands");
+    images.create_fs("a", "ext4", 16 * MIB).unwrap();
+    let attached = images.attach("a").unwrap();
+    let machine = Opener::new(&attached.device, true);
+    run("losetup", &[Path::new("--detach"), &attached.device]).unwrap();
+    assert_eq!(images.attachment("a").unwrap().lifetime, Lifetime::Mount);
+    let error = images
+        .mount("a", &scratch.path().join("at"), "")
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    assert!(error.chain().contains(&machine.word()), "{}", error.chain());
+    drop(machine);
+    assert!(eventually(|| images.attachment("a").is_none()));
+}
+
+#[test]
 fn root_something_mounted_in_the_location_holds_no_volumes() {
     if !requires_root() || !requires_program("mkfs.ext4") {
         return;
