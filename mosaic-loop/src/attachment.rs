@@ -70,7 +70,7 @@ pub fn find_ours(query: impl AsFd, image: &Image) -> Result<Option<Attached>> {
     let Some(attached) = find_by_asking_all(image)? else {
         return Ok(None);
     };
-    let marked = marker::may_be(&query, attached.number).context(failed)?;
+    let marked = marker::is_set(&query, attached.number).context(failed)?;
     Ok(marked.then_some(Attached {
         foreign: false,
         ..attached

@@ -429,6 +429,45 @@ fn root_a_device_in_other_hands_is_not_mounted_when_losetup_was_told_to_detach_i
 }
 
 #[test]
+fn root_a_lock_over_all_of_an_image_hides_no_device_and_gives_none_away() {
+    if !requires_root() {
+        return;
+    }
+    let (_scratch, images) = images("wide");
+    images.create_disk("a", MIB).unwrap();
+    let image = images.image("a");
+    let write = OpenOptions::new().read(true).write(true).open(&image);
+    let locked = write.unwrap();
+    let wide = nix::libc::flock {
+        l_type: i16::try_from(nix::libc::F_WRLCK).unwrap(),
+        l_whence: 0,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    nix::fcntl::fcntl(&locked, nix::fcntl::FcntlArg::F_OFD_SETLK(&wide)).unwrap();
+    // Another program's device is not ours because of it.
+    let device = stdout_of("losetup", &["--find", "--show", image.to_str().unwrap()]).unwrap();
+    let device = device.trim();
+    let shown = images.attachment("a");
+    let detached = images.detach("a").map_err(|error| error.kind());
+    run("losetup", &["--detach", device]).unwrap();
+    assert!(shown.unwrap().foreign);
+    assert_eq!(detached, Err(ErrorKind::Busy));
+    drop(locked);
+    let attached = images.attach("a").unwrap();
+    let reader = std::fs::File::open(&image).unwrap();
+    let wide = nix::libc::flock {
+        l_type: i16::try_from(nix::libc::F_RDLCK).unwrap(),
+        ..wide
+    };
+    nix::fcntl::fcntl(&reader, nix::fcntl::FcntlArg::F_OFD_SETLK(&wide)).unwrap();
+    assert_eq!(images.attachment("a"), Some(attached));
+    drop(reader);
+    images.detach("a").unwrap();
+}
+
+#[test]
 fn root_something_mounted_in_the_location_holds_no_volumes() {
     if !requires_root() || !requires_program("mkfs.ext4") {
         return;
