@@ -90,10 +90,9 @@ fn refusal_to_renew(fs: &FsType, no_device: Option<&str>) -> Option<String> {
     }
 }
 
-/// Why there can be no block device.
+/// Why there can be no block device. That this user may not have one is no answer: what can be done
+/// here is the storage's and the kernel's.
 fn no_loop_devices() -> Option<String> {
-    open_control().err().map(|error| match error.kind() {
-        ErrorKind::Permission => "needs root (CAP_SYS_ADMIN)".to_owned(),
-        _ => error.chain(),
-    })
+    let refusal = open_control().err()?;
+    (refusal.kind() != ErrorKind::Permission).then(|| refusal.chain())
 }

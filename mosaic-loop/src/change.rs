@@ -13,7 +13,7 @@ use crate::claim;
 use crate::driver::Loop;
 use crate::identity::Identity;
 use crate::image::Image;
-use crate::loopdev;
+use crate::loopdev::{self, LoopDevice};
 use crate::unnamed::explained;
 
 impl Loop {
@@ -47,8 +47,8 @@ impl Loop {
         ))
     }
 
-    /// Steps: take a lease; keep the new user's name with the image; **commit**: one rename that
-    /// replaces nothing; fsync of both folders; remove folders that are empty now. Killed between
+    /// Steps: take a lease; keep the new user's name with the image, fsync; **commit**: one rename
+    /// that replaces nothing; fsync of both folders; remove folders that are empty now. Killed between
     /// label and commit the volume has its old name and a label that does not lead to it, so that it
     /// is listed by its stored name.
     pub(crate) fn rename_image(&self, from: &VolumeName, to: &VolumeName) -> Result<()> {
@@ -56,7 +56,9 @@ impl Loop {
         claim::exclusively(&image, &self.host, OFlags::RDWR, |file| {
             let before = label::name(file)?;
             label::set_name(file, to)?;
-            self.move_name(&image, from, to).map_err(|error| {
+            let kept = fs::fsync(file).context(|| "cannot write the image's label to disk".into());
+            let moved = kept.and_then(|()| self.move_name(&image, from, to));
+            moved.map_err(|error| {
                 let undone = put_back(file, before.as_deref(), from);
                 match undone {
                     Ok(()) => error,
@@ -81,7 +83,8 @@ impl Loop {
         fs::fsync(&folder).context(|| format!("cannot sync the folder of {:?}", image.path()))
     }
 
-    /// Growing, steps: make the file longer (**commit**), fsync, tell the loop device that shows it.
+    /// Growing, steps: open the loop device that shows the file, make the file longer (**commit**),
+    /// fsync, tell the device.
     /// Killed between, the file has its new size and the device the old one: the same call again
     /// finishes. Shrinking: take a lease, cut the file (**commit**), fsync.
     pub(crate) fn resize_image(&self, name: &VolumeName, size: Bytes) -> Result<()> {
@@ -91,14 +94,17 @@ impl Loop {
                 set_size(file, size)
             });
         }
+        let device = self.device_to_resize(&image)?;
         if size > image.size() {
             let file = claim::open_sharing(&image, &self.host, OFlags::RDWR)?;
             set_size(file.as_fd(), size)?;
         }
-        self.resize_device(&image, size)
+        device.map_or(Ok(()), |device| self.resize_device(&device, size))
     }
 
-    fn resize_device(&self, image: &Image, size: Bytes) -> Result<()> {
+    /// The device that shows the image, open, so that whoever may not change it is told before the
+    /// file is changed.
+    fn device_to_resize(&self, image: &Image) -> Result<Option<LoopDevice>> {
         let query = image.open_for_query();
         let query = query.context(|| format!("cannot open {:?}", image.path()))?;
         let Some(attached) = attachment::find_ours(&query, image)? else {
@@ -110,12 +116,13 @@ impl Loop {
                     image.name()
                 ));
             }
-            return Ok(());
+            return Ok(None);
         };
-        // Gone meanwhile: nothing shows the volume any more.
-        let Some(device) = open_same(image, attached)? else {
-            return Ok(());
-        };
+        // `None`: gone meanwhile, nothing shows the volume any more.
+        open_same(image, attached)
+    }
+
+    fn resize_device(&self, device: &LoopDevice, size: Bytes) -> Result<()> {
         if device.size()? != size.0 {
             self.host
                 .debug(&format!("LOOP_SET_CAPACITY {:?}", device.path()));

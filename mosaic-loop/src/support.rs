@@ -47,10 +47,14 @@ impl Support {
     }
 }
 
-/// Why volumes cannot be made in a location; `None`: they can. A location that is full is none that
-/// cannot: the verb itself will say so.
+/// Why volumes cannot be made in a location; `None`: they can. A location that is full, or not this
+/// user's to write in, is none that cannot: the verb itself will say so.
 pub fn refusal_to_create(location: &Location) -> Option<String> {
-    let labelled = unnamed::open(location)
+    let opened = unnamed::open(location);
+    if matches!(opened, Err(Errno::ACCESS | Errno::PERM)) {
+        return None;
+    }
+    let labelled = opened
         .map_err(|errno| cannot_create(location, errno))
         .and_then(|file| label::set_kind(file, &NewKind::Disk));
     let error = labelled.err()?;

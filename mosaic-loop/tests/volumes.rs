@@ -396,8 +396,8 @@ fn capabilities_say_why_not() {
         }
     }
     if !rustix::process::geteuid().is_root() {
-        let reason = refusal(None, capability::BDEV).unwrap();
-        assert_eq!(reason, "needs root (CAP_SYS_ADMIN)");
+        // What a user may do is not what the storage can do.
+        assert_eq!(refusal(None, capability::BDEV), None);
         let error = images.attach("disk").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Permission);
     }

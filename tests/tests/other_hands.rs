@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Volumes that other programs have mounted or attached.
+//! Volumes that other programs have mounted or attached, or that another user asks for.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use mosaic_tests::{Site, requires_program, requires_root, run, stdout_of};
+use mosaic_tests::{Moctl, Site, requires_program, requires_root, run, stdout_of};
 
+const NOBODY: u32 = 65534;
 const MIB: u64 = 1 << 20;
 
 fn size_of(path: &Path) -> u64 {
@@ -110,4 +112,38 @@ fn root_a_read_only_mount_of_an_attached_volume_writes_nothing_to_it() {
     assert_eq!(refused.status, 5, "{}", refused.stderr);
     assert!(before == std::fs::read(site.location().join("v")).unwrap());
     site.assert_idle();
+}
+
+#[test]
+fn root_what_only_root_may_is_refused_as_that_and_changes_nothing() {
+    if !requires_root() {
+        return;
+    }
+    let site = Site::of_user(NOBODY, "loop", "").unwrap();
+    site.ok(&["new", "disk", "v", "1M"]);
+    for verb in [&["attach", "v"][..], &["detach", "v"]] {
+        let refused = site.expect(9, verb);
+        assert!(refused.stderr.contains("needs root"), "{}", refused.stderr);
+    }
+    let features = site.ok(&["info"]);
+    let features = features.lines().find(|line| line.starts_with("features:"));
+    assert!(features.unwrap().contains("bdev"), "{features:?}");
+    // Attached by root, its device is not for the user to resize: nor is the image then.
+    let root = Moctl::new().unwrap();
+    root.mosaic("m", "loop", site.location(), "").unwrap();
+    root.ok(&["m", "attach", "v"]);
+    let refused = site.run(&["resize", "v", "2M"]);
+    root.ok(&["m", "detach", "v"]);
+    assert_eq!(refused.status, 9, "{}", refused.stderr);
+    assert_eq!(size_of(&site.location().join("v")), MIB);
+    // Another's location, to look at only.
+    let theirs = Site::in_folder("loop", "").unwrap();
+    let open = std::fs::Permissions::from_mode(0o755);
+    for folder in [theirs.location(), theirs.location().parent().unwrap()] {
+        std::fs::set_permissions(folder, open.clone()).unwrap();
+    }
+    let user = site.moctl();
+    user.mosaic("theirs", "loop", theirs.location(), "")
+        .unwrap();
+    user.expect(9, &["theirs", "new", "disk", "w", "1M"]);
 }

@@ -33,7 +33,7 @@ impl Mosaic {
         exist_ok: bool,
     ) -> Result<(Changed, Attachment)> {
         let name = self.name(volume)?;
-        // First, as a driver may give the missing privilege as the reason for having no devices.
+        // First: who may not attach at all is told that, not what the driver lacks.
         Self::require_root("attaching a volume")?;
         self.require(capability::BDEV, None)?;
         let _guard = self.lock_names(&Names {
@@ -65,7 +65,7 @@ impl Mosaic {
 
     fn try_detach(&self, volume: &str, missing_ok: bool) -> Result<Changed> {
         let name = self.name(volume)?;
-        // First, as a driver may give the missing privilege as the reason for having no devices.
+        // First: who may not attach at all is told that, not what the driver lacks.
         Self::require_root("detaching a volume")?;
         self.require(capability::BDEV, None)?;
         let _guard = self.lock_names(&Names {
