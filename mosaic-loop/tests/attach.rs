@@ -526,7 +526,7 @@ fn root_a_device_on_a_deleted_image_is_found() {
 
 /// Run again by the next test in a container-like /dev, whose kind `MOSAIC_TEST_DEV` names.
 #[test]
-#[ignore = "not a test of its own"]
+#[ignore = "a helper of other tests"]
 fn in_a_container() {
     let path = std::env::var_os("MOSAIC_TEST_LOCATION").unwrap();
     let images = Images::open(Path::new(&path));
@@ -569,7 +569,7 @@ fn root_a_container_without_loop_devices_is_told_so() {
 
 /// Run again by the next test, traced.
 #[test]
-#[ignore = "not a test of its own"]
+#[ignore = "a helper of other tests"]
 fn attach_once() {
     let path = std::env::var_os("MOSAIC_TEST_LOCATION").unwrap();
     Images::open(Path::new(&path)).attach("a").unwrap();

@@ -7,12 +7,16 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+/// How libtest ends the line of what only another test starts, as a process of its own.
+const HELPER: &str = "... ignored, a helper of other tests";
+
 /// The sum over all test binaries.
 #[derive(Debug, Default)]
 pub struct Tally {
     passed: usize,
     failed: usize,
     ignored: usize,
+    helpers: usize,
     failures: Vec<String>,
     skipped: BTreeMap<String, String>,
     left_out: Vec<String>,
@@ -30,6 +34,8 @@ impl Tally {
             self.skipped.insert(test.to_owned(), reason.to_owned());
         } else if let Some(what) = line.strip_prefix("left out: ") {
             self.left_out.push(what.to_owned());
+        } else if line.starts_with("test ") && line.ends_with(HELPER) {
+            self.helpers += 1;
         } else if let Some(test) = failed_test(line) {
             self.failures.push(test.to_owned());
         }
@@ -46,9 +52,9 @@ impl Tally {
         self.failed
     }
 
-    /// How many tests are marked `#[ignore]`, which nothing here is allowed to be.
+    /// How many tests are marked `#[ignore]` and are not helpers, which none is allowed to be.
     pub fn ignored(&self) -> usize {
-        self.ignored
+        self.ignored.saturating_sub(self.helpers)
     }
 
     /// What did not run and why, and what failed, a line each.
@@ -66,7 +72,7 @@ impl Tally {
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let passed = self.passed.saturating_sub(self.skipped.len());
-        let skipped = self.skipped.len() + self.ignored;
+        let skipped = self.skipped.len() + self.ignored();
         write!(
             f,
             "{passed} passed, {} failed, {skipped} skipped",
@@ -121,6 +127,20 @@ mod tests {
                 "failed: c::d"
             ]
         );
+    }
+
+    #[test]
+    fn helpers_of_other_tests_are_no_ignored_tests() {
+        let mut tally = Tally::default();
+        for line in [
+            "test a ... ignored, a helper of other tests",
+            "test b ... ignored, too slow",
+            "test result: ok. 0 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out; finished in 1s",
+        ] {
+            tally.read(line);
+        }
+        assert_eq!(tally.ignored(), 1);
+        assert_eq!(tally.to_string(), "0 passed, 0 failed, 1 skipped");
     }
 
     #[test]

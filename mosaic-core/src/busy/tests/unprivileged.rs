@@ -17,7 +17,7 @@ const FOLDER: &str = "MOSAIC_TEST_BUSY_FOLDER";
 
 /// Not a test: what the test below runs as another user. Prints a line for each answer.
 #[test]
-#[ignore = "a helper of another test"]
+#[ignore = "a helper of other tests"]
 #[expect(
     clippy::print_stdout,
     reason = "its answers are read by the test below"
