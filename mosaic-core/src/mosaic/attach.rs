@@ -41,12 +41,12 @@ impl Mosaic {
             ..Names::default()
         })?;
         let found = self.existing(&name)?;
-        if let Some(attachment) = &found.attachment {
+        if let Some(attachment) = found.attachment {
             let ours = attachment.lifetime == Lifetime::Explicit && !attachment.foreign;
             if exist_ok && ours && attachment.read_only == read_only {
-                return Ok((Changed::Unchanged, attachment.clone()));
+                return Ok((Changed::Unchanged, attachment));
             }
-            return Err(in_use(attachment)?);
+            // Else the driver refuses it, or waits for a device that goes away after a last mount.
         }
         self.require(capability::BDEV, Some(&name))?;
         let attachment = self.driver.attach(&name, read_only)?;
