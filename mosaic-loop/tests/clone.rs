@@ -44,6 +44,8 @@ fn uuid(fs: &str, file: &Path) -> [u8; 16] {
 
 /// fsck by the host's own knowledge of it, on a loop device that goes by itself.
 fn assert_sound(images: &Images, name: &str, fs: &str) {
+    // The mount namespace that another test makes has copies of our mounts for a while.
+    assert!(eventually(|| images.attachment(name).is_none()));
     let source = images.driver.mount_source(Some(&volume(name)), false);
     let mosaic_core::volume::MountSource::Device { path, handle } = source.unwrap() else {
         panic!("no device");
