@@ -10,7 +10,7 @@ use super::Mosaic;
 use super::guard::Names;
 use crate::busy;
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::mounts::{self, MountOptions, Target};
+use crate::mounts::{self, MountOptions, Mountpoint, Target};
 use crate::name::VolumeName;
 use crate::volume::{Access, Kind, Lifetime, MountSource, Volume};
 
@@ -135,43 +135,47 @@ impl Mosaic {
     fn try_umount(&self, volume: Option<&str>, path: &Path) -> Result<()> {
         let name = volume.map(|volume| self.name(volume)).transpose()?;
         Self::require_root("unmounting")?;
+        let mountpoint = Mountpoint::open(path)?;
         let Some(name) = name else {
-            return self.umount_metadata(path);
+            return self.umount_metadata(&mountpoint);
         };
         let _guard = self.lock_names(&Names {
             exclusive: vec![&name],
             ..Names::default()
         })?;
         let volume = self.existing(&name)?;
-        if !self.is_mount_of(&name, &volume, path)? {
+        if !self.is_mount_of(&name, &volume, &mountpoint)? {
             return Err(not_a_mount());
         }
-        mounts::umount(path)?;
+        mounts::umount_at(&mountpoint)?;
         self.wait_for_device(&name, &volume)
     }
 
-    fn umount_metadata(&self, path: &Path) -> Result<()> {
+    fn umount_metadata(&self, mountpoint: &Mountpoint) -> Result<()> {
         let is_ours = match self.metadata_directory()? {
-            Some(dir) => mounts::is_mount_of_directory(path, dir.as_fd())?,
+            Some(dir) => mountpoint.is_mount_of_directory(dir.as_fd())?,
             None => match self.driver.metadata()?.attachment {
-                Some(attachment) => mounts::is_mount_of_device(path, &attachment.device)?,
+                Some(attachment) => mountpoint.is_mount_of_device(&attachment.device)?,
                 None => false,
             },
         };
         if !is_ours {
             return Err(not_a_mount());
         }
-        mounts::umount(path)
+        mounts::umount_at(mountpoint)
     }
 
-    fn is_mount_of(&self, name: &VolumeName, volume: &Volume, path: &Path) -> Result<bool> {
+    fn is_mount_of(
+        &self,
+        name: &VolumeName,
+        volume: &Volume,
+        mountpoint: &Mountpoint,
+    ) -> Result<bool> {
         match (volume.access, &volume.attachment) {
             (Access::Device, None) => Ok(false),
-            (Access::Device, Some(attachment)) => {
-                mounts::is_mount_of_device(path, &attachment.device)
-            }
+            (Access::Device, Some(attachment)) => mountpoint.is_mount_of_device(&attachment.device),
             (Access::Directory, _) => match self.driver.mount_source(Some(name), true)? {
-                MountSource::Directory(dir) => mounts::is_mount_of_directory(path, dir.as_fd()),
+                MountSource::Directory(dir) => mountpoint.is_mount_of_directory(dir.as_fd()),
                 MountSource::Device { .. } => Ok(false),
             },
         }

@@ -11,7 +11,8 @@ use rustix::fs::{Dev, FileType, StatVfsMountFlags};
 use rustix::io::Errno;
 
 use super::device::{device_number, reopen};
-use super::target::{open_mountpoint, shows_device};
+use super::mountpoint::Mountpoint;
+use super::target::shows_device;
 use crate::busy::{self, Use};
 use crate::error::{Context, Result};
 
@@ -42,7 +43,7 @@ pub fn directory_on_device(device: &Path) -> Result<Option<OwnedFd>> {
 }
 
 fn open(path: &Path, number: Dev) -> Result<Option<OwnedFd>> {
-    let (found, stat) = open_mountpoint(path)?;
+    let (found, stat) = Mountpoint::open(path)?.look()?;
     let is_directory = FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Directory;
     if !is_directory || !shows_device(&found, &stat, number, path)? {
         return Ok(None);

@@ -10,6 +10,7 @@ pub mod mountinfo;
 pub(crate) mod device;
 mod inside;
 mod mount;
+mod mountpoint;
 mod options;
 mod table;
 mod target;
@@ -19,10 +20,11 @@ pub use inside::directory_on_device;
 pub(crate) use mount::log_of;
 pub use mount::{mount_device, mount_directory};
 pub use mountinfo::MountEntry;
+pub use mountpoint::{Mountpoint, is_mount_of_device, is_mount_of_directory};
 pub use options::MountOptions;
 pub use table::{MountTable, TreePath};
-pub use target::{Target, is_mount_of_device, is_mount_of_directory, open_target};
-pub use umount::umount;
+pub use target::{Target, open_target};
+pub use umount::{umount, umount_at};
 
 #[cfg(test)]
 mod tests;

@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The PATH of `mount` and `umount`: free before the one, a mount of the volume before the other.
-//!
-//! A path to mount on is opened once; what was checked is what is mounted on. A path to unmount is
-//! never followed through a last link: whoever owns the folder could turn it elsewhere meanwhile.
+//! The PATH of `mount`: free before it. It is opened once; what was checked is what is mounted on.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Dev, FileType, Mode, OFlags, Statx, StatxAttributes};
+use rustix::fs::{Dev, Mode, OFlags, Statx, StatxAttributes};
 use rustix::io::Errno;
 
-use super::device::{device_number, device_of, devices_of_btrfs, reopen, statx_of};
+use super::device::{device_of, devices_of_btrfs, reopen, statx_of};
 use super::mountinfo::{self, MountEntry};
 use crate::error::{Context, Error, ErrorKind, Result};
 
@@ -85,28 +82,6 @@ fn taken(path: &Path, stat: &Statx) -> Error {
     )
 }
 
-/// Whether the topmost mount at a path shows this directory.
-///
-/// # Errors
-/// `NotFound`; `Invalid` for a symbolic link; the kernel's.
-pub fn is_mount_of_directory(path: &Path, dir: BorrowedFd<'_>) -> Result<bool> {
-    let (_, stat) = open_mountpoint(path)?;
-    let wanted = statx_of(dir).context(|| "cannot look at the volume's directory".to_owned())?;
-    Ok(is_mount_root(&stat)
-        && device_of(&stat) == device_of(&wanted)
-        && stat.stx_ino == wanted.stx_ino)
-}
-
-/// Whether the topmost mount at a path shows the file system, or a part of it, that is on this
-/// block device.
-///
-/// # Errors
-/// `NotFound`; `Invalid` for a symbolic link or if `device` is no block device; the kernel's.
-pub fn is_mount_of_device(path: &Path, device: &Path) -> Result<bool> {
-    let (found, stat) = open_mountpoint(path)?;
-    shows_device(&found, &stat, device_number(device)?, path)
-}
-
 /// Whether what was found at `path` is the root of a mount of this device's file system.
 pub(super) fn shows_device(
     found: &OwnedFd,
@@ -127,22 +102,7 @@ pub(super) fn shows_device(
     }
 }
 
-/// What is at a path, a last link not followed.
-pub(super) fn open_mountpoint(path: &Path) -> Result<(OwnedFd, Statx)> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let found =
-        rustix::fs::open(path, flags, Mode::empty()).context(|| format!("cannot open {path:?}"))?;
-    let stat = look(&found, path)?;
-    if FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Symlink {
-        return Err(Error::new(
-            ErrorKind::Invalid,
-            format!("{path:?} is a symbolic link; give the path that it leads to"),
-        ));
-    }
-    Ok((found, stat))
-}
-
-fn look(file: &OwnedFd, path: &Path) -> Result<Statx> {
+pub(super) fn look(file: &OwnedFd, path: &Path) -> Result<Statx> {
     statx_of(file).context(|| format!("cannot look at {path:?}"))
 }
 

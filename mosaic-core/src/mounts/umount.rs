@@ -4,9 +4,9 @@
 use std::path::Path;
 
 use rustix::io::Errno;
-use rustix::mount::{UnmountFlags, unmount};
 
-use super::target::{is_mount_root, open_mountpoint};
+use super::mountpoint::Mountpoint;
+use super::target::is_mount_root;
 use crate::busy::{self, Uses};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -22,7 +22,16 @@ const ATTEMPTS: u32 = 5;
 ///
 /// Kernel: umount2(2), `UMOUNT_NOFOLLOW` since Linux 2.6.34.
 pub fn umount(path: &Path) -> Result<()> {
-    let (found, stat) = open_mountpoint(path)?;
+    umount_at(&Mountpoint::open(path)?)
+}
+
+/// The same at a mountpoint that was looked at before.
+///
+/// # Errors
+/// Those of [`umount`].
+pub fn umount_at(mountpoint: &Mountpoint) -> Result<()> {
+    let path = mountpoint.path();
+    let (found, stat) = mountpoint.look()?;
     let not_mounted = || Error::new(ErrorKind::Invalid, format!("{path:?} is not a mountpoint"));
     if !is_mount_root(&stat) {
         return Err(not_mounted());
@@ -31,7 +40,7 @@ pub fn umount(path: &Path) -> Result<()> {
     drop(found);
     let mut uses = None;
     for _ in 0..ATTEMPTS {
-        match unmount(path, UnmountFlags::NOFOLLOW) {
+        match mountpoint.unmount() {
             Ok(()) => return Ok(()),
             Err(Errno::BUSY) => {
                 let found = busy::users_of_mount(stat.stx_mnt_id)?;

@@ -199,3 +199,26 @@ fn root_a_table_of_many_mounts_is_asked_fast() {
     // All of them, and the location's own mount, are on one device.
     assert_eq!(table.of_device(mounted.device()).unwrap().len(), 41);
 }
+
+#[test]
+fn root_what_was_proven_is_unmounted_though_the_way_to_it_was_turned_elsewhere() {
+    if !requires_root() {
+        return;
+    }
+    let scratch = scratch();
+    let volume = File::open(scratch.path().join("v")).unwrap();
+    let [way, other] = ["way", "other"].map(|name| scratch.path().join(name));
+    for folder in [&way, &other] {
+        fs::create_dir_all(folder.join("at")).unwrap();
+        let target = open_target(&folder.join("at")).unwrap();
+        mount_directory(volume.as_fd(), &target, &options("")).unwrap();
+    }
+    let mountpoint = Mountpoint::open(&way.join("at")).unwrap();
+    assert!(mountpoint.is_mount_of_directory(volume.as_fd()).unwrap());
+    let moved = scratch.path().join("moved");
+    fs::rename(&way, &moved).unwrap();
+    symlink(&other, &way).unwrap();
+    umount_at(&mountpoint).unwrap();
+    assert_eq!(mountpoints_beneath(scratch.path()), [other.join("at")]);
+    umount(&other.join("at")).unwrap();
+}
