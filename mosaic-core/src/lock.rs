@@ -20,17 +20,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, fcntl};
-use rustix::fs::{self, FileType, FlockOperation, Gid, Mode, OFlags, Uid};
+use rustix::fs::{self, FileType, FlockOperation, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno;
 
 use crate::busy;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host_services::Services;
 use crate::location::Location;
-use crate::scratch::{PRIVATE_DIR, Place, ScratchName};
+use crate::scratch::{LOCK_FILE, PRIVATE_DIR, Place, ScratchName};
 
-/// Name of the lock file below [`PRIVATE_DIR`].
-const LOCK_FILE: &str = "lock";
 /// First and longest pause between two tries for a lock.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
@@ -127,7 +125,8 @@ impl LockFile {
                 Err(Errno::EXIST) => {}
                 other => {
                     let file = other.context(failed)?;
-                    give_to_owner(&file, location).context(failed)?;
+                    // Whatever the umask said.
+                    fs::fchmod(&file, mode).context(failed)?;
                     break file;
                 }
             }
@@ -136,6 +135,7 @@ impl LockFile {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(Error::new(ErrorKind::Corrupt, failed()).with_source("not a file"));
         }
+        give_to_owner(&file, &stat, location).context(failed)?;
         let read_only = false;
         Ok(Self { file, read_only })
     }
@@ -281,13 +281,17 @@ fn range(subject: &Subject, kind: i32) -> libc::flock {
     }
 }
 
-/// A file that root makes in somebody's location is that owner's; the umask has no say.
-fn give_to_owner(file: &OwnedFd, location: &Location) -> rustix::io::Result<()> {
-    fs::fchmod(file, Mode::RUSR | Mode::WUSR)?;
-    if rustix::process::geteuid().is_root() {
+/// A file that root makes in somebody's location is that owner's, also when root was killed before
+/// it came to that. Only an empty one without another name: the owner could have put something else
+/// in its place.
+fn give_to_owner(file: &OwnedFd, stat: &Stat, location: &Location) -> rustix::io::Result<()> {
+    let us = rustix::process::geteuid();
+    if us.is_root() && stat.st_uid == us.as_raw() && stat.st_size == 0 && stat.st_nlink == 1 {
         let owner = fs::fstat(location.dir())?;
         let (uid, gid) = (owner.st_uid, owner.st_gid);
-        fs::fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+        if uid != stat.st_uid {
+            fs::fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+        }
     }
     Ok(())
 }

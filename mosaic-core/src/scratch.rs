@@ -12,6 +12,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// The folder of Mosaic's own things in a location that is a directory.
 pub const PRIVATE_DIR: &str = ".mosaic";
 
+/// Name of the lock file in [`PRIVATE_DIR`].
+pub(crate) const LOCK_FILE: &str = "lock";
+
 /// A folder of unfinished things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {

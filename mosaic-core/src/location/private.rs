@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::{FOLDER, Location, is_dots};
 use crate::error::{Context, Result};
-use crate::scratch::{PRIVATE_DIR, Place};
+use crate::scratch::{LOCK_FILE, PRIVATE_DIR, Place};
 
 impl Location {
     /// The folder of unfinished things, made if need be: `.mosaic/<place>`, for its owner only.
@@ -37,25 +37,35 @@ impl Location {
         };
         let folder = fs::openat(above, name, FOLDER, Mode::empty())?;
         if made {
-            self.give_to_owner(&folder)?;
+            // Whatever the umask said, and a default ACL of the location.
+            fs::fchmod(&folder, Mode::RWXU)?;
+        }
+        self.give_to_owner(&folder)?;
+        if made {
             fs::fsync(above)?;
         }
         Ok(folder)
     }
 
-    /// Gives a folder that root has just made to the location's owner. Only an empty one of root's:
-    /// the owner could have put something else in its place meanwhile.
+    /// Gives a folder that root has made, just now or in a call that was killed before this, to the
+    /// location's owner. Only one of root's with nothing but Mosaic's own things in it: the owner
+    /// could have put something else in its place meanwhile.
     fn give_to_owner(&self, folder: &OwnedFd) -> rustix::io::Result<()> {
-        // Whatever the umask said, and a default ACL of the location.
-        fs::fchmod(folder, Mode::RWXU)?;
-        let (owner, made) = (fs::fstat(&self.dir)?, fs::fstat(folder)?);
-        let is_empty = || -> rustix::io::Result<bool> {
-            let mut entries = Dir::read_from(folder)?;
-            Ok(!entries.any(|e| e.is_ok_and(|e| !is_dots(e.file_name().to_bytes()))))
-        };
         let us = rustix::process::geteuid();
-        if us.is_root() && made.st_uid == us.as_raw() && owner.st_uid != made.st_uid && is_empty()?
-        {
+        if !us.is_root() {
+            return Ok(());
+        }
+        let (owner, made) = (fs::fstat(&self.dir)?, fs::fstat(folder)?);
+        let is_ours = |name: &[u8]| {
+            is_dots(name)
+                || name == LOCK_FILE.as_bytes()
+                || Place::ALL.iter().any(|p| p.folder().as_bytes() == name)
+        };
+        let holds_ours = || -> rustix::io::Result<bool> {
+            let mut entries = Dir::read_from(folder)?;
+            Ok(entries.all(|e| e.is_ok_and(|e| is_ours(e.file_name().to_bytes()))))
+        };
+        if made.st_uid == us.as_raw() && owner.st_uid != made.st_uid && holds_ours()? {
             let uid = fs::Uid::from_raw(owner.st_uid);
             let gid = fs::Gid::from_raw(owner.st_gid);
             fs::fchown(folder, Some(uid), Some(gid))?;

@@ -112,3 +112,29 @@ fn a_link_in_place_of_the_lock_file_is_refused() {
     std::os::unix::fs::symlink("/etc/passwd", dir.path().join(".mosaic/lock")).unwrap();
     assert!(LockFile::open(&location).is_err());
 }
+
+#[test]
+fn root_what_a_killed_root_left_to_itself_becomes_the_owners() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    if !mosaic_tests::requires_root() {
+        return;
+    }
+    const OWNER: u32 = 54321;
+    let uid = |path: &std::path::Path| std::fs::metadata(path).unwrap().uid();
+    for (stranger, expected) in [(None, OWNER), (Some("secret"), 0)] {
+        let dir = tempfile::tempdir().unwrap();
+        chown(dir.path(), Some(OWNER), Some(OWNER)).unwrap();
+        let private = dir.path().join(".mosaic");
+        std::fs::create_dir_all(private.join("tmp")).unwrap();
+        std::fs::write(private.join("lock"), "").unwrap();
+        if let Some(name) = stranger {
+            std::fs::write(private.join(name), "").unwrap();
+        }
+        let location = Location::open(dir.path()).unwrap();
+        LockFile::open(&location).unwrap();
+        location.private_folder(Place::Tmp).unwrap();
+        assert_eq!(uid(&private), expected, "{stranger:?}");
+        assert_eq!(uid(&private.join("tmp")), OWNER);
+        assert_eq!(uid(&private.join("lock")), OWNER);
+    }
+}
