@@ -40,17 +40,21 @@ impl Mosaic {
             exclusive: vec![&name],
             ..Names::default()
         })?;
-        let found = self.existing(&name)?;
-        if let Some(attachment) = found.attachment {
-            let ours = attachment.lifetime == Lifetime::Explicit && !attachment.foreign;
-            if exist_ok && ours && attachment.read_only == read_only {
-                return Ok((Changed::Unchanged, attachment));
+        // Not looked at before: the driver proves that nobody uses it, at a cost that does not grow
+        // with other people's devices, and waits for one that goes away after a last mount.
+        match self.driver.attach(&name, read_only) {
+            Err(error) if exist_ok && error.kind() == ErrorKind::Busy => {
+                let attached = self.existing(&name)?.attachment.filter(|attachment| {
+                    attachment.lifetime == Lifetime::Explicit
+                        && !attachment.foreign
+                        && attachment.read_only == read_only
+                });
+                attached
+                    .map(|attachment| (Changed::Unchanged, attachment))
+                    .ok_or(error)
             }
-            // Else the driver refuses it, or waits for a device that goes away after a last mount.
+            other => other.map(|attachment| (Changed::Yes, attachment)),
         }
-        self.require(capability::BDEV, Some(&name))?;
-        let attachment = self.driver.attach(&name, read_only)?;
-        Ok((Changed::Yes, attachment))
     }
 
     /// Takes the device of an earlier attach away.
