@@ -27,7 +27,7 @@ pub struct Global {
     /// Print no more than what was asked for, and errors
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// Print what is done: each system call that changes something, each program; twice: with times
+    /// Print what is done to volumes, devices and mounts, and each program; twice: with times
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
     /// How long to wait for somebody else's lock; may have a fraction

@@ -7,7 +7,7 @@ use std::fs::OpenOptions;
 use std::process::Stdio;
 
 use common::{make, plain};
-use mosaic_tests::{Moctl, requires_program, requires_root};
+use mosaic_tests::{Moctl, MountedFs, requires_program, requires_root};
 
 #[test]
 fn have_answers_yes_or_no_with_success() {
@@ -140,6 +140,68 @@ fn verbose_goes_to_stderr_and_twice_has_times() {
         output.stderr
     );
     assert_eq!(moctl.expect(0, &["img", "drop", "a"]).stderr, "");
+}
+
+/// Runs each line with `-v` and looks for the step in what it prints on stderr.
+fn shows(moctl: &Moctl, steps: &[(&[&str], &str)]) {
+    for (line, step) in steps {
+        let words = [*line, &["-v"]].concat();
+        let stderr = moctl.expect(0, &words).stderr;
+        assert!(stderr.contains(step), "{line:?}, not {step:?}: {stderr}");
+    }
+}
+
+#[test]
+fn verbose_shows_each_change_of_the_storage() {
+    let (moctl, _) = plain();
+    let images = moctl.make_folder("images").unwrap();
+    moctl.mosaic("img", "loop", &images, "").unwrap();
+    shows(
+        &moctl,
+        &[
+            (&["web", "new", "fs", "a", "1M"], "rename it to a"),
+            (&["web", "rename", "a", "b"], "rename a to b"),
+            (&["web", "drop", "b"], "rename b to the trash"),
+            (&["img", "new", "disk", "a", "1M"], "linkat "),
+            (&["img", "rename", "a", "b"], "renameat2 "),
+            (&["img", "drop", "b"], "unlink "),
+        ],
+    );
+}
+
+#[test]
+fn root_verbose_shows_each_change_of_devices_and_mounts() {
+    if !requires_root() || !requires_program("mkfs.xfs") {
+        return;
+    }
+    let (moctl, location) = plain();
+    std::fs::create_dir(location.join("meta")).unwrap();
+    let reflink = MountedFs::new("xfs").unwrap();
+    moctl
+        .mosaic("img", "loop", reflink.path(), "default_fs: ext4\n")
+        .unwrap();
+    let at = moctl.make_folder("at").unwrap();
+    let at = at.to_str().unwrap();
+    make(&moctl, &["a"]);
+    moctl.ok(&["img", "new", "fs", "a", "16M"]);
+    shows(
+        &moctl,
+        &[
+            (&["web", "mount", "a", at], "mount its directory at"),
+            (&["web", "umount", "a", at], "umount2 "),
+            (&["web", "mount", "-", at], "mount its directory at"),
+            (&["web", "umount", "-", at], "umount2 "),
+            (&["img", "mount", "a", at], "LOOP_CONFIGURE "),
+            (&["img", "clone", "a", "b"], "syncfs "),
+            (&["img", "umount", "a", at], "umount2 "),
+            (&["img", "clone", "a", "c"], "FICLONE "),
+            (&["img", "mount", "a", at, "-o", "ro"], "mount ext4 "),
+            (&["img", "umount", "a", at], "umount2 "),
+            (&["img", "attach", "a"], "LOOP_CONFIGURE "),
+            (&["img", "detach", "a"], "LOOP_CLR_FD "),
+            (&["img", "resize", "a", "32M"], "ftruncate "),
+        ],
+    );
 }
 
 #[test]

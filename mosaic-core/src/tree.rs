@@ -51,6 +51,7 @@ const PROGRESS_STEP: u64 = 1000;
 /// another call goes on.
 pub fn remove(dir: BorrowedFd<'_>, name: &str, host: &Host) -> Result<()> {
     let name = CString::new(name).map_err(|_| Error::io(Errno::INVAL, format!("{name:?}")))?;
+    host.debug(&format!("unlinkat of the tree {name:?}"));
     let mut watch = Watch::new(host);
     let mut stack = Stack {
         dir,

@@ -25,6 +25,7 @@ impl Loop {
         claim::exclusively(&image, &self.host, OFlags::RDONLY, |_| {
             let (folder, leaf) = self.location.parent(name)?;
             self.prove_same(&folder, leaf, &image)?;
+            self.host.debug(&format!("unlink {:?}", image.path()));
             fs::unlinkat(&folder, leaf, AtFlags::empty())
                 .context(|| format!("cannot unlink {:?}", image.path()))?;
             fs::fsync(&folder).context(|| format!("cannot sync the folder of {:?}", image.path()))
@@ -73,6 +74,11 @@ impl Loop {
     fn move_name(&self, image: &Image, from: &VolumeName, to: &VolumeName) -> Result<()> {
         let (folder, leaf) = self.location.parent(from)?;
         self.prove_same(&folder, leaf, image)?;
+        self.host.debug(&format!(
+            "renameat2 {:?} {:?}, RENAME_NOREPLACE",
+            image.path(),
+            self.path_of(to)
+        ));
         let moved = self.location.with_parent(to, |parent, new_leaf| {
             fs::renameat_with(&folder, leaf, parent, new_leaf, RenameFlags::NOREPLACE)
         });
@@ -91,15 +97,23 @@ impl Loop {
         let image = Image::require(&self.location, name)?;
         if size < image.size() {
             return claim::exclusively(&image, &self.host, OFlags::RDWR, |file| {
-                set_size(file, size)
+                self.set_size(&image, file, size)
             });
         }
         let device = self.device_to_resize(&image)?;
         if size > image.size() {
             let file = claim::open_sharing(&image, &self.host, OFlags::RDWR)?;
-            set_size(file.as_fd(), size)?;
+            self.set_size(&image, file.as_fd(), size)?;
         }
         device.map_or(Ok(()), |device| self.resize_device(&device, size))
+    }
+
+    fn set_size(&self, image: &Image, file: BorrowedFd<'_>, size: Bytes) -> Result<()> {
+        let path = image.path();
+        self.host
+            .debug(&format!("ftruncate {path:?} to {} bytes", size.0));
+        fs::ftruncate(file, size.0).context(|| format!("cannot give the image {size}"))?;
+        fs::fsync(file).context(|| "cannot write the image's size to disk".into())
     }
 
     /// The device that shows the image, open, so that whoever may not change it is told before the
@@ -142,11 +156,6 @@ impl Loop {
             ),
         ))
     }
-}
-
-fn set_size(file: BorrowedFd<'_>, size: Bytes) -> Result<()> {
-    fs::ftruncate(file, size.0).context(|| format!("cannot give the image {size}"))?;
-    fs::fsync(file).context(|| "cannot write the image's size to disk".into())
 }
 
 /// The label as it was before.

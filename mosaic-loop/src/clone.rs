@@ -67,7 +67,7 @@ impl Loop {
         label::set_kind(&clone, &label_of(fs.as_ref()))?;
         label::set_name(&clone, to)?;
         self.copy(&image, fs.as_ref(), &clone)?;
-        let path = self.location.path().join(to.stored());
+        let path = self.path_of(to);
         if let Some(fs) = &fs {
             self.renew_uuid(fs, &clone, &path)?;
         }
@@ -75,7 +75,7 @@ impl Loop {
             self.grow_clone(fs.as_ref(), &clone, &path, size)?;
         }
         self.host.check_cancelled()?;
-        clone.publish(&self.location, to)
+        self.publish(clone, to)
     }
 
     fn copy(&self, image: &Image, fs: Option<&FsType>, clone: &UnnamedImage) -> Result<()> {
@@ -92,8 +92,11 @@ impl Loop {
         loop {
             self.host.check_cancelled()?;
             if let Source::Mounted(dir) = &source {
+                self.host
+                    .debug(&format!("syncfs of volume \"{}\"", image.name()));
                 fs::syncfs(dir).context(|| format!("cannot sync volume \"{}\"", image.name()))?;
             }
+            self.host.debug(&format!("FICLONE {:?}", image.path()));
             fs::ioctl_ficlone(clone, &file).map_err(|errno| self.not_cloned(errno))?;
             match fs {
                 Some(fs) if !fs.clone_is_clean(clone.as_fd())? => {}
@@ -188,6 +191,10 @@ impl Loop {
             path,
         };
         let device = LoopDevice::bind(file.as_fd(), &how)?;
+        self.host.debug(&format!(
+            "LOOP_CONFIGURE {:?} on the clone, for a moment",
+            device.path()
+        ));
         drop(file);
         let done = step(&device.path());
         match (done, self.release(device, clone)) {

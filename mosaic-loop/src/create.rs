@@ -2,6 +2,7 @@
 //! New volumes.
 
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 use mosaic_core::command::fd_path;
 use mosaic_core::fs::FsType;
@@ -35,7 +36,18 @@ impl Loop {
             fs.make(&self.host, &fd_path(image.as_fd()))?;
         }
         self.host.check_cancelled()?;
+        self.publish(image, name)
+    }
+
+    /// Gives a finished image its volume's name.
+    pub(crate) fn publish(&self, image: UnnamedImage, name: &VolumeName) -> Result<()> {
+        self.host.debug(&format!("linkat {:?}", self.path_of(name)));
         image.publish(&self.location, name)
+    }
+
+    /// Where the image of this volume is.
+    pub(crate) fn path_of(&self, name: &VolumeName) -> PathBuf {
+        self.location.path().join(name.stored())
     }
 }
 

@@ -133,6 +133,10 @@ pub(super) fn shrink(host: &Host, device: &Path, to: u64) -> Result<()> {
         return Err(does_not_fit(found.used, to));
     }
     host.check_cancelled()?;
+    host.debug(&format!(
+        "BTRFS_IOC_RESIZE: btrfs on {device:?} to {}",
+        Bytes(to)
+    ));
     let mount = DetachedMount::new("btrfs", device, &[])?;
     let shrunk = mount
         .root()

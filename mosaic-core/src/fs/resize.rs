@@ -121,6 +121,9 @@ impl FsType {
         if self.is_grown_to(handle.as_fd(), mounted, size)? {
             return Ok(());
         }
+        if let Some(call) = growing_call(known, mounted.is_some()) {
+            host.debug(&format!("{call}: {} on {device:?} to {size}", self.0));
+        }
         match (known, mounted) {
             (Known::Ext4, None) => ext4::grow_offline(host, device),
             (Known::Ext4, Some(dir)) => ext4::grow_online(handle.as_fd(), dir, size.0),
@@ -167,6 +170,15 @@ impl FsType {
             ErrorKind::Io,
             format!("{} on {device:?} has {size}, not {to}", self.0),
         ))
+    }
+}
+
+/// The ioctl that grows a file system where no program does it.
+fn growing_call(known: Known, mounted: bool) -> Option<&'static str> {
+    match known {
+        Known::Ext4 => mounted.then_some("EXT4_IOC_RESIZE_FS"),
+        Known::Xfs => Some("XFS_IOC_FSGROWFSDATA"),
+        Known::Btrfs => Some("BTRFS_IOC_RESIZE"),
     }
 }
 

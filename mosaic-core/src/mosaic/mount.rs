@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Volumes and the metadata in the tree.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -49,7 +49,7 @@ impl Mosaic {
 
     fn mount_metadata(&self, target: &Target, options: &MountOptions) -> Result<()> {
         if let Some(dir) = self.metadata_directory()? {
-            return mounts::mount_directory(dir.as_fd(), target, options);
+            return self.bind(dir.as_fd(), target, options);
         }
         let metadata = self.driver.metadata().map_err(|error| match error.kind() {
             ErrorKind::Unsupported => Error::new(
@@ -107,7 +107,7 @@ impl Mosaic {
             busy::mounts_of_device(&attachment.device).is_ok_and(|uses| uses.is_empty())
         });
         match self.driver.mount_source(name, read_only)? {
-            MountSource::Directory(dir) => mounts::mount_directory(dir.as_fd(), target, options),
+            MountSource::Directory(dir) => self.bind(dir.as_fd(), target, options),
             MountSource::Device {
                 path,
                 handle: _kept,
@@ -120,6 +120,20 @@ impl Mosaic {
                 mounts::mount_device(&host, fs, &path, target, options, read_only_superblock)
             }
         }
+    }
+
+    fn bind(&self, dir: BorrowedFd<'_>, target: &Target, options: &MountOptions) -> Result<()> {
+        self.host().debug(&format!(
+            "mount its directory at {:?} -o {options}",
+            target.path()
+        ));
+        mounts::mount_directory(dir, target, options)
+    }
+
+    fn unbind(&self, mountpoint: &Mountpoint) -> Result<()> {
+        self.host()
+            .debug(&format!("umount2 {:?}", mountpoint.path()));
+        mounts::umount_at(mountpoint)
     }
 
     /// Takes a mount of a volume, or of the metadata (`None`), out of the tree, after proof that it
@@ -147,7 +161,7 @@ impl Mosaic {
         if !self.is_mount_of(&name, &volume, &mountpoint)? {
             return Err(not_a_mount());
         }
-        mounts::umount_at(&mountpoint)?;
+        self.unbind(&mountpoint)?;
         self.wait_for_device(&name, &volume)
     }
 
@@ -162,7 +176,7 @@ impl Mosaic {
         if !is_ours {
             return Err(not_a_mount());
         }
-        mounts::umount_at(mountpoint)
+        self.unbind(mountpoint)
     }
 
     fn is_mount_of(

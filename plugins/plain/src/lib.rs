@@ -125,6 +125,8 @@ impl Driver for Plain {
         );
         let rename =
             |parent: BorrowedFd<'_>, leaf: &str| rename_noreplace(&tmp, scratch, parent, leaf);
+        self.host
+            .debug(&format!("make a directory, rename it to {name}"));
         self.build(tmp.as_fd(), name, new)
             .and_then(|()| self.location.with_parent(name, rename))
             .map_err(|error| {
@@ -136,6 +138,7 @@ impl Driver for Plain {
     /// The rename is the commit; the host deletes what is in the trash, when that can wait.
     fn drop_volume(&self, name: &VolumeName, scratch: &ScratchName) -> Result<()> {
         busy::mounts_of_directory(self.existing(name)?.as_fd())?.refuse()?;
+        self.host.debug(&format!("rename {name} to the trash"));
         self.location.move_to_trash(name, scratch)
     }
 
@@ -143,6 +146,7 @@ impl Driver for Plain {
     fn rename(&self, from: &VolumeName, to: &VolumeName) -> Result<()> {
         let dir = readable(self.existing(from)?)?;
         busy::mounts_of_directory(dir.as_fd())?.refuse()?;
+        self.host.debug(&format!("rename {from} to {to}"));
         label::set_name(&dir, to)?;
         let synced = fsync(&dir).context(|| "cannot write the directory to disk".to_owned());
         let renamed = synced.and_then(|()| self.location.rename(from, to));
@@ -150,7 +154,9 @@ impl Driver for Plain {
     }
 
     fn resize(&self, name: &VolumeName, size: Bytes) -> Result<()> {
-        project_quota::set_limit(&self.location, readable(self.existing(name)?)?, size)
+        let dir = readable(self.existing(name)?)?;
+        self.host.debug(&format!("limit {name} to {size}"));
+        project_quota::set_limit(&self.location, dir, size)
     }
 
     fn mount_source(&self, name: Option<&VolumeName>, _read_only: bool) -> Result<MountSource> {
