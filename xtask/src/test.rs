@@ -36,7 +36,7 @@ pub fn run(options: &Options) -> Result<()> {
     let start = Instant::now();
     let mut tally = Tally::default();
     let root = rustix::process::geteuid().is_root();
-    if let Err(error) = packages::install(packages::FOR_TESTS) {
+    if let Err(error) = packages::install(&packages::for_tests()) {
         // The tests that need them say which ones.
         println!("{error:#}");
     }
