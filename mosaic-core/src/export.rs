@@ -42,7 +42,7 @@ use crate::size::Bytes;
 /// The crate's own name and version go into the module and the note. A panic in any method becomes
 /// an error at the border, which is why a driver cannot be built with `panic = "abort"`.
 ///
-/// ```ignore
+/// ```text
 /// mosaic_core::export_driver!(Plain);
 /// ```
 #[macro_export]
