@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A small file system of its own, mounted in a temporary folder: a location to work in.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -116,6 +117,15 @@ impl MountedFs {
     /// The loop device that it is on.
     pub fn device(&self) -> &Path {
         self.file.device()
+    }
+
+    /// Lets other users reach it: temporary folders are private.
+    ///
+    /// # Errors
+    /// What kept it from that.
+    pub fn let_others_in(&self) -> Result<()> {
+        let mode = std::fs::Permissions::from_mode(0o711);
+        Ok(std::fs::set_permissions(self.file.folder(), mode)?)
     }
 
     /// A folder beside the mountpoint, on the host's file system, for mountpoints of volumes.

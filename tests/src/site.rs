@@ -2,6 +2,7 @@
 //! A mosaic on a location of its own, and an outsider's look at what is left there.
 
 use std::ffi::OsStr;
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -33,8 +34,11 @@ impl Site {
     /// # Errors
     /// What kept it from being made.
     pub fn on(fs: &str, driver: &str, more: &str) -> Result<Self> {
-        let moctl = Moctl::new()?;
-        let fs = MountedFs::new(fs)?;
+        Self::with_fs(MountedFs::new(fs)?, Moctl::new()?, driver, more)
+    }
+
+    fn with_fs(fs: MountedFs, moctl: Moctl, driver: &str, more: &str) -> Result<Self> {
+        fs.let_others_in()?;
         let location = fs.path().join("location");
         std::fs::create_dir(&location)?;
         moctl.mosaic(NAME, driver, &location, more)?;
@@ -53,12 +57,15 @@ impl Site {
         Self::with_moctl(Moctl::new()?, driver, more)
     }
 
-    /// The same for another user, who owns the location. Needs root.
+    /// One on a file system of its own for another user, who owns the location. Needs root.
     ///
     /// # Errors
     /// What kept it from being made.
-    pub fn of_user(user: u32, driver: &str, more: &str) -> Result<Self> {
-        Self::with_moctl(Moctl::as_user(user)?, driver, more)
+    pub fn of_user(user: u32, fs: &str, driver: &str, more: &str) -> Result<Self> {
+        let moctl = Moctl::as_user(user)?;
+        let site = Self::with_fs(MountedFs::new(fs)?, moctl, driver, more)?;
+        chown(site.location(), Some(user), Some(user))?;
+        Ok(site)
     }
 
     fn with_moctl(moctl: Moctl, driver: &str, more: &str) -> Result<Self> {

@@ -2,7 +2,7 @@
 //! How volumes are reached: mounts, devices, and who is told what.
 
 use std::fs;
-use std::os::unix::fs::{FileTypeExt, chown};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use mosaic_tests::{Site, is_mountpoint};
@@ -157,8 +157,8 @@ pub fn root_the_metadata_is_mounted_and_never_dropped(subject: &Subject) {
 
 pub fn root_an_owner_without_root_can_do_the_rest(subject: &Subject) {
     const NOBODY: u32 = 65534;
-    let site = Site::of_user(NOBODY, subject.driver, "default_fs: ext4\n").unwrap();
-    chown(site.location(), Some(NOBODY), Some(NOBODY)).unwrap();
+    let config = "default_fs: ext4\n";
+    let site = Site::of_user(NOBODY, subject.fs, subject.driver, config).unwrap();
     site.ok(&["new", "fs", "a", SIZE]);
     assert_eq!(site.names(), ["a"]);
     site.ok(&["info", "a"]);
@@ -171,6 +171,11 @@ pub fn root_an_owner_without_root_can_do_the_rest(subject: &Subject) {
     assert!(output.stderr.contains("root"), "{}", output.stderr);
     site.assert_idle();
     site.ok(&["rename", "a", "b"]);
+    if subject.refusal(None, "clone").is_none() {
+        site.ok(&["clone", "b", "c", "--size", "64M"]);
+        assert_eq!(site.json(&["info", "c"])["volume"]["size"], 64 << 20);
+        site.ok(&["drop", "c"]);
+    }
     site.ok(&["drop", "b"]);
     assert_eq!(site.entries(), [""; 0]);
     assert!(site.leftovers().is_empty());

@@ -15,12 +15,13 @@ pub const SIZE: &str = "32M";
 /// A fresh mosaic of one driver.
 pub struct Subject {
     pub driver: &'static str,
+    pub fs: &'static str,
     pub site: Site,
 }
 
 impl Subject {
     /// None where it cannot be made here; that was said.
-    pub fn new(driver: &'static str, fs: &str, config: &str) -> Option<Self> {
+    pub fn new(driver: &'static str, fs: &'static str, config: &str) -> Option<Self> {
         if !requires_root()
             || !requires_program("mkfs.ext4")
             || !requires_program(&format!("mkfs.{fs}"))
@@ -30,7 +31,7 @@ impl Subject {
         let config = format!("layout:\n  fs: meta\n{config}");
         let site = Site::on(fs, driver, &config).unwrap();
         std::fs::create_dir(site.location().join("meta")).unwrap();
-        Some(Self { driver, site })
+        Some(Self { driver, fs, site })
     }
 
     /// Why something cannot be done with a volume, or in the location; `None`: it can.
