@@ -57,11 +57,19 @@ impl Site {
         Self::with_moctl(Moctl::new()?, driver, more)
     }
 
-    /// One on a file system of its own for another user, who owns the location. Needs root.
+    /// A mosaic in a temporary folder for another user, who owns the location. Needs root.
     ///
     /// # Errors
     /// What kept it from being made.
-    pub fn of_user(user: u32, fs: &str, driver: &str, more: &str) -> Result<Self> {
+    pub fn of_user(user: u32, driver: &str, more: &str) -> Result<Self> {
+        Self::with_moctl(Moctl::as_user(user)?, driver, more)
+    }
+
+    /// The same on a file system of its own ([`MountedFs::new`]).
+    ///
+    /// # Errors
+    /// What kept it from being made.
+    pub fn of_user_on(user: u32, fs: &str, driver: &str, more: &str) -> Result<Self> {
         let moctl = Moctl::as_user(user)?;
         let site = Self::with_fs(MountedFs::new(fs)?, moctl, driver, more)?;
         chown(site.location(), Some(user), Some(user))?;
