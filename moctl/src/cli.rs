@@ -150,7 +150,7 @@ pub enum Shell {
 #[command(
     name = "moctl",
     bin_name = "moctl MOSAIC",
-    about = "Does something with a mosaic",
+    about = "Works on a mosaic and its volumes",
     disable_help_subcommand = true,
     disable_version_flag = true,
     subcommand_required = true,

@@ -53,6 +53,21 @@ fn root_mount_options_hold_wherever_they_stand() {
 }
 
 #[test]
+fn root_metadata_that_is_not_there_is_made_with_init() {
+    if !requires_root() {
+        return;
+    }
+    let (moctl, _) = plain();
+    let at = moctl.make_folder("at").unwrap();
+    let at = at.to_str().unwrap();
+    let output = moctl.expect(3, &["web", "mount", "-", at]);
+    assert!(output.stderr.contains("make it with init"), "{output:?}");
+    moctl.ok(&["web", "init"]);
+    moctl.ok(&["web", "mount", "-", at]);
+    moctl.ok(&["web", "umount", "-", at]);
+}
+
+#[test]
 fn root_somebody_works_on_a_location_of_their_own() {
     if !requires_root() || !requires_program("mkfs.ext4") {
         return;

@@ -151,8 +151,20 @@ impl Location {
     pub fn open_metadata(&self, layout_fs: Option<&Path>) -> Result<OwnedFd> {
         let layout_fs = layout_fs
             .ok_or_else(|| Error::new(ErrorKind::Unsupported, "the config has no layout.fs"))?;
-        self.open_beneath(layout_fs, OFlags::RDONLY | OFlags::DIRECTORY)
-            .context(|| format!("cannot open the metadata, {layout_fs:?} in {:?}", self.path))
+        let opened = self.open_beneath(layout_fs, OFlags::RDONLY | OFlags::DIRECTORY);
+        opened.map_err(|errno| match errno {
+            Errno::NOENT => Error::new(
+                ErrorKind::NotFound,
+                format!(
+                    "there is no folder {layout_fs:?} in {:?} for the metadata; make it with init",
+                    self.path
+                ),
+            ),
+            _ => Error::io(
+                errno,
+                format!("cannot open the metadata, {layout_fs:?} in {:?}", self.path),
+            ),
+        })
     }
 
     fn occupied(&self, path: &str, is: &str) -> Error {

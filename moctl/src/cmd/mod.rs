@@ -119,7 +119,7 @@ pub fn run_top(context: &Context, action: &TopAction) -> anyhow::Result<Report> 
     }
 }
 
-/// Does something with a mosaic.
+/// Works on a mosaic.
 ///
 /// # Errors
 /// The command's.

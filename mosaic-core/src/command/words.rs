@@ -25,7 +25,8 @@ pub(crate) fn one_line(output: &[u8], most: usize, is_chatter: impl Fn(&str) -> 
     let more = lines.len().saturating_sub(most);
     lines.truncate(most);
     if more > 0 {
-        lines.push(format!("and {more} lines more"));
+        let lines_word = if more == 1 { "line" } else { "lines" };
+        lines.push(format!("and {more} more {lines_word}"));
     }
     lines.join("; ")
 }
@@ -106,7 +107,7 @@ mod tests {
         let said = b"Pass 1\nbad inode 12\nPass 2\nbad dir 3\nbad 4\n";
         assert_eq!(
             one_line(said, 2, |line| line.starts_with("Pass ")),
-            "bad inode 12; bad dir 3; and 1 lines more"
+            "bad inode 12; bad dir 3; and 1 more line"
         );
     }
 }

@@ -295,11 +295,7 @@ impl Mosaic {
         let LockScope::Directory(path) = self.driver.lock_scope()? else {
             return Ok(None);
         };
-        let location = Location::open(&path)?;
-        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY;
-        let dir = location
-            .open_beneath(layout.as_path(), flags)
-            .context(|| format!("cannot open the metadata, {layout:?} in {path:?}"))?;
+        let dir = Location::open(&path)?.open_metadata(Some(layout))?;
         Ok(Some(dir))
     }
 
