@@ -457,7 +457,8 @@ fn as_user(folder: &Path) {
     let program = folder.join("volumes");
     std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
     let output = std::process::Command::new(program)
-        .args(["--skip", "root_"])
+        // One by one: what another test forks has our images open until it becomes a program.
+        .args(["--skip", "root_", "--test-threads", "1"])
         .env("TMPDIR", folder)
         .env_remove("MOSAIC_TEST_REQUIRED")
         .current_dir("/")
