@@ -35,11 +35,18 @@ macro_rules! scenarios {
                 each_call_fails($name);
             }
         )*
+
+        #[test]
+        fn every_scenario_has_its_test() {
+            let named = [$($name),*];
+            assert!(SCENARIOS.iter().all(|(name, _)| named.contains(name)));
+        }
     };
 }
 
 scenarios! {
     root_an_error_in_new_fs_leaves_before_or_after: "loop new fs"
+    root_an_error_in_new_disk_leaves_before_or_after: "loop new disk"
     root_an_error_in_clone_leaves_before_or_after: "loop clone"
     root_an_error_in_drop_leaves_before_or_after: "loop drop"
     root_an_error_in_rename_leaves_before_or_after: "loop rename"
@@ -47,9 +54,12 @@ scenarios! {
     root_an_error_in_detach_leaves_before_or_after: "loop detach"
     root_an_error_in_mount_leaves_before_or_after: "loop mount"
     root_an_error_in_umount_leaves_before_or_after: "loop umount"
+    root_an_error_in_resize_leaves_before_or_after: "loop resize disk"
     root_an_error_in_new_folder_leaves_before_or_after: "plain new"
     root_an_error_in_drop_of_a_folder_leaves_before_or_after: "plain drop"
+    root_an_error_in_rename_of_a_folder_leaves_before_or_after: "plain rename"
     root_an_error_in_mount_of_a_folder_leaves_before_or_after: "plain mount"
+    root_an_error_in_umount_of_a_folder_leaves_before_or_after: "plain umount"
 }
 
 /// A loop mosaic with the volume `a`, and room for a mountpoint.

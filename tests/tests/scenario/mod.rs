@@ -13,7 +13,7 @@ use serde_json::Value;
 /// How many system calls of each command a quick run disturbs.
 const SAMPLE: usize = 8;
 
-/// How many any run but a long one makes fail: a program asks far more than it changes.
+/// How many of those that only ask any run but a long one makes fail.
 const FAILURES: usize = 100;
 
 /// A command, what it needs, and how to get back to before it.
@@ -67,17 +67,23 @@ impl Stage {
         stage
     }
 
-    /// Disturbs the command at each of its calls where that can show anything, or at a sample.
+    /// Disturbs the command at each of its calls that may change something. Where calls fail, also at
+    /// those that ask, or at a sample: a program asks far more than it changes.
     pub fn disturb_each(&self, action: Action) {
-        let points = self.calls.iter().filter(|call| is_point(call, action));
-        let points = points.count();
-        let limit = match action {
-            _ if is_long() => points,
-            _ if is_quick() => SAMPLE,
-            Action::Fail(_) => FAILURES,
-            _ => points,
-        };
-        let step = points.div_ceil(limit);
+        if is_long() {
+            return self.disturb_those(action, |_| true, usize::MAX);
+        }
+        self.disturb_those(action, |call| !call.leaves_nothing(), usize::MAX);
+        if let Action::Fail(_) = action {
+            let asks = |call: &SystemCall| call.leaves_nothing() && call.can_matter();
+            self.disturb_those(action, asks, FAILURES);
+        }
+    }
+
+    fn disturb_those(&self, action: Action, is_point: impl Fn(&SystemCall) -> bool, most: usize) {
+        let points = self.calls.iter().filter(|call| is_point(call)).count();
+        let limit = if is_quick() { SAMPLE } else { most };
+        let step = points.div_ceil(limit).max(1);
         let chosen = (0..points).step_by(step);
         if step > 1 {
             left_out(&format!(
@@ -86,17 +92,17 @@ impl Stage {
             ));
         }
         for at in chosen {
-            self.disturb(action, at);
+            self.disturb(action, &is_point, at);
         }
     }
 
-    fn disturb(&self, action: Action, at: usize) {
+    fn disturb(&self, action: Action, is_point: impl Fn(&SystemCall) -> bool, at: usize) {
         let mut point = 0;
         let mut disturbed = None;
         let traced = self
             .tracee()
             .run(|call| {
-                if !is_point(call, action) {
+                if !is_point(call) {
                     return Action::Continue;
                 }
                 point += 1;
@@ -192,14 +198,6 @@ impl Stage {
 
 fn volumes(state: &Value) -> impl Iterator<Item = &Value> {
     state.as_array().into_iter().flatten()
-}
-
-fn is_point(call: &SystemCall, action: Action) -> bool {
-    match action {
-        _ if is_long() => true,
-        Action::Fail(_) => call.can_matter(),
-        _ => !call.leaves_nothing(),
-    }
 }
 
 const LOOP: Scenario = Scenario {
