@@ -108,8 +108,12 @@ impl Workspace {
         let text = std::fs::read_to_string(source("Cargo.toml")).unwrap();
         let (start, rest) = text.split_once("members = [").expect("a list of members");
         let (_, end) = rest.split_once(']').expect("the list's end");
-        let mut list = vec!["mosaic-core", "mosaic-core/abi"];
+        let folder = this.place("mosaic-core".as_ref());
+        let folder = folder.to_str().unwrap();
+        let abi = format!("{folder}/abi");
+        let mut list = vec![folder, &abi];
         list.extend(members);
+        let end = end.replace("path = \"mosaic-core", &format!("path = \"{folder}"));
         this.put("Cargo.toml", format!("{start}members = {list:?}{end}"));
         this
     }
@@ -195,7 +199,20 @@ impl Workspace {
             write_if_changed(&root.join("Cargo.lock"), &lock);
         }
         for (path, text) in &self.files {
-            write_if_changed(&root.join(path), text);
+            write_if_changed(&root.join(self.place(path)), text);
+        }
+    }
+
+    /// Where a file is in the workspace: a copy of `mosaic-core` has a folder of another name.
+    ///
+    /// Cargo tells packages apart by name, version and folder within their workspace. In a build
+    /// folder that is shared a changed copy must not pass for Mosaic's own crate.
+    fn place(&self, path: &Path) -> PathBuf {
+        let copy = PathBuf::from(format!("{}-core", self.name));
+        match path.strip_prefix("mosaic-core") {
+            Ok(rest) if rest.as_os_str().is_empty() => copy,
+            Ok(rest) => copy.join(rest),
+            Err(_) => path.to_owned(),
         }
     }
 }
