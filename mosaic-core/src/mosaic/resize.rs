@@ -156,17 +156,22 @@ impl Mosaic {
             fs.can_grow_online()
                 .map_err(|reason| Error::new(ErrorKind::Unsupported, reason))?;
         }
+        let (device, handle) = match &place {
+            Place::Mounted(_) => (attached_device(volume)?, None),
+            Place::Idle => self
+                .own_device(name)
+                .map(|(device, handle)| (device, Some(handle)))?,
+        };
+        let mounted = match &place {
+            Place::Mounted(dir) => Some(dir.as_fd()),
+            Place::Idle => None,
+        };
+        // One that cannot be read could not be grown either: refused while nothing has changed.
+        read_size(&fs, &device, mounted)?;
         self.driver.resize(name, to)?;
-        match place {
-            Place::Mounted(dir) => {
-                let device = attached_device(volume)?;
-                self.grow_file_system(&fs, &device, Some(dir.as_fd()), to)
-            }
-            Place::Idle => {
-                let (device, _kept) = self.own_device(name)?;
-                self.grow_file_system(&fs, &device, None, to)
-            }
-        }
+        let grown = self.grow_file_system(&fs, &device, mounted, to);
+        drop(handle);
+        grown
     }
 
     fn grow_file_system(
@@ -243,6 +248,15 @@ impl Mosaic {
         self.driver
             .resize(name, to)
             .context(|| "cannot cut the storage".to_owned())
+    }
+}
+
+/// The size by the file system's own account.
+fn read_size(fs: &FsType, device: &Path, mounted: Option<BorrowedFd<'_>>) -> Result<Bytes> {
+    let open = File::open(device).context(|| format!("cannot open {device:?}"))?;
+    match mounted {
+        Some(dir) => fs.size_mounted(open.as_fd(), dir),
+        None => fs.size(open.as_fd()),
     }
 }
 
