@@ -339,7 +339,7 @@ fn root_attach_prints_its_device_even_if_quiet() {
         "{text}"
     );
     assert_eq!((again.status, accepted.status), (5, 0));
-    assert_eq!(accepted.stdout, text);
+    assert_eq!(accepted.stdout, format!("{text}unchanged\n"));
     assert_eq!(
         moctl.ok(&["img", "detach", "d", "--missing-ok"]),
         "unchanged\n"

@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 
-use mosaic_core::mosaic::Mosaic;
+use mosaic_core::mosaic::{Changed, Mosaic};
 use serde::Serialize;
 
 use super::{ChangeJson, Context};
@@ -18,8 +18,8 @@ struct AttachJson<'a> {
     attachment: AttachmentJson,
 }
 
-/// Shows a volume as a block device, and says which. That line is what was asked for: it stands
-/// with `--quiet`, and nothing else on stdout but it.
+/// Shows a volume as a block device, and says which. That line is what was asked for: it comes
+/// first, and stands with `--quiet` too.
 ///
 /// # Errors
 /// The core's.
@@ -31,7 +31,11 @@ pub fn run(context: &Context, mosaic: &OsStr, arguments: &Attach) -> anyhow::Res
         change: ChangeJson::new("attach", &mosaic, volume, changed),
         attachment: (&attachment).into(),
     });
-    Ok(report.line(format!("Device: {}", attachment.device.display())))
+    let report = report.line(format!("Device: {}", attachment.device.display()));
+    Ok(match changed {
+        Changed::Yes => report,
+        Changed::Unchanged => context.remark(report, "unchanged"),
+    })
 }
 
 /// Takes a volume's block device away.
