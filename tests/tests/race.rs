@@ -2,7 +2,9 @@
 //! Commands that run at the same time: exactly one wins, the others say clearly why they did not.
 
 use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use mosaic_tests::{Output, Site, is_quick, left_out, requires_program, requires_root};
 
@@ -197,4 +199,38 @@ fn a_lock_on_a_tenants_own_tree_keeps_nobody_from_dropping_it() {
     site.ok(&["--lock-timeout", "1", "rename", "a", "b"]);
     site.ok(&["--lock-timeout", "1", "drop", "b"]);
     drop(tree);
+}
+
+/// Has every device of the site open for a moment, as a scan does, so that it goes a bit later.
+fn hold_devices_for_moments(site: &Site, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        for device in site.loop_devices() {
+            let handle = std::fs::File::open(device);
+            thread::sleep(Duration::from_millis(20));
+            drop(handle);
+        }
+    }
+}
+
+#[test]
+fn root_a_resize_right_after_another_does_not_meet_its_device() {
+    if !requires_root() || !requires_program("mkfs.ext4") {
+        return;
+    }
+    let site = Site::in_folder("loop", "default_fs: ext4\n").unwrap();
+    site.ok(&["new", "fs", "a", "16M"]);
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let scan = scope.spawn(|| hold_devices_for_moments(&site, &stop));
+        let outcome = std::panic::catch_unwind(|| {
+            for _ in 0..rounds(10, 3) {
+                site.ok(&["resize", "a", "32M"]);
+                site.ok(&["resize", "--shrink", "a", "16M"]);
+            }
+        });
+        stop.store(true, Ordering::Relaxed);
+        scan.join().unwrap();
+        outcome.unwrap();
+    });
+    site.assert_idle();
 }

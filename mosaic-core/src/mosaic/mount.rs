@@ -198,18 +198,20 @@ impl Mosaic {
     /// Waits until a device that was there for its mounts is gone, so that the next verb does not
     /// meet it on its way out. One that stays has other mounts or openers, and is theirs.
     fn wait_for_device(&self, name: &VolumeName, before: &Volume) -> Result<()> {
-        let Some(device) = before
-            .attachment
-            .as_ref()
-            .filter(|attachment| attachment.lifetime == Lifetime::Mount)
-            .map(|attachment| &attachment.device)
-        else {
-            return Ok(());
-        };
+        match &before.attachment {
+            Some(attachment) if attachment.lifetime == Lifetime::Mount => {
+                self.wait_until_gone(name, &attachment.device)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits, but not long, until the volume is no longer shown by a device that nobody mounts.
+    pub(super) fn wait_until_gone(&self, name: &VolumeName, device: &Path) -> Result<()> {
         let deadline = Instant::now() + DEVICE_GONE;
         loop {
             let now = self.driver.find(name)?.and_then(|volume| volume.attachment);
-            if now.is_none_or(|now| &now.device != device) || Instant::now() >= deadline {
+            if now.is_none_or(|now| now.device != device) || Instant::now() >= deadline {
                 return Ok(());
             }
             // An error here says that the device has just gone.

@@ -169,9 +169,12 @@ impl Mosaic {
         // One that cannot be read could not be grown either: refused while nothing has changed.
         read_size(&fs, &device, mounted)?;
         self.driver.resize(name, to)?;
-        let grown = self.grow_file_system(&fs, &device, mounted, to);
+        let grown = self.grow_file_system(&fs, &device, mounted, to)?;
         drop(handle);
-        grown
+        if volume.attachment.is_none() {
+            self.wait_until_gone(name, &device)?;
+        }
+        Ok(grown)
     }
 
     fn grow_file_system(
@@ -244,6 +247,7 @@ impl Mosaic {
             let (device, handle) = self.own_device(name)?;
             fs.shrink(&self.host(), &device, to)?;
             drop(handle);
+            self.wait_until_gone(name, &device)?;
         }
         self.driver
             .resize(name, to)
