@@ -21,9 +21,9 @@ const NAME: &str = "m";
 /// One mosaic, its location and a folder for mountpoints.
 #[derive(Debug)]
 pub struct Site {
-    // Mounts go before what they are on: fields are dropped from the top.
-    fs: Option<MountedFs>,
+    // Fields are dropped from the top: the mountpoints, in its folder, go before what they hold.
     moctl: Moctl,
+    fs: Option<MountedFs>,
     location: PathBuf,
 }
 
