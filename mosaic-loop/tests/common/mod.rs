@@ -3,7 +3,9 @@
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use mosaic_core::mounts::{self, MountOptions};
@@ -14,6 +16,7 @@ use mosaic_core::{
     Bytes, Driver, Host, Level, Result, ScratchName, Services, Settings, VolumeName,
 };
 use mosaic_loop::Loop;
+use mosaic_tests::Scratch;
 
 pub const MIB: u64 = 1 << 20;
 
@@ -164,6 +167,39 @@ impl Drop for Mounted {
     fn drop(&mut self) {
         let _ = rustix::mount::unmount(&self.at, rustix::mount::UnmountFlags::DETACH);
     }
+}
+
+/// A process that has a file open until it is dropped.
+pub struct Opener(Child);
+
+impl Opener {
+    pub fn new(path: &Path, write: bool) -> Self {
+        let file = OpenOptions::new().read(true).write(write).open(path);
+        let child = Command::new("sleep")
+            .arg("1000")
+            .stdin(Stdio::from(file.unwrap()))
+            .spawn();
+        Self(child.unwrap())
+    }
+
+    pub fn word(&self) -> String {
+        format!("pid {}", self.0.id())
+    }
+}
+
+impl Drop for Opener {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A location of its own, on the file system of the temporary folder.
+pub fn images(label: &str) -> (Scratch, Images) {
+    let scratch = Scratch::new(label).unwrap();
+    let path = scratch.folder("img").unwrap();
+    let images = Images::open(&path);
+    (scratch, images)
 }
 
 pub fn volume(name: &str) -> VolumeName {
