@@ -162,7 +162,11 @@ impl Mosaic {
             return Err(not_a_mount());
         }
         self.unbind(&mountpoint)?;
-        self.wait_for_device(&name, &volume)
+        // It is unmounted, whatever can be found out about the device.
+        if let Err(error) = self.wait_for_device(&name, &volume) {
+            self.warn(&error.chain());
+        }
+        Ok(())
     }
 
     fn umount_metadata(&self, mountpoint: &Mountpoint) -> Result<()> {
