@@ -64,7 +64,7 @@ impl Mosaic {
             .map(|said| Finding {
                 volume: Some(found.stored),
                 fault: format!("{}: {said}", fs.name()),
-                remedy: Some(format!("repair the {} file system", fs.name())),
+                remedy: Some(format!("mend the {} file system", fs.name())),
                 repaired: repair,
             })
             .into_iter()
