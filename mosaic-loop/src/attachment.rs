@@ -111,6 +111,11 @@ pub fn find_by_asking_all(image: &Image) -> Result<Option<Attached>> {
 pub struct BoundDevices(OnceCell<Vec<Shown>>);
 
 impl BoundDevices {
+    /// None, for an image that nobody has open.
+    pub fn none() -> Self {
+        Self(OnceCell::from(Vec::new()))
+    }
+
     /// They. Without sysfs: none, which a listing can live with.
     pub fn all(&self) -> &[Shown] {
         self.0.get_or_init(|| sysfs::bound().unwrap_or_default())

@@ -13,6 +13,7 @@ use mosaic_core::{
 };
 
 use crate::attachment::BoundDevices;
+use crate::claim;
 use crate::config::Options;
 use crate::image::Image;
 use crate::init;
@@ -87,7 +88,14 @@ impl Driver for Loop {
 
     fn find(&self, name: &VolumeName) -> Result<Option<Volume>> {
         let image = Image::find(&self.location, name)?;
-        Ok(image.map(|image| self.volume(&image, &BoundDevices::default())))
+        Ok(image.map(|image| {
+            // Other people's devices are looked through only if one of them could show it.
+            let bound = match claim::is_free(&image) {
+                true => BoundDevices::none(),
+                false => BoundDevices::default(),
+            };
+            self.volume(&image, &bound)
+        }))
     }
 
     fn create(&self, name: &VolumeName, new: &NewVolume) -> Result<()> {

@@ -358,22 +358,29 @@ fn root_a_container_without_loop_devices_is_told_so() {
 #[ignore = "a helper of other tests"]
 fn attach_once() {
     let path = std::env::var_os("MOSAIC_TEST_LOCATION").unwrap();
-    Images::open(Path::new(&path)).attach("a").unwrap();
+    let images = Images::open(Path::new(&path));
+    if std::env::var_os("MOSAIC_TEST_LOOK").is_some() {
+        assert_eq!(images.attachment("a"), None);
+    }
+    images.attach("a").unwrap();
 }
 
 #[test]
 #[cfg(target_arch = "x86_64")]
-fn root_attach_takes_no_longer_with_many_devices_of_others() {
+fn root_a_look_and_attach_take_no_longer_with_many_devices_of_others() {
     if !requires_root() {
         return;
     }
     let (scratch, images) = images("many");
     images.create_disk("a", MIB).unwrap();
-    let calls = || {
+    let calls = |look: bool| {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command
             .args(["--ignored", "--exact", "attach_once"])
             .env("MOSAIC_TEST_LOCATION", &images.path);
+        if look {
+            command.env("MOSAIC_TEST_LOOK", "1");
+        }
         let calls = mosaic_tests::Tracee::new(&command).record().unwrap();
         images.detach("a").unwrap();
         calls
@@ -381,13 +388,15 @@ fn root_attach_takes_no_longer_with_many_devices_of_others() {
             .filter(|call| [nix::libc::SYS_ioctl, nix::libc::SYS_openat].contains(&call.number))
             .count()
     };
-    let before = calls();
+    let before = calls(false);
     for number in 0..40 {
         let image = scratch.path().join(format!("foreign{number}"));
         std::fs::File::create(&image).unwrap().set_len(MIB).unwrap();
         let image = image.to_str().unwrap();
         assert!(eventually(|| run("losetup", &["--find", image]).is_ok()));
     }
-    let after = calls();
+    let after = calls(false);
     assert!(after < before + 20, "{before} calls, then {after}");
+    let looked = calls(true);
+    assert!(looked < after + 20, "{after} calls, with a look {looked}");
 }
