@@ -180,7 +180,7 @@ fn kill_while_it_runs(name: &str, folder: &Path) -> String {
 
 #[test]
 fn a_program_dies_with_its_killed_parent() {
-    let script = "cd $0; echo $$ > new; mv new pid; sleep 1000 & wait";
+    let script = "cd $0; echo $$ > new; mv new pid; exec sleep 1000";
     if let Some(folder) = std::env::var_os(VICTIM) {
         let _ = sh(script).arg(folder).run(&host());
         return;
