@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is known of one volume. Reading disturbs nobody and needs no privilege: what cannot be seen
-//! is said in a note.
+//! What is known of one volume. Reading refuses nobody anything and needs no privilege: what cannot
+//! be seen is said in a note. Looking at one volume takes a lease on it for microseconds (see
+//! [`crate::claim::is_free`]), in which an opener waits.
 
 use mosaic_core::label;
 use mosaic_core::size::SECTOR;
