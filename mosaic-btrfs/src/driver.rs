@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The driver: each verb in a line or a few, what it does in the module that it names.
+
+use mosaic_core::location::check_depth;
+use mosaic_core::volume::{Capability, MountSource, NewVolume, Space, Volume};
+use mosaic_core::{
+    Driver, Host, Key, Location, LockScope, Result, ScratchName, Settings, VolumeName,
+};
+
+use crate::config::{self, Options};
+
+/// One open location of subvolumes.
+#[derive(Debug)]
+pub struct Btrfs {
+    pub(crate) host: Host,
+    pub(crate) location: Location,
+    pub(crate) options: Options,
+}
+
+impl Driver for Btrfs {
+    const TYPE: &'static str = "btrfs";
+    const DESCRIPTION: &'static str = "one btrfs subvolume per volume";
+
+    fn schema() -> Vec<Key> {
+        config::schema()
+    }
+
+    fn open(host: Host, settings: &Settings) -> Result<Self> {
+        let options = Options::new(settings)?;
+        Ok(Self {
+            host,
+            location: Location::open(&options.location)?,
+            options,
+        })
+    }
+
+    fn lock_scope(&self) -> LockScope {
+        LockScope::Directory(self.location.path().to_owned())
+    }
+
+    fn validate_name(&self, name: &VolumeName) -> Result<()> {
+        check_depth(name, self.options.depth)
+    }
+
+    fn capabilities(&self, _volume: Option<&VolumeName>) -> Result<Vec<Capability>> {
+        Err(Self::unsupported("capabilities"))
+    }
+
+    fn space(&self) -> Result<Vec<Space>> {
+        Err(Self::unsupported("space"))
+    }
+
+    fn list(&self) -> Result<Vec<Volume>> {
+        self.host.debug("search the tree of subvolumes");
+        Err(Self::unsupported("list"))
+    }
+
+    fn find(&self, _name: &VolumeName) -> Result<Option<Volume>> {
+        Err(Self::unsupported("find"))
+    }
+
+    fn create(&self, _name: &VolumeName, _new: &NewVolume) -> Result<()> {
+        Err(Self::unsupported("create"))
+    }
+
+    fn drop_volume(&self, _name: &VolumeName, _scratch: &ScratchName) -> Result<()> {
+        Err(Self::unsupported("drop"))
+    }
+
+    fn rename(&self, _from: &VolumeName, _to: &VolumeName) -> Result<()> {
+        Err(Self::unsupported("rename"))
+    }
+
+    fn mount_source(&self, _name: Option<&VolumeName>, _read_only: bool) -> Result<MountSource> {
+        Err(Self::unsupported("mount"))
+    }
+}
