@@ -188,24 +188,46 @@ impl Location {
     pub fn with_parent<T>(
         &self,
         name: &VolumeName,
-        mut step: impl FnMut(BorrowedFd<'_>, &str) -> rustix::io::Result<T>,
+        step: impl FnMut(BorrowedFd<'_>, &str) -> rustix::io::Result<T>,
     ) -> Result<T> {
+        let (value, parent) = self.step_in_parent(name, step, |folder| fs::fsync(folder))?;
+        fs::fsync(&parent).context(|| format!("cannot write the folder of \"{name}\" to disk"))?;
+        Ok(value)
+    }
+
+    /// [`Location::with_parent`] without a word to the disk: for a file system where the caller
+    /// makes the folders and the step durable at once, by one commit.
+    ///
+    /// # Errors
+    /// Those of [`Location::with_parent`].
+    pub fn in_parent<T>(
+        &self,
+        name: &VolumeName,
+        step: impl FnMut(BorrowedFd<'_>, &str) -> rustix::io::Result<T>,
+    ) -> Result<T> {
+        let (value, _) = self.step_in_parent(name, step, |_| Ok(()))?;
+        Ok(value)
+    }
+
+    /// Runs the step with its folder; `written` comes after each folder that is made above it.
+    fn step_in_parent<T>(
+        &self,
+        name: &VolumeName,
+        mut step: impl FnMut(BorrowedFd<'_>, &str) -> rustix::io::Result<T>,
+        written: fn(&OwnedFd) -> rustix::io::Result<()>,
+    ) -> Result<(T, OwnedFd)> {
         let leaf = name.components().next_back().unwrap_or(name.stored());
         let mut attempt = 0;
         loop {
             attempt += 1;
             let again = attempt < PARENT_ATTEMPTS && name.parent().is_some();
             let made = self
-                .make_parents(name)
+                .make_parents(name, written)
                 .and_then(|parent| Ok((step(parent.as_fd(), leaf)?, parent)));
             match made {
                 Err(Errno::NOENT) if again => {}
                 Err(errno) => return Err(self.not_placed(name, errno)),
-                Ok((value, parent)) => {
-                    fs::fsync(&parent)
-                        .context(|| format!("cannot write the folder of \"{name}\" to disk"))?;
-                    return Ok(value);
-                }
+                Ok(made) => return Ok(made),
             }
         }
     }
@@ -235,16 +257,20 @@ impl Location {
         }
     }
 
-    /// Makes the folders above a volume, each durable in the one above it before anything is in it.
-    /// One that a neighbour made just now may not be on disk yet, so all are written.
-    fn make_parents(&self, name: &VolumeName) -> rustix::io::Result<OwnedFd> {
+    /// Makes the folders above a volume, each `written` in the one above it before anything is in
+    /// it. One that a neighbour made just now may not be on disk yet, so all are.
+    fn make_parents(
+        &self,
+        name: &VolumeName,
+        written: fn(&OwnedFd) -> rustix::io::Result<()>,
+    ) -> rustix::io::Result<OwnedFd> {
         let mut folder = rustix::io::fcntl_dupfd_cloexec(&self.dir, 0)?;
         let Some(parent) = name.parent() else {
             return Ok(folder);
         };
         for component in parent.split('/') {
             match fs::mkdirat(&folder, component, FOLDER_MODE) {
-                Ok(()) | Err(Errno::EXIST) => fs::fsync(&folder)?,
+                Ok(()) | Err(Errno::EXIST) => written(&folder)?,
                 Err(errno) => return Err(errno),
             }
             folder = fs::openat(&folder, component, FOLDER, Mode::empty())?;
@@ -266,7 +292,8 @@ impl Location {
     }
 
     /// Removes the folders above a volume that is gone, as far as they are empty. A folder that
-    /// cannot be removed stays: it is empty and in nobody's way.
+    /// cannot be removed stays: it is empty and in nobody's way. So does one with a device number of
+    /// its own, a btrfs subvolume or a mount, which no volume's parent was made as.
     pub fn remove_empty_parents(&self, name: &VolumeName) {
         let Some(parent) = name.parent() else {
             return;
@@ -278,12 +305,23 @@ impl Location {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY;
             let removed = self
                 .open_beneath(above, flags)
-                .and_then(|above| fs::unlinkat(&above, leaf, AtFlags::REMOVEDIR));
+                .and_then(|above| remove_folder(&above, leaf));
             if removed.is_err() {
                 return;
             }
         }
     }
+}
+
+/// Removes an empty folder that is of the file system, and of the subvolume, of the one above it.
+///
+/// rmdir destroys an empty btrfs subvolume (fs/btrfs/inode.c `btrfs_rmdir`, since Linux 4.18).
+fn remove_folder(above: &OwnedFd, name: &str) -> rustix::io::Result<()> {
+    let folder = fs::statat(above, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    if folder.st_dev != fs::fstat(above)?.st_dev {
+        return Err(Errno::XDEV);
+    }
+    fs::unlinkat(above, name, AtFlags::REMOVEDIR)
 }
 
 /// Opens for reading what is open as a place (`O_PATH`): a directory's entries and attributes.
