@@ -2,7 +2,7 @@
 //! The driver: each verb in a line or a few, what it does in the module that it names.
 
 use mosaic_core::location::check_depth;
-use mosaic_core::volume::{Capability, MountSource, NewVolume, Space, Volume};
+use mosaic_core::volume::{Capability, Dropped, MountSource, NewVolume, Space, Volume};
 use mosaic_core::{
     Driver, Host, Key, Location, LockScope, Result, ScratchName, Settings, VolumeName,
 };
@@ -63,7 +63,7 @@ impl Driver for Btrfs {
         Err(Self::unsupported("create"))
     }
 
-    fn drop_volume(&self, _name: &VolumeName, _scratch: &ScratchName) -> Result<()> {
+    fn drop_volume(&self, _name: &VolumeName, _scratch: &ScratchName) -> Result<Dropped> {
         Err(Self::unsupported("drop"))
     }
 

@@ -11,11 +11,11 @@ use std::path::PathBuf;
 
 use mosaic_abi::abi_stable::std_types::{ROption, RString, RVec, Tuple2};
 use mosaic_abi::{
-    ACCESS_DEVICE, ACCESS_DIRECTORY, AbiAttachment, AbiCapability, AbiClone, AbiError, AbiFinding,
-    AbiKey, AbiLockScope, AbiMountSource, AbiName, AbiNewVolume, AbiSettings, AbiSpace, AbiVolume,
-    Extra, HOLD_EXCLUSIVE, HOLD_SHARED, KEY_CHOICE, KEY_FLAG, KEY_INTEGER, KEY_PATH, KEY_SIZE,
-    KEY_TEXT, KIND_DISK, KIND_FS, KIND_FS_ASSUMED, LIFETIME_EXPLICIT, LIFETIME_MOUNT, LOCK_DEVICE,
-    LOCK_DIRECTORY, SOURCE_DEVICE, SOURCE_DIRECTORY,
+    ACCESS_DEVICE, ACCESS_DIRECTORY, AbiAbout, AbiAttachment, AbiCapability, AbiClone, AbiDropped,
+    AbiError, AbiFinding, AbiKey, AbiLockScope, AbiMountSource, AbiName, AbiNewVolume, AbiSettings,
+    AbiSpace, AbiVolume, Extra, HOLD_EXCLUSIVE, HOLD_SHARED, KEY_CHOICE, KEY_FLAG, KEY_INTEGER,
+    KEY_PATH, KEY_SIZE, KEY_TEXT, KIND_DISK, KIND_FS, KIND_FS_ASSUMED, LIFETIME_EXPLICIT,
+    LIFETIME_MOUNT, LOCK_DEVICE, LOCK_DIRECTORY, SOURCE_DEVICE, SOURCE_DIRECTORY,
 };
 
 #[cfg(feature = "host")]
@@ -28,8 +28,8 @@ use crate::scratch::ScratchName;
 use crate::settings::{Key, KeyKind, Settings};
 use crate::size::Bytes;
 use crate::volume::{
-    Access, Attachment, Capability, CloneOptions, Finding, Kind, Lifetime, MountSource, NewKind,
-    NewVolume, Space, Volume,
+    About, Access, Attachment, Capability, CloneOptions, Dropped, Finding, InitOptions, Kind,
+    Lifetime, MountSource, NewKind, NewVolume, Space, Volume,
 };
 
 /// A number of an open set that this side does not know.
@@ -56,7 +56,7 @@ fn path(value: &std::path::Path) -> RString {
     value.to_string_lossy().as_ref().into()
 }
 
-fn pairs<'a>(values: impl Iterator<Item = (&'a str, &'a str)>) -> Extra {
+fn pairs<'k, 'v>(values: impl Iterator<Item = (&'k str, &'v str)>) -> Extra {
     values.map(|(k, v)| Tuple2(k.into(), v.into())).collect()
 }
 
@@ -77,13 +77,28 @@ pub(crate) fn error_out(error: &Error) -> AbiError {
 /// Refuses what a newer host asks for and this side does not know: to ignore it would be to do
 /// something else.
 pub(crate) fn refuse_unknown(asked: &Extra) -> Result<()> {
-    let Some(Tuple2(key, _)) = asked.first() else {
-        return Ok(());
-    };
-    Err(Error::new(
+    match asked.first() {
+        Some(Tuple2(key, _)) => Err(too_old(key)),
+        None => Ok(()),
+    }
+}
+
+fn too_old(key: &str) -> Error {
+    Error::new(
         ErrorKind::Unsupported,
         format!("the driver is too old for {key:?}; a newer one may know it"),
-    ))
+    )
+}
+
+pub(crate) fn init_options_in(options: Extra) -> Result<InitOptions> {
+    let mut into = InitOptions::default();
+    for Tuple2(key, value) in options {
+        match key.as_str() {
+            "quota" => into.quota = Some(value.into()),
+            other => return Err(too_old(other)),
+        }
+    }
+    Ok(into)
 }
 
 pub(crate) fn name_in(name: &AbiName) -> Result<VolumeName> {
@@ -159,6 +174,30 @@ pub(crate) fn space_out(space: Space) -> AbiSpace {
     }
 }
 
+pub(crate) fn about_out(about: About) -> AbiAbout {
+    AbiAbout {
+        notes: strings(about.notes),
+        extra: facts_out(&about.facts),
+    }
+}
+
+fn facts_out(facts: &[(String, String)]) -> Extra {
+    pairs(facts.iter().map(|(k, v)| (k.as_str(), v.as_str())))
+}
+
+pub(crate) fn dropped_out(dropped: Dropped) -> AbiDropped {
+    AbiDropped {
+        pending: strings(dropped.pending),
+        extra: Extra::new(),
+    }
+}
+
+pub(crate) fn dropped_in(dropped: AbiDropped) -> Dropped {
+    Dropped {
+        pending: dropped.pending.into_iter().map(Into::into).collect(),
+    }
+}
+
 pub(crate) fn attachment_out(attachment: Attachment) -> AbiAttachment {
     AbiAttachment {
         device: path(&attachment.device),
@@ -197,7 +236,7 @@ pub(crate) fn volume_out(volume: Volume) -> AbiVolume {
         read_only: volume.read_only,
         attachment: option(volume.attachment, attachment_out),
         notes: strings(volume.notes),
-        extra: pairs(volume.facts.iter().map(|(k, v)| (k.as_str(), v.as_str()))),
+        extra: facts_out(&volume.facts),
     }
 }
 

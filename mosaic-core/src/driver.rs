@@ -14,7 +14,8 @@ use crate::scratch::{Place, ScratchName};
 use crate::settings::{Key, Settings};
 use crate::size::Bytes;
 use crate::volume::{
-    Attachment, Capability, CloneOptions, Finding, MountSource, NewVolume, Space, Volume,
+    About, Attachment, Capability, CloneOptions, Dropped, Finding, InitOptions, MountSource,
+    NewVolume, Space, Volume,
 };
 
 /// What the host locks on the driver's behalf.
@@ -60,6 +61,10 @@ pub trait Driver: Send + Sync + Sized + 'static {
     /// One line for `moctl drivers`.
     const DESCRIPTION: &'static str;
 
+    /// Which of [`InitOptions`] [`Driver::init`] heeds, by the fields' names: `quota`. One that is
+    /// not here is refused before `init` is called.
+    const INIT_OPTIONS: &'static [&'static str] = &[];
+
     /// The driver's own config keys.
     fn schema() -> Vec<Key> {
         Vec::new()
@@ -69,8 +74,8 @@ pub trait Driver: Send + Sync + Sized + 'static {
     ///
     /// # Errors
     /// `Exists` if something else is there; `Unsupported` where the driver cannot make one.
-    fn init(host: &Host, settings: &Settings) -> Result<Vec<String>> {
-        let _ = (host, settings);
+    fn init(host: &Host, settings: &Settings, options: &InitOptions) -> Result<Vec<String>> {
+        let _ = (host, settings, options);
         Err(Self::unsupported("init"))
     }
 
@@ -119,6 +124,14 @@ pub trait Driver: Send + Sync + Sized + 'static {
     /// Whatever the storage answered.
     fn space(&self) -> Result<Vec<Space>>;
 
+    /// What else a user should know of the location, for `info`.
+    ///
+    /// # Errors
+    /// Whatever kept it from finding out.
+    fn about(&self) -> Result<About> {
+        Ok(About::default())
+    }
+
     /// All volumes, in any order.
     ///
     /// # Errors
@@ -157,10 +170,22 @@ pub trait Driver: Send + Sync + Sized + 'static {
 
     /// Takes the volume's name away in one durable step, after proof that nobody uses it. What
     /// cannot be deleted in that step goes to `.mosaic/trash/<scratch>`, which the host sweeps.
+    /// Space that the storage itself gives back later is what the answer names.
     ///
     /// # Errors
     /// `Busy`, naming the user.
-    fn drop_volume(&self, name: &VolumeName, scratch: &ScratchName) -> Result<()>;
+    fn drop_volume(&self, name: &VolumeName, scratch: &ScratchName) -> Result<Dropped>;
+
+    /// Returns when the space of a dropped volume is back. Called for `drop --wait` after the trash
+    /// was emptied, without any lock, with what [`Driver::drop_volume`] answered. It may take long:
+    /// show progress, and look at [`Host::check_cancelled`].
+    ///
+    /// # Errors
+    /// `Interrupted`; whatever kept it from seeing.
+    fn await_space(&self, dropped: &Dropped) -> Result<()> {
+        let _ = dropped;
+        Ok(())
+    }
 
     /// Gives the volume another name in one durable step.
     ///

@@ -25,9 +25,9 @@ use mosaic_abi::abi_stable::prefix_type::PrefixTypeTrait;
 use mosaic_abi::abi_stable::sabi_trait::TD_Opaque;
 use mosaic_abi::abi_stable::std_types::{ROption, RStr, RString, RVec};
 use mosaic_abi::{
-    AbiAttachment, AbiCapability, AbiClone, AbiDriver, AbiDriver_TO, AbiFinding, AbiKey,
-    AbiLockScope, AbiMountSource, AbiName, AbiNewVolume, AbiResult, AbiSettings, AbiSpace,
-    AbiVolume, DriverBox, DriverModule, DriverModuleRef, HostBox, Options,
+    AbiAbout, AbiAttachment, AbiCapability, AbiClone, AbiDriver, AbiDriver_TO, AbiDropped,
+    AbiFinding, AbiKey, AbiLockScope, AbiMountSource, AbiName, AbiNewVolume, AbiResult,
+    AbiSettings, AbiSpace, AbiVolume, DriverBox, DriverModule, DriverModuleRef, HostBox, Options,
 };
 
 use self::guard::guard;
@@ -115,8 +115,12 @@ extern "C" fn init<D: Driver>(
     options: Options,
 ) -> AbiResult<RVec<RString>> {
     guard(|| {
-        border::refuse_unknown(&options)?;
-        let lines = D::init(&Host::from_object(host), &border::settings_in(settings))?;
+        let options = border::init_options_in(options)?;
+        if let Some((option, _)) = options.given().find(|o| !D::INIT_OPTIONS.contains(&o.0)) {
+            return Err(D::unsupported(&format!("init --{option}")));
+        }
+        let (host, settings) = (Host::from_object(host), border::settings_in(settings));
+        let lines = D::init(&host, &settings, &options)?;
         Ok(lines.into_iter().map(RString::from).collect())
     })
 }
@@ -178,6 +182,10 @@ impl<D: Driver> AbiDriver for Exported<D> {
         guard(|| Ok(self.0.space()?.into_iter().map(border::space_out).collect()))
     }
 
+    fn about(&self) -> AbiResult<AbiAbout> {
+        guard(|| self.0.about().map(border::about_out))
+    }
+
     fn list(&self) -> AbiResult<RVec<AbiVolume>> {
         guard(|| Ok(self.0.list()?.into_iter().map(border::volume_out).collect()))
     }
@@ -207,11 +215,25 @@ impl<D: Driver> AbiDriver for Exported<D> {
         })
     }
 
-    fn drop_volume(&self, name: AbiName, scratch: RStr<'_>, options: Options) -> AbiResult<()> {
+    fn drop_volume(
+        &self,
+        name: AbiName,
+        scratch: RStr<'_>,
+        options: Options,
+    ) -> AbiResult<AbiDropped> {
         guard(|| {
             border::refuse_unknown(&options)?;
             let scratch = ScratchName::parse(scratch.as_str())?;
-            self.0.drop_volume(&border::name_in(&name)?, &scratch)
+            let dropped = self.0.drop_volume(&border::name_in(&name)?, &scratch)?;
+            Ok(border::dropped_out(dropped))
+        })
+    }
+
+    fn await_space(&self, dropped: AbiDropped, options: Options) -> AbiResult<()> {
+        guard(|| {
+            border::refuse_unknown(&options)?;
+            border::refuse_unknown(&dropped.extra)?;
+            self.0.await_space(&border::dropped_in(dropped))
         })
     }
 

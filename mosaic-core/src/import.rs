@@ -16,7 +16,8 @@ use crate::scratch::{Place, ScratchName};
 use crate::settings::{Key, Settings};
 use crate::size::Bytes;
 use crate::volume::{
-    Attachment, Capability, CloneOptions, Finding, MountSource, NewVolume, Space, Volume,
+    About, Attachment, Capability, CloneOptions, Dropped, Finding, InitOptions, MountSource,
+    NewVolume, Space, Volume,
 };
 
 fn received<T>(result: RResult<T, AbiError>) -> Result<T> {
@@ -66,11 +67,16 @@ impl ImportedModule {
     ///
     /// # Errors
     /// The driver's.
-    pub fn init(&self, services: Arc<dyn Services>, settings: &Settings) -> Result<Vec<String>> {
+    pub fn init(
+        &self,
+        services: Arc<dyn Services>,
+        settings: &Settings,
+        options: &InitOptions,
+    ) -> Result<Vec<String>> {
         let lines = received((self.0.init())(
             Host::object(services),
             border::settings_out(settings)?,
-            Options::new(),
+            border::init_options_out(options),
         ))?;
         Ok(lines.into_iter().map(Into::into).collect())
     }
@@ -137,6 +143,10 @@ impl ImportedDriver {
         Ok(answer.into_iter().map(border::space_in).collect())
     }
 
+    pub fn about(&self) -> Result<About> {
+        received(self.0.about()).map(border::about_in)
+    }
+
     pub fn list(&self) -> Result<Vec<Volume>> {
         received(self.0.list())?
             .into_iter()
@@ -171,11 +181,15 @@ impl ImportedDriver {
         )
     }
 
-    pub fn drop_volume(&self, name: &VolumeName, scratch: &ScratchName) -> Result<()> {
-        received(
-            self.0
-                .drop_volume(name_out(name), scratch.as_str().into(), Options::new()),
-        )
+    pub fn drop_volume(&self, name: &VolumeName, scratch: &ScratchName) -> Result<Dropped> {
+        let scratch = scratch.as_str().into();
+        let dropped = self.0.drop_volume(name_out(name), scratch, Options::new());
+        received(dropped).map(border::dropped_in)
+    }
+
+    pub fn await_space(&self, dropped: &Dropped) -> Result<()> {
+        let dropped = border::dropped_out(dropped.clone());
+        received(self.0.await_space(dropped, Options::new()))
     }
 
     pub fn rename(&self, from: &VolumeName, to: &VolumeName) -> Result<()> {

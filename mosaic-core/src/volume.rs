@@ -177,6 +177,39 @@ pub struct Space {
     pub free: Bytes,
 }
 
+/// What a driver has to say of its location, for `info`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct About {
+    /// Sentences, such as what a size limits here.
+    pub notes: Vec<String>,
+    /// The driver's own facts by name.
+    pub facts: Vec<(String, String)>,
+}
+
+/// How to make a location.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InitOptions {
+    /// The kind of quota to switch on in the location's file system: `simple`, `full`.
+    pub quota: Option<String>,
+}
+
+impl InitOptions {
+    /// Those that are given, as they are called in
+    /// [`Driver::INIT_OPTIONS`](crate::Driver::INIT_OPTIONS), with their values.
+    pub fn given(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let quota = self.quota.as_deref().map(|kind| ("quota", kind));
+        quota.into_iter()
+    }
+}
+
+/// What a dropped volume leaves behind: nothing by default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// What gives its space back later, each in the driver's own words. They come back to the
+    /// driver in [`Driver::await_space`](crate::Driver::await_space).
+    pub pending: Vec<String>,
+}
+
 /// What `new` asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NewKind {

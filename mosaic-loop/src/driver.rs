@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use mosaic_core::fs::FsType;
 use mosaic_core::volume::{
-    Attachment, Capability, CloneOptions, Finding, MountSource, NewVolume, Space, Volume,
+    Attachment, Capability, CloneOptions, Dropped, Finding, InitOptions, MountSource, NewVolume,
+    Space, Volume,
 };
 use mosaic_core::{
     Bytes, Context, Driver, Error, ErrorKind, Host, Location, LockScope, Result, ScratchName,
@@ -35,7 +36,7 @@ impl Driver for Loop {
     const ALIASES: &'static [&'static str] = &["fsimg"];
     const DESCRIPTION: &'static str = "one image file per volume, shown by loop devices";
 
-    fn init(_: &Host, settings: &Settings) -> Result<Vec<String>> {
+    fn init(_: &Host, settings: &Settings, _: &InitOptions) -> Result<Vec<String>> {
         init::init(&Options::new(settings)?)
     }
 
@@ -107,8 +108,9 @@ impl Driver for Loop {
     }
 
     /// One unlink is all: nothing goes to the trash.
-    fn drop_volume(&self, name: &VolumeName, _: &ScratchName) -> Result<()> {
-        self.drop_image(name)
+    fn drop_volume(&self, name: &VolumeName, _: &ScratchName) -> Result<Dropped> {
+        self.drop_image(name)?;
+        Ok(Dropped::default())
     }
 
     fn rename(&self, from: &VolumeName, to: &VolumeName) -> Result<()> {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use common::{Images, MIB, volume};
 use mosaic_core::fs::FsType;
-use mosaic_core::volume::{Kind, NewKind, capability};
+use mosaic_core::volume::{InitOptions, Kind, NewKind, capability};
 use mosaic_core::{Driver, ErrorKind, Host, Settings, VolumeName};
 use mosaic_loop::Loop;
 use mosaic_tests::{MountedFs, Scratch, requires, requires_program, requires_root};
@@ -432,21 +432,20 @@ fn init_makes_the_location_once_and_never_over_anything() {
     let host = Host::new(std::sync::Arc::new(common::Said::default()));
     let mut settings = Settings::new(&at);
     settings.layout_fs = Some("a/meta".into());
-    let made = Loop::init(&host, &settings).unwrap();
+    let init = |settings: &Settings| Loop::init(&host, settings, &InitOptions::default());
+    let made = init(&settings).unwrap();
     assert_eq!(made.len(), 3, "{made:?}");
     assert_eq!(mode(&at), 0o700);
     assert!(at.join("a/meta").is_dir());
-    let error = Loop::init(&host, &settings).unwrap_err();
+    let error = init(&settings).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Exists);
     let file = scratch.path().join("file");
     std::fs::write(&file, "x").unwrap();
-    let error = Loop::init(&host, &Settings::new(&file)).unwrap_err();
+    let error = init(&Settings::new(&file)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Exists);
     let nowhere = Settings::new(scratch.path().join("no/where"));
-    assert_eq!(
-        Loop::init(&host, &nowhere).unwrap_err().kind(),
-        ErrorKind::NotFound
-    );
+    let error = init(&nowhere).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
     assert_eq!(std::fs::read(&file).unwrap(), b"x");
 }
 

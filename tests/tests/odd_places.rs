@@ -7,7 +7,7 @@ use std::time::Duration;
 use mosaic_core::ErrorKind;
 use mosaic_core::host_services::{Level, Services};
 use mosaic_core::loader::SearchPath;
-use mosaic_core::mosaic::{Environment, Mosaic};
+use mosaic_core::mosaic::{DropOptions, Environment, Mosaic};
 use mosaic_tests::{MountedFs, Site, requires_program, requires_root, run, run_status};
 
 fn mount(args: &[&str]) {
@@ -137,7 +137,9 @@ fn who_asks_to_stop_before_the_commit_finds_everything_as_it_was() {
         services: Arc::new(Stopping),
     };
     let mosaic = Mosaic::open(&environment, "m".as_ref()).unwrap();
-    let error = mosaic.drop_volume("v", false).unwrap_err();
+    let error = mosaic
+        .drop_volume("v", &DropOptions::default())
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Interrupted, "{}", error.chain());
     std::fs::remove_dir_all(trash.join("0123456789abcdef")).unwrap();
     let error = mosaic.rename("v", "w").unwrap_err();

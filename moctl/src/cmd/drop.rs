@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 
-use mosaic_core::mosaic::Mosaic;
+use mosaic_core::mosaic::{DropOptions, Mosaic};
 
 use super::{ChangeJson, Context};
 use crate::cli::Drop;
@@ -16,7 +16,11 @@ use crate::output::Report;
 pub fn run(context: &Context, mosaic: &OsStr, arguments: &Drop) -> anyhow::Result<Report> {
     let mosaic = Mosaic::open(&context.environment(), mosaic)?;
     let volume = &arguments.volume;
-    let changed = mosaic.drop_volume(volume, arguments.missing_ok)?;
+    let options = DropOptions {
+        missing_ok: arguments.missing_ok,
+        wait: false,
+    };
+    let (changed, _) = mosaic.drop_volume(volume, &options)?;
     let fields = ChangeJson::new("drop", &mosaic, volume, changed);
     Ok(context.report_change(fields, changed))
 }

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 
 use mosaic_core::config;
 use mosaic_core::mosaic::Mosaic;
+use mosaic_core::volume::InitOptions;
 use serde::Serialize;
 
 use super::Context;
@@ -24,7 +25,8 @@ struct InitJson {
 /// The core's.
 pub fn run(context: &Context, mosaic: &OsStr) -> anyhow::Result<Report> {
     let name = config::find(&context.surroundings.config_dir, mosaic)?.name;
-    let made = Mosaic::init(&context.environment(), mosaic)?;
+    let options = InitOptions::default();
+    let made = Mosaic::init(&context.environment(), mosaic, &options)?;
     let mut report = Report::new(InitJson {
         action: "init",
         mosaic: name,

@@ -10,7 +10,7 @@ use abi_stable::std_types::{ROption, RResult, RString, RVec, Tuple2};
 /// `Unsupported`: a driver that ignored `snapshot` would do something else than was asked for.
 pub type Extra = RVec<Tuple2<RString, RString>>;
 
-/// What a call is asked for besides its arguments; none in this version. An unknown key is refused.
+/// What a call is asked for besides its arguments: `quota` of `init`. An unknown key is refused.
 pub type Options = Extra;
 
 /// What every call that can fail returns.
@@ -155,7 +155,8 @@ pub const KIND_FS: u32 = 1;
 /// A file system by assumption: the volume carries no label.
 pub const KIND_FS_ASSUMED: u32 = 2;
 
-/// Start of the names in [`AbiVolume::extra`] that are no facts of the driver's own.
+/// Start of the names in [`AbiVolume::extra`] and [`AbiAbout::extra`] that are no facts of the
+/// driver's own.
 pub const RESERVED_FACTS: &str = "mosaic.";
 
 /// The volume is reached as a directory.
@@ -212,6 +213,27 @@ pub struct AbiVolume {
     pub notes: RVec<RString>,
     /// The driver's own facts, by name. Names that start with [`RESERVED_FACTS`] are not shown:
     /// later minors may put more there.
+    pub extra: Extra,
+}
+
+/// What a driver has to say of its location.
+#[repr(C)]
+#[derive(StableAbi, Debug, Clone)]
+pub struct AbiAbout {
+    /// Sentences that `info` shows.
+    pub notes: RVec<RString>,
+    /// The driver's own facts, by name. Names that start with [`RESERVED_FACTS`] are not shown:
+    /// later minors may put more there.
+    pub extra: Extra,
+}
+
+/// What a dropped volume leaves behind. A driver gets back what it gave, to wait for it.
+#[repr(C)]
+#[derive(StableAbi, Debug, Clone)]
+pub struct AbiDropped {
+    /// The driver's words for what gives its space back later.
+    pub pending: RVec<RString>,
+    /// Room for later minors. A driver refuses an unknown key.
     pub extra: Extra,
 }
 

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use mosaic_abi::abi_stable::std_types::{RNone, ROption, RSome, RString, Tuple2};
 use mosaic_abi::{
-    ACCESS_DEVICE, ACCESS_DIRECTORY, AbiAttachment, AbiCapability, AbiClone, AbiError, AbiFinding,
-    AbiKey, AbiLockScope, AbiMountSource, AbiName, AbiNewVolume, AbiSettings, AbiSpace, AbiVolume,
-    Extra, KEY_CHOICE, KEY_FLAG, KEY_INTEGER, KEY_PATH, KEY_SIZE, KEY_TEXT, KIND_DISK, KIND_FS,
-    KIND_FS_ASSUMED, LIFETIME_EXPLICIT, LIFETIME_MOUNT, LOCK_DEVICE, LOCK_DIRECTORY,
+    ACCESS_DEVICE, ACCESS_DIRECTORY, AbiAbout, AbiAttachment, AbiCapability, AbiClone, AbiError,
+    AbiFinding, AbiKey, AbiLockScope, AbiMountSource, AbiName, AbiNewVolume, AbiSettings, AbiSpace,
+    AbiVolume, Extra, KEY_CHOICE, KEY_FLAG, KEY_INTEGER, KEY_PATH, KEY_SIZE, KEY_TEXT, KIND_DISK,
+    KIND_FS, KIND_FS_ASSUMED, LIFETIME_EXPLICIT, LIFETIME_MOUNT, LOCK_DEVICE, LOCK_DIRECTORY,
     RESERVED_FACTS, SOURCE_DEVICE, SOURCE_DIRECTORY,
 };
 
@@ -20,8 +20,8 @@ use crate::name::VolumeName;
 use crate::settings::{Key, KeyKind, Settings};
 use crate::size::Bytes;
 use crate::volume::{
-    Access, Attachment, Capability, CloneOptions, Finding, Kind, Lifetime, MountSource, NewKind,
-    NewVolume, Space, Volume,
+    About, Access, Attachment, Capability, CloneOptions, Finding, InitOptions, Kind, Lifetime,
+    MountSource, NewKind, NewVolume, Space, Volume,
 };
 
 /// An error's source on the receiving side: one text of the chain.
@@ -193,13 +193,27 @@ pub(crate) fn volume_in(volume: AbiVolume) -> Result<Volume> {
             .map(attachment_in)
             .transpose()?,
         notes,
-        facts: volume
-            .extra
-            .into_iter()
-            .filter(|Tuple2(name, _)| !name.starts_with(RESERVED_FACTS))
-            .map(|Tuple2(k, v)| (k.into(), v.into()))
-            .collect(),
+        facts: facts_in(volume.extra),
     })
+}
+
+fn facts_in(extra: Extra) -> Vec<(String, String)> {
+    extra
+        .into_iter()
+        .filter(|Tuple2(name, _)| !name.starts_with(RESERVED_FACTS))
+        .map(|Tuple2(k, v)| (k.into(), v.into()))
+        .collect()
+}
+
+pub(crate) fn about_in(about: AbiAbout) -> About {
+    About {
+        notes: about.notes.into_iter().map(Into::into).collect(),
+        facts: facts_in(about.extra),
+    }
+}
+
+pub(crate) fn init_options_out(options: &InitOptions) -> Extra {
+    pairs(options.given())
 }
 
 pub(crate) fn new_volume_out(new: &NewVolume) -> AbiNewVolume {

@@ -12,7 +12,9 @@ use crate::error::{Context, ErrorKind, Result};
 use crate::host_services::Silent;
 use crate::name::VolumeName;
 use crate::settings::Settings;
-use crate::volume::{Capability, CloneOptions, Finding, MountSource, NewVolume, Space, Volume};
+use crate::volume::{
+    Capability, CloneOptions, Dropped, Finding, InitOptions, MountSource, NewVolume, Space, Volume,
+};
 
 #[test]
 fn the_exported_name_is_the_one_that_the_loader_looks_for() {
@@ -30,7 +32,7 @@ impl Driver for Willing {
     const TYPE: &'static str = "willing";
     const DESCRIPTION: &'static str = "";
 
-    fn init(_: &Host, _: &Settings) -> Result<Vec<String>> {
+    fn init(_: &Host, _: &Settings, _: &InitOptions) -> Result<Vec<String>> {
         Ok(Vec::new())
     }
     fn open(_: Host, _: &Settings) -> Result<Self> {
@@ -57,8 +59,8 @@ impl Driver for Willing {
     fn clone_volume(&self, _: &VolumeName, _: &VolumeName, _: &CloneOptions) -> Result<()> {
         Ok(())
     }
-    fn drop_volume(&self, _: &VolumeName, _: &ScratchName) -> Result<()> {
-        Ok(())
+    fn drop_volume(&self, _: &VolumeName, _: &ScratchName) -> Result<Dropped> {
+        Ok(Dropped::default())
     }
     fn rename(&self, _: &VolumeName, _: &VolumeName) -> Result<()> {
         Ok(())
@@ -105,7 +107,10 @@ fn calls(named: &Extra, asked: &Extra) -> Vec<(&'static str, Result<(), AbiError
         ("clone", driver.clone_volume(name(), name(), how).into()),
         (
             "drop",
-            driver.drop_volume(name(), SCRATCH.into(), asked()).into(),
+            driver
+                .drop_volume(name(), SCRATCH.into(), asked())
+                .map(drop)
+                .into(),
         ),
         ("rename", driver.rename(name(), name(), asked()).into()),
         ("resize", driver.resize(name(), 512, asked()).into()),
@@ -149,10 +154,26 @@ fn what_a_newer_host_asks_for_is_refused_and_not_passed_over() {
         driver.check(true, one.clone()).into_result().unwrap_err()
     ));
     let settings = border::settings_out(&Settings::new("/")).unwrap();
-    let host = Host::object(Arc::new(Silent));
-    assert!(refused(
-        init::<Willing>(host, settings, one)
-            .into_result()
-            .unwrap_err()
-    ));
+    let init = |options: &Extra| {
+        let host = Host::object(Arc::new(Silent));
+        init::<Willing>(host, settings.clone(), options.clone()).into_result()
+    };
+    assert!(refused(init(&one).unwrap_err()));
+    let quota: Extra = vec![Tuple2("quota".into(), "simple".into())].into();
+    let refusal = border::error_in(init(&quota).unwrap_err());
+    assert_eq!(refusal.kind(), ErrorKind::Unsupported);
+    assert_eq!(
+        refusal.to_string(),
+        "init --quota is not supported by driver \"willing\""
+    );
+    assert!(init(&none).is_ok());
+    let dropped = |extra: &Extra| AbiDropped {
+        pending: vec!["rest".into()].into(),
+        extra: extra.clone(),
+    };
+    let wait = |dropped, options: &Extra| driver.await_space(dropped, options.clone());
+    assert!(wait(dropped(&none), &none).is_ok());
+    for asked in [wait(dropped(&one), &none), wait(dropped(&none), &one)] {
+        assert!(refused(asked.into_result().unwrap_err()));
+    }
 }

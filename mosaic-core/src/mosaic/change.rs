@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The verbs that make, copy, rename and remove volumes.
+//! The verbs that make, copy and rename volumes.
 
-use super::guard::{Guard, Names};
+use super::guard::Names;
 use super::{Changed, Mosaic};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::name::VolumeName;
@@ -152,44 +152,6 @@ impl Mosaic {
         let scratch = guard.scratch(Place::Tmp)?;
         self.driver
             .clone_volume(&from, &to, &CloneOptions { size, scratch })?;
-        Ok(Changed::Yes)
-    }
-
-    /// Removes a volume and all its data.
-    ///
-    /// Steps: lock the name, sweep, look; the driver proves that nobody uses the volume;
-    /// **commit**: its name goes in one step, durable before this returns; what is left of it
-    /// without a name is deleted afterwards, or by the next sweep.
-    ///
-    /// # Errors
-    /// `NotFound` unless `missing_ok`; `Busy`, naming the user.
-    pub fn drop_volume(&self, volume: &str, missing_ok: bool) -> Result<Changed> {
-        let failed = || format!("cannot drop volume {volume:?}");
-        self.try_drop(volume, missing_ok).context(failed)
-    }
-
-    fn try_drop(&self, volume: &str, missing_ok: bool) -> Result<Changed> {
-        let name = self.name(volume)?;
-        let guard = self.lock_names(&Names {
-            exclusive: vec![&name],
-            ..Names::default()
-        })?;
-        self.sweep(&guard)?;
-        if missing_ok && self.driver.find(&name)?.is_none() {
-            return Ok(Changed::Unchanged);
-        }
-        self.existing(&name)?;
-        let scratch = guard.scratch(Place::Trash)?;
-        self.driver.drop_volume(&name, &scratch)?;
-        guard.release_name(&name);
-        if let Guard::Directory { location, .. } = &guard
-            && let Err(error) = self.remove_leftover(location, Place::Trash, &scratch)
-        {
-            self.warn(&format!(
-                "volume {volume:?} is dropped, but {}",
-                error.chain()
-            ));
-        }
         Ok(Changed::Yes)
     }
 

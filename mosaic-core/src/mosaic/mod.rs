@@ -9,6 +9,7 @@
 mod attach;
 mod change;
 mod check;
+mod drop;
 mod guard;
 mod mount;
 mod resize;
@@ -30,9 +31,10 @@ use crate::loader::{self, Loaded, SearchPath};
 use crate::location::Location;
 use crate::mounts::MountTable;
 use crate::name::VolumeName;
-use crate::volume::{Access, Capability, MountSource, Space, Volume};
+use crate::volume::{About, Access, Capability, InitOptions, MountSource, Space, Volume};
 
 pub use change::VolumeRequest;
+pub use drop::DropOptions;
 pub use resize::{ResizeTo, Resized};
 
 /// What a program brings along. The library reads no environment variables.
@@ -93,6 +95,8 @@ pub struct MosaicInfo {
     pub capabilities: Vec<Capability>,
     /// How full it is.
     pub space: Vec<Space>,
+    /// What else the driver says of the location.
+    pub about: About,
 }
 
 /// A volume with what the host knows of it.
@@ -154,12 +158,17 @@ impl Mosaic {
     /// Makes the location of a mosaic, where its driver can; returns a line for each thing made.
     ///
     /// # Errors
-    /// `Exists` if something is there already; `Unsupported`.
-    pub fn init(environment: &Environment, name: &OsStr) -> Result<Vec<String>> {
+    /// `Exists` if something is there already; `Unsupported`, also for an option that the driver
+    /// does not have.
+    pub fn init(
+        environment: &Environment,
+        name: &OsStr,
+        options: &InitOptions,
+    ) -> Result<Vec<String>> {
         let (config, loaded) = configure(environment, name)?;
         loaded
             .module
-            .init(environment.services.clone(), &config.settings)
+            .init(environment.services.clone(), &config.settings, options)
             .map_err(|error| config.at_line(error))
             .context(|| format!("cannot make the location of mosaic {:?}", config.name))
     }
@@ -198,6 +207,7 @@ impl Mosaic {
             metadata_mounted,
             capabilities: self.driver.capabilities(None)?,
             space: self.driver.space()?,
+            about: self.driver.about()?,
         })
     }
 

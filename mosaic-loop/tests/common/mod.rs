@@ -91,7 +91,7 @@ impl Images {
     }
 
     pub fn drop(&self, name: &str) -> Result<()> {
-        self.driver.drop_volume(&volume(name), &scratch())
+        self.driver.drop_volume(&volume(name), &scratch()).map(drop)
     }
 
     pub fn find(&self, name: &str) -> Option<Volume> {

@@ -15,7 +15,8 @@ use std::path::Path;
 
 use mosaic_core::location::{check_depth, make_in, open_in, readable, rename_noreplace};
 use mosaic_core::volume::{
-    Capability, Finding, MountSource, NewKind, NewVolume, Space, Volume, capability,
+    Capability, Dropped, Finding, InitOptions, MountSource, NewKind, NewVolume, Space, Volume,
+    capability,
 };
 use mosaic_core::{
     Bytes, Context, Driver, Error, ErrorKind, Host, Location, LockScope, Place, Result,
@@ -44,7 +45,7 @@ impl Driver for Plain {
     const TYPE: &'static str = "plain";
     const DESCRIPTION: &'static str = "one directory per volume";
 
-    fn init(_: &Host, settings: &Settings) -> Result<Vec<String>> {
+    fn init(_: &Host, settings: &Settings, _: &InitOptions) -> Result<Vec<String>> {
         Location::init(&settings.location, settings.layout_fs.as_deref())
     }
 
@@ -136,10 +137,11 @@ impl Driver for Plain {
     }
 
     /// The rename is the commit; the host deletes what is in the trash, when that can wait.
-    fn drop_volume(&self, name: &VolumeName, scratch: &ScratchName) -> Result<()> {
+    fn drop_volume(&self, name: &VolumeName, scratch: &ScratchName) -> Result<Dropped> {
         busy::mounts_of_directory(self.existing(name)?.as_fd())?.refuse()?;
         self.host.debug(&format!("rename {name} to the trash"));
-        self.location.move_to_trash(name, scratch)
+        self.location.move_to_trash(name, scratch)?;
+        Ok(Dropped::default())
     }
 
     /// The kernel would rename it while it is mounted; the mount would then be of no volume.

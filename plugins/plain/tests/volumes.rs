@@ -10,7 +10,9 @@ use std::path::Path;
 use common::{Directories, MIB, scratch, volume};
 use mosaic_core::busy::mounts_of_device;
 use mosaic_core::host_services::Silent;
-use mosaic_core::volume::{Access, CloneOptions, Kind, NewKind, NewVolume, capability};
+use mosaic_core::volume::{
+    Access, CloneOptions, InitOptions, Kind, NewKind, NewVolume, capability,
+};
 use mosaic_core::{Bytes, Driver, ErrorKind, Host, Settings, VolumeName};
 use mosaic_plain::Plain;
 use mosaic_tests::{Scratch, eventually, requires_program, requires_root};
@@ -371,7 +373,7 @@ fn init_makes_what_is_missing_and_never_over_anything() {
     let path = scratch.path().join("location");
     let host = Host::new(std::sync::Arc::new(Silent));
     let mut settings = Settings::new(&path);
-    let init = |settings: &Settings| Plain::init(&host, settings);
+    let init = |settings: &Settings| Plain::init(&host, settings, &InitOptions::default());
     assert_eq!(init(&settings).unwrap().len(), 1);
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o700);
     assert_eq!(init(&settings).unwrap_err().kind(), ErrorKind::Exists);

@@ -65,15 +65,37 @@ fn a_driver_of_the_released_1_0_says_all_that_it_has_to_say() {
         (volume.size, volume.exclusive),
         (Some(Bytes(1 << 30)), None)
     );
-    assert_eq!(volume.attachment.unwrap().lifetime, Lifetime::Mount);
+    assert_eq!(
+        volume.attachment.as_ref().unwrap().lifetime,
+        Lifetime::Mount
+    );
     assert_eq!(
         volume.facts,
         [("a fact".to_owned(), "its value".to_owned())]
     );
     assert_eq!(driver.find(&name("two")).unwrap(), None);
     assert!(driver.check(true).unwrap()[0].repaired);
+    let about = driver.about().unwrap();
+    assert_eq!(about.notes, ["a note on the location"]);
+    assert_eq!(about.facts, volume.facts);
     driver.validate_name(&name("a name")).unwrap();
     assert_eq!(*heard.0.lock().unwrap(), ["1/2 open", "Warning: a name"]);
+}
+
+#[test]
+fn a_driver_gets_back_what_it_said_of_a_dropped_volume() {
+    let loaded = Folder::with(workspaces::kept()).load("kept").unwrap();
+    let (driver, heard) = open(&loaded, &settings());
+    let scratch = ScratchName::from_random(3);
+    let in_use = driver.drop_volume(&name("one"), &scratch).unwrap_err();
+    assert_eq!(in_use.kind(), ErrorKind::Busy);
+    let dropped = driver.drop_volume(&name("two"), &scratch).unwrap();
+    assert_eq!(dropped.pending, ["blocks of two"]);
+    driver.await_space(&dropped).unwrap();
+    assert_eq!(
+        *heard.0.lock().unwrap(),
+        ["1/2 open", "Info: blocks of two"]
+    );
 }
 
 #[test]

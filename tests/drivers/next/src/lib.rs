@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A driver of the next ABI: it has what that appends, and asks the host for what it appends there.
 
-use mosaic_core::volume::{Capability, MountSource, NewVolume, Space, Volume};
+use mosaic_core::volume::{Capability, Dropped, MountSource, NewVolume, Space, Volume};
 use mosaic_core::{
     Driver, Error, ErrorKind, Host, LockScope, Result, ScratchName, Settings, VolumeName,
 };
@@ -49,8 +49,8 @@ impl Driver for Next {
         Err(Error::new(ErrorKind::NoSpace, message))
     }
 
-    fn drop_volume(&self, _: &VolumeName, _: &ScratchName) -> Result<()> {
-        Ok(())
+    fn drop_volume(&self, _: &VolumeName, _: &ScratchName) -> Result<Dropped> {
+        Ok(Dropped::default())
     }
 
     fn rename(&self, _: &VolumeName, _: &VolumeName) -> Result<()> {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A driver that panics in each way that a driver can, and goes on afterwards.
 
-use mosaic_core::volume::{Capability, Finding, MountSource, NewVolume, Space, Volume};
+use mosaic_core::volume::{Capability, Dropped, Finding, MountSource, NewVolume, Space, Volume};
 use mosaic_core::{
     Bytes, Driver, Error, ErrorKind, Host, Key, KeyKind, LockScope, Result, ScratchName, Settings,
     VolumeName,
@@ -86,8 +86,8 @@ impl Driver for Panicky {
         Ok(())
     }
 
-    fn drop_volume(&self, _: &VolumeName, _: &ScratchName) -> Result<()> {
-        Ok(())
+    fn drop_volume(&self, _: &VolumeName, _: &ScratchName) -> Result<Dropped> {
+        Ok(Dropped::default())
     }
 
     fn rename(&self, _: &VolumeName, _: &VolumeName) -> Result<()> {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A driver that calls a function which no library has.
 
-use mosaic_core::volume::{Capability, MountSource, NewVolume, Space, Volume};
+use mosaic_core::volume::{Capability, Dropped, MountSource, NewVolume, Space, Volume};
 use mosaic_core::{Driver, Host, LockScope, Result, ScratchName, Settings, VolumeName};
 
 unsafe extern "C" {
@@ -44,8 +44,8 @@ impl Driver for Unresolved {
         Ok(())
     }
 
-    fn drop_volume(&self, _: &VolumeName, _: &ScratchName) -> Result<()> {
-        Ok(())
+    fn drop_volume(&self, _: &VolumeName, _: &ScratchName) -> Result<Dropped> {
+        Ok(Dropped::default())
     }
 
     fn rename(&self, _: &VolumeName, _: &VolumeName) -> Result<()> {

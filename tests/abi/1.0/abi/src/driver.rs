@@ -27,7 +27,7 @@ pub struct DriverModule {
     pub description: RStr<'static>,
     /// Its config keys.
     pub schema: extern "C" fn() -> AbiResult<RVec<AbiKey>>,
-    /// Makes the location; returns a line for each thing it made.
+    /// Makes the location; returns a line for each thing it made. Options: `quota`.
     pub init: extern "C" fn(HostBox, AbiSettings, Options) -> AbiResult<RVec<RString>>,
     /// Opens the location.
     #[sabi(last_prefix_field)]
@@ -56,6 +56,8 @@ pub trait AbiDriver: Send + Sync {
     fn capabilities(&self, volume: ROption<AbiName>) -> AbiResult<RVec<AbiCapability>>;
     /// `Driver::space`
     fn space(&self) -> AbiResult<RVec<AbiSpace>>;
+    /// `Driver::about`
+    fn about(&self) -> AbiResult<AbiAbout>;
     /// `Driver::list`
     fn list(&self) -> AbiResult<RVec<AbiVolume>>;
     /// `Driver::find`
@@ -67,7 +69,14 @@ pub trait AbiDriver: Send + Sync {
     /// `Driver::clone_volume`
     fn clone_volume(&self, from: AbiName, to: AbiName, how: AbiClone) -> AbiResult<()>;
     /// `Driver::drop_volume`
-    fn drop_volume(&self, name: AbiName, scratch: RStr<'_>, options: Options) -> AbiResult<()>;
+    fn drop_volume(
+        &self,
+        name: AbiName,
+        scratch: RStr<'_>,
+        options: Options,
+    ) -> AbiResult<AbiDropped>;
+    /// `Driver::await_space`
+    fn await_space(&self, dropped: AbiDropped, options: Options) -> AbiResult<()>;
     /// `Driver::rename`
     fn rename(&self, from: AbiName, to: AbiName, options: Options) -> AbiResult<()>;
     /// `Driver::resize`

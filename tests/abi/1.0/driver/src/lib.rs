@@ -176,6 +176,13 @@ impl AbiDriver for Kept {
         ROk(vec![space].into())
     }
 
+    fn about(&self) -> AbiResult<AbiAbout> {
+        ROk(AbiAbout {
+            notes: vec![RString::from("a note on the location")].into(),
+            extra: volume().extra,
+        })
+    }
+
     fn list(&self) -> AbiResult<RVec<AbiVolume>> {
         let of_a_later_kind = AbiVolume {
             kind: 4711,
@@ -185,7 +192,11 @@ impl AbiDriver for Kept {
     }
 
     fn find(&self, name: AbiName) -> AbiResult<ROption<AbiVolume>> {
-        ROk(Some(volume()).filter(|v| v.name.user == name.user).into())
+        let mut volume = volume();
+        if name.user == "slow" {
+            volume.name = name.clone();
+        }
+        ROk(Some(volume).filter(|v| v.name.user == name.user).into())
     }
 
     fn metadata(&self) -> AbiResult<AbiVolume> {
@@ -201,8 +212,24 @@ impl AbiDriver for Kept {
         RErr(error(4711, 0, "cannot clone"))
     }
 
-    fn drop_volume(&self, _: AbiName, _: RStr<'_>, _: Options) -> AbiResult<()> {
-        RErr(error(5, 16, "in use"))
+    fn drop_volume(&self, name: AbiName, _: RStr<'_>, _: Options) -> AbiResult<AbiDropped> {
+        if name.user == "one" {
+            return RErr(error(5, 16, "in use"));
+        }
+        ROk(AbiDropped {
+            pending: vec![format!("blocks of {}", name.stored).into()].into(),
+            extra: later(),
+        })
+    }
+
+    fn await_space(&self, dropped: AbiDropped, _: Options) -> AbiResult<()> {
+        for word in dropped.pending {
+            self.host.log(3, word.as_rstr());
+        }
+        match self.host.cancelled() {
+            true => RErr(error(11, 0, "interrupted")),
+            false => ROk(()),
+        }
     }
 
     fn rename(&self, _: AbiName, _: AbiName, _: Options) -> AbiResult<()> {
