@@ -90,6 +90,12 @@ impl Mosaic {
             ));
         };
         let read_only = options.is_read_only();
+        if volume.read_only && !read_only {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                "it is read-only; mount it with -o ro, or clone it and mount the clone",
+            ));
+        }
         if let Some(attachment) = &volume.attachment
             && attachment.read_only
             && !read_only

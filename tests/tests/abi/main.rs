@@ -14,4 +14,5 @@ mod ownership;
 mod panics;
 mod refusals;
 mod skew;
+mod verbs;
 mod workspaces;
