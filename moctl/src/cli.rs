@@ -203,7 +203,7 @@ pub enum Verb {
     Clone(CloneArgs),
     /// Destroy a volume and all its data
     #[command(
-        override_usage = "moctl [OPTIONS] MOSAIC drop V [--missing-ok]",
+        override_usage = "moctl [OPTIONS] MOSAIC drop V [--missing-ok] [--wait]",
         after_help = "Example: moctl web drop vm2"
     )]
     Drop(Drop),
@@ -215,10 +215,10 @@ pub enum Verb {
     Rename(Rename),
     /// Make the location, where the driver can; never over anything that is there
     #[command(
-        override_usage = "moctl [OPTIONS] MOSAIC init",
+        override_usage = "moctl [OPTIONS] MOSAIC init [--quota KIND]",
         after_help = "Example: moctl web init"
     )]
-    Init,
+    Init(Init),
     /// Mount a volume, or the metadata
     #[command(
         override_usage = "moctl [OPTIONS] MOSAIC mount V|- PATH [-o OPTS]",
@@ -328,6 +328,26 @@ pub struct Drop {
     /// Succeed if there is none
     #[arg(long)]
     pub missing_ok: bool,
+    /// Return when its space is back
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// `init`.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Switch quotas on in the location's file system, where the driver can
+    #[arg(long, value_name = "KIND")]
+    pub quota: Option<Quota>,
+}
+
+/// A kind of quota.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Quota {
+    /// Counts what each volume writes from now on; cheap
+    Simple,
+    /// Counts all data, and what only one volume has; slows the file system down
+    Full,
 }
 
 /// `rename`.

@@ -85,7 +85,11 @@ fn without_root(runs: &mut Runs) {
     assert_eq!(have["exists"], false);
     let check = runs.run(&moctl, 0, "check", &["web", "check"]);
     assert_eq!(check["clean"], true);
-    runs.run(&moctl, 0, "drop", &["web", "drop", "c"]);
+    let drop = runs.run(&moctl, 0, "drop", &["web", "drop", "c", "--wait"]);
+    assert_eq!(
+        (&drop["changed"], &drop["pending"]),
+        (&true.into(), &Value::Array(Vec::new()))
+    );
     let drop = runs.run(&moctl, 0, "drop", &["web", "drop", "c", "--missing-ok"]);
     assert_eq!(drop["changed"], false);
     let mosaics = runs.run(&moctl, 0, "mosaics", &["mosaics"]);
@@ -165,7 +169,9 @@ fn errors_are_one_object_too_also_those_of_usage() {
         (2, "invalid", vec!["help", "nonsense"]),
         (3, "not-found", vec!["nonesuch", "list"]),
         (4, "exists", vec!["web", "new", "fs", "a", "1M"]),
+        (2, "invalid", vec!["web", "init", "--quota", "none"]),
         (6, "unsupported", vec!["web", "clone", "a", "b"]),
+        (6, "unsupported", vec!["web", "init", "--quota", "simple"]),
         (8, "config", vec!["bad", "list"]),
     ] {
         let value = runs.run(&moctl, status, "failure", &line);

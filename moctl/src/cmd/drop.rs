@@ -1,13 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `moctl MOSAIC drop V [--missing-ok]`.
+//! `moctl MOSAIC drop V [--missing-ok] [--wait]`.
 
 use std::ffi::OsStr;
 
 use mosaic_core::mosaic::{DropOptions, Mosaic};
+use serde::Serialize;
 
 use super::{ChangeJson, Context};
 use crate::cli::Drop;
 use crate::output::Report;
+
+#[derive(Serialize)]
+struct DropJson<'a> {
+    #[serde(flatten)]
+    change: ChangeJson<'a>,
+    pending: Vec<String>,
+}
 
 /// Destroys a volume.
 ///
@@ -18,9 +26,12 @@ pub fn run(context: &Context, mosaic: &OsStr, arguments: &Drop) -> anyhow::Resul
     let volume = &arguments.volume;
     let options = DropOptions {
         missing_ok: arguments.missing_ok,
-        wait: false,
+        wait: arguments.wait,
     };
-    let (changed, _) = mosaic.drop_volume(volume, &options)?;
-    let fields = ChangeJson::new("drop", &mosaic, volume, changed);
+    let (changed, dropped) = mosaic.drop_volume(volume, &options)?;
+    let fields = DropJson {
+        change: ChangeJson::new("drop", &mosaic, volume, changed),
+        pending: dropped.pending,
+    };
     Ok(context.report_change(fields, changed))
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::Context;
 use crate::cli::Info;
-use crate::output::json::{self, CapabilityJson, SpaceJson, VolumeJson};
+use crate::output::json::{self, CapabilityJson, FactsJson, SpaceJson, VolumeJson};
 use crate::output::{Report, words};
 
 #[derive(Serialize)]
@@ -27,6 +27,8 @@ struct MosaicJson<'a> {
     metadata: Option<String>,
     metadata_mounted: Vec<String>,
     space: Vec<SpaceJson>,
+    notes: &'a [String],
+    facts: FactsJson<'a>,
     features: Vec<CapabilityJson>,
 }
 
@@ -73,6 +75,8 @@ fn of_mosaic(info: &MosaicInfo) -> Report {
         metadata: metadata.clone(),
         metadata_mounted: metadata_mounted.clone(),
         space: info.space.iter().map(Into::into).collect(),
+        notes: &info.about.notes,
+        facts: json::facts(&info.about.facts),
         features: info.capabilities.iter().map(Into::into).collect(),
     })
     .line(format!("name: {}", info.name))
@@ -97,6 +101,12 @@ fn of_mosaic(info: &MosaicInfo) -> Report {
     for space in &info.space {
         let (class, total, used, free) = (&space.class, space.total, space.used, space.free);
         report = report.line(format!("space: {class}: {total}, used {used}, free {free}"));
+    }
+    for (key, value) in &info.about.facts {
+        report = report.line(format!("{key}: {value}"));
+    }
+    for note in &info.about.notes {
+        report = report.line(format!("note: {note}"));
     }
     with_features(report, &info.capabilities)
 }

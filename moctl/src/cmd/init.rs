@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `moctl MOSAIC init`.
+//! `moctl MOSAIC init [--quota KIND]`.
 
 use std::ffi::OsStr;
 
@@ -9,6 +9,7 @@ use mosaic_core::volume::InitOptions;
 use serde::Serialize;
 
 use super::Context;
+use crate::cli::{Init, Quota};
 use crate::output::Report;
 
 #[derive(Serialize)]
@@ -23,9 +24,15 @@ struct InitJson {
 ///
 /// # Errors
 /// The core's.
-pub fn run(context: &Context, mosaic: &OsStr) -> anyhow::Result<Report> {
+pub fn run(context: &Context, mosaic: &OsStr, arguments: &Init) -> anyhow::Result<Report> {
     let name = config::find(&context.surroundings.config_dir, mosaic)?.name;
-    let options = InitOptions::default();
+    let quota = arguments.quota.map(|kind| match kind {
+        Quota::Simple => "simple",
+        Quota::Full => "full",
+    });
+    let options = InitOptions {
+        quota: quota.map(str::to_owned),
+    };
     let made = Mosaic::init(&context.environment(), mosaic, &options)?;
     let mut report = Report::new(InitJson {
         action: "init",

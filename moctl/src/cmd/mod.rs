@@ -132,7 +132,7 @@ pub fn run_verb(context: &Context, mosaic: &OsStr, verb: &Verb) -> anyhow::Resul
         Verb::Clone(arguments) => clone::run(context, mosaic, arguments),
         Verb::Drop(arguments) => drop::run(context, mosaic, arguments),
         Verb::Rename(arguments) => rename::run(context, mosaic, arguments),
-        Verb::Init => init::run(context, mosaic),
+        Verb::Init(arguments) => init::run(context, mosaic, arguments),
         Verb::Mount(arguments) => mount::run(context, mosaic, arguments),
         Verb::Umount(arguments) => mount::run_umount(context, mosaic, arguments),
         Verb::Attach(arguments) => attach::run(context, mosaic, arguments),

@@ -164,7 +164,7 @@ fn option_value(option: &Arg) -> Slot {
     match option.get_id().as_str() {
         "driver_dir" | "to" => Slot::Folders,
         "options" => Slot::MountOptions,
-        _ => Slot::Nothing,
+        _ => choice(option),
     }
 }
 
@@ -179,14 +179,11 @@ fn positional(command: &Command, arg: &Arg) -> Slot {
         (_, "path") => Slot::Folders,
         (_, "driver_type") => Slot::Driver,
         (_, "word") => Slot::Word,
-        _ => match choices(arg) {
-            none if none.is_empty() => Slot::Nothing,
-            some => Slot::Choice(some),
-        },
+        _ => choice(arg),
     }
 }
 
-fn choices(arg: &Arg) -> Vec<Candidate> {
+fn choice(arg: &Arg) -> Slot {
     let values = arg.get_possible_values();
     let candidate = |value: &clap::builder::PossibleValue| Candidate {
         value: value.get_name().to_owned(),
@@ -195,7 +192,10 @@ fn choices(arg: &Arg) -> Vec<Candidate> {
             .map(ToString::to_string)
             .unwrap_or_default(),
     };
-    values.iter().map(candidate).collect()
+    match values.as_slice() {
+        [] => Slot::Nothing,
+        values => Slot::Choice(values.iter().map(candidate).collect()),
+    }
 }
 
 #[cfg(test)]
@@ -216,6 +216,7 @@ mod tests {
         for (line, words) in [
             ("web new ", ["fs", "disk"].as_slice()),
             ("completions ", &["bash", "zsh", "fish"]),
+            ("web init --quota ", &["simple", "full"]),
         ] {
             let Slot::Choice(found) = slot(line) else {
                 panic!("{line}");

@@ -146,6 +146,17 @@ impl From<&Finding> for FindingJson {
     }
 }
 
+/// The driver's own facts.
+pub type FactsJson<'a> = BTreeMap<&'a str, &'a str>;
+
+/// Facts by their names.
+pub fn facts(facts: &[(String, String)]) -> FactsJson<'_> {
+    facts
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect()
+}
+
 /// A volume, sizes in bytes.
 #[derive(Debug, Serialize)]
 pub struct VolumeJson<'a> {
@@ -164,7 +175,7 @@ pub struct VolumeJson<'a> {
     attachment: Option<AttachmentJson>,
     mounted: Vec<String>,
     notes: &'a [String],
-    facts: BTreeMap<&'a str, &'a str>,
+    facts: FactsJson<'a>,
 }
 
 impl<'a> From<&'a VolumeInfo> for VolumeJson<'a> {
@@ -193,11 +204,7 @@ impl<'a> From<&'a VolumeInfo> for VolumeJson<'a> {
             attachment: volume.attachment.as_ref().map(Into::into),
             mounted: info.mounted.iter().map(|at| path(at)).collect(),
             notes: &volume.notes,
-            facts: volume
-                .facts
-                .iter()
-                .map(|(name, value)| (name.as_str(), value.as_str()))
-                .collect(),
+            facts: facts(&volume.facts),
         }
     }
 }
