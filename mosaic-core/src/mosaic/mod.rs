@@ -12,6 +12,7 @@ mod check;
 mod drop;
 mod guard;
 mod mount;
+mod mounted;
 mod resize;
 mod sweep;
 
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::mounted::DirectoryMounts;
 use crate::config::{self, Config, ConfigFile};
 use crate::driver::LockScope;
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -31,7 +33,7 @@ use crate::loader::{self, Loaded, SearchPath};
 use crate::location::Location;
 use crate::mounts::MountTable;
 use crate::name::VolumeName;
-use crate::volume::{About, Access, Capability, InitOptions, MountSource, Space, Volume};
+use crate::volume::{About, Access, Capability, InitOptions, Space, Volume};
 
 pub use change::VolumeRequest;
 pub use drop::DropOptions;
@@ -221,9 +223,10 @@ impl Mosaic {
             .list()
             .context(|| format!("cannot list mosaic {:?}", self.config.name))?;
         let table = MountTable::read()?;
+        let mut directories = DirectoryMounts::new(self, &table);
         let mut infos = volumes
             .into_iter()
-            .map(|volume| self.describe(volume, &table))
+            .map(|volume| self.describe(volume, &table, &mut directories))
             .collect::<Result<Vec<_>>>()?;
         infos.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(infos)
@@ -246,10 +249,17 @@ impl Mosaic {
         let name = self.name(volume)?;
         let found = self.existing(&name)?;
         let capabilities = self.driver.capabilities(Some(&name))?;
-        Ok((self.describe(found, &MountTable::read()?)?, capabilities))
+        let table = MountTable::read()?;
+        let info = self.describe(found, &table, &mut DirectoryMounts::new(self, &table))?;
+        Ok((info, capabilities))
     }
 
-    fn describe(&self, volume: Volume, table: &MountTable) -> Result<VolumeInfo> {
+    fn describe(
+        &self,
+        volume: Volume,
+        table: &MountTable,
+        directories: &mut DirectoryMounts<'_>,
+    ) -> Result<VolumeInfo> {
         let name = self
             .config
             .shown_name(&volume.stored, volume.user.as_deref());
@@ -260,25 +270,13 @@ impl Mosaic {
                 other => other?,
             },
             (Access::Device, None) => Vec::new(),
-            (Access::Directory, _) => self.directory_mounts(&volume, table)?,
+            (Access::Directory, _) => directories.of(&volume)?,
         };
         Ok(VolumeInfo {
             name,
             volume,
             mounted,
         })
-    }
-
-    /// Where a volume that is a directory is mounted. One that cannot be opened, or was dropped
-    /// since, is not known to be mounted.
-    fn directory_mounts(&self, volume: &Volume, table: &MountTable) -> Result<Vec<PathBuf>> {
-        let Ok(name) = VolumeName::parse(&volume.stored) else {
-            return Ok(Vec::new());
-        };
-        match self.driver.mount_source(Some(&name), true) {
-            Ok(MountSource::Directory(dir)) => table.of_directory(dir.as_fd()),
-            _ => Ok(Vec::new()),
-        }
     }
 
     /// The name of a volume: checked, mapped, and one that the location can hold.

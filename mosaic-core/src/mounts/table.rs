@@ -4,7 +4,7 @@
 //! A directory is looked for by its path within its file system, not by inode: the table shows that
 //! path as the root of each mount of it, and nothing has to be opened for it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -27,6 +27,14 @@ pub struct TreePath {
 }
 
 impl TreePath {
+    /// The place of a relative path beneath this one.
+    pub fn join(&self, path: &Path) -> Self {
+        Self {
+            path: self.path.join(path),
+            ..*self
+        }
+    }
+
     /// Whether a place is this directory or beneath it; `ab` is not beneath `a`.
     pub fn holds(&self, other: &Self) -> bool {
         (self.major, self.minor) == (other.major, other.minor) && other.path.starts_with(&self.path)
@@ -129,6 +137,27 @@ impl MountTable {
                 ),
             )),
         }
+    }
+
+    /// What is beneath a directory and shown by a mount, or has one on it, by its path in the
+    /// directory. Only there are directories that are mounted somewhere, or another file system's.
+    ///
+    /// # Errors
+    /// Those of [`MountTable::tree_path`].
+    pub fn touched_beneath(&self, dir: BorrowedFd<'_>) -> Result<HashSet<PathBuf>> {
+        let place = self.tree_path(dir)?;
+        let link = descriptor_path(dir);
+        let path = std::fs::read_link(&link).context(|| format!("cannot read {link:?}"))?;
+        let touched = self.entries.iter().flat_map(|entry| {
+            let root = TreePath::root_of(entry);
+            let shown = place.holds(&root).then_some(root.path);
+            let shown =
+                shown.and_then(|root| Some(root.strip_prefix(&place.path).ok()?.to_owned()));
+            let covered = entry.mountpoint.strip_prefix(&path).ok();
+            [shown, covered.map(Path::to_owned)]
+        });
+        let beneath = |path: &PathBuf| !path.as_os_str().is_empty();
+        Ok(touched.flatten().filter(beneath).collect())
     }
 
     /// Where exactly this directory is mounted; mounts of what is beneath it do not count. Nowhere

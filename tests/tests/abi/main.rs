@@ -4,6 +4,7 @@
 //! `skew` is the promise of the ABI in both directions, `panics` what a driver may do to itself,
 //! `refusals` what is not loaded and what the user is told, `ownership` whom root trusts.
 
+mod apart;
 mod clone_source;
 mod example;
 mod folder;
