@@ -14,6 +14,7 @@ pub mod driver;
 pub mod ioctl;
 pub mod items;
 pub mod search;
+pub mod stale;
 pub mod subvolume;
 
 pub use driver::Btrfs;

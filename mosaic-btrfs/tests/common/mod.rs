@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A location on a btrfs of its own, with quotas as asked for.
+
+#![allow(dead_code, reason = "each test program uses its part")]
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use linux_raw_sys::btrfs::{BTRFS_QGROUP_STATUS_FLAG_RESCAN, BTRFS_QGROUP_STATUS_KEY};
+use mosaic_btrfs::search::{self, Key, QUOTA_TREE};
+use mosaic_btrfs::{Btrfs, ioctl, items};
+use mosaic_core::{Driver, Host, Level, Services, Settings, VolumeName};
+use mosaic_tests::{MountedFs, eventually, requires_program, requires_root, run};
+
+pub const MIB: u64 = 1 << 20;
+
+/// Keeps what was said to the user.
+#[derive(Debug, Default)]
+pub struct Said(Mutex<Vec<String>>);
+
+impl Services for Said {
+    fn log(&self, level: Level, message: &str) {
+        if level <= Level::Warning {
+            self.0.lock().unwrap().push(message.to_owned());
+        }
+    }
+    fn progress(&self, _: u64, _: u64, _: &str) {}
+    fn cancelled(&self) -> bool {
+        false
+    }
+}
+
+impl Said {
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+/// What counts and limits usage on the file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quotas {
+    Off,
+    Simple,
+    Full,
+}
+
+/// All of them, for tests that hold for each.
+pub const ALL_QUOTAS: [Quotas; 3] = [Quotas::Off, Quotas::Simple, Quotas::Full];
+
+/// A file system, and in it the location `ct`.
+#[derive(Debug)]
+pub struct Site {
+    // Fields are dropped from the top: the driver's descriptors go before the file system.
+    pub driver: Btrfs,
+    pub said: Arc<Said>,
+    pub path: PathBuf,
+    pub fs: MountedFs,
+}
+
+/// `None`: the test is skipped, and that was said.
+pub fn site(quotas: Quotas) -> Option<Site> {
+    site_with(quotas, |_| {})
+}
+
+/// The same with settings of the test's own.
+pub fn site_with(quotas: Quotas, change: impl FnOnce(&mut Settings)) -> Option<Site> {
+    if !requires_root() || !requires_program("mkfs.btrfs") || !requires_program("btrfs") {
+        return None;
+    }
+    let fs = MountedFs::new("btrfs").unwrap();
+    enable(&fs, quotas);
+    let path = fs.path().join("ct");
+    std::fs::create_dir(&path).unwrap();
+    let mut settings = Settings::new(&path);
+    change(&mut settings);
+    let said = Arc::new(Said::default());
+    let driver = Btrfs::open(Host::new(said.clone()), &settings).unwrap();
+    Some(Site {
+        driver,
+        said,
+        path,
+        fs,
+    })
+}
+
+/// Switches quotas on; returns when all that is there is counted.
+fn enable(fs: &MountedFs, quotas: Quotas) {
+    let dir = File::open(fs.path()).unwrap();
+    match quotas {
+        Quotas::Off => return,
+        Quotas::Simple => ioctl::enable_quotas(&dir, true).unwrap(),
+        Quotas::Full => ioctl::enable_quotas(&dir, false).unwrap(),
+    }
+    let rescan = u64::from(BTRFS_QGROUP_STATUS_FLAG_RESCAN);
+    assert!(eventually(|| {
+        let mut flags = rescan;
+        search::each(
+            dir.as_fd(),
+            QUOTA_TREE,
+            Key::all(0, BTRFS_QGROUP_STATUS_KEY),
+            |_, data| flags = items::quota_flags(data).unwrap(),
+        )
+        .unwrap();
+        flags & rescan == 0
+    }));
+}
+
+impl Site {
+    /// The directory itself, for ioctls.
+    pub fn dir(&self) -> File {
+        open(&self.path)
+    }
+
+    /// A path in the location.
+    pub fn at(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Makes a subvolume without the driver's help; gives its id.
+    pub fn subvolume(&self, name: &str) -> u64 {
+        self.btrfs(&["subvolume", "create"], name);
+        self.id(name)
+    }
+
+    /// Makes a snapshot without the driver's help; gives its id.
+    pub fn snapshot(&self, from: &str, to: &str, read_only: bool) -> u64 {
+        let (from, to) = (self.at(from), self.at(to));
+        let mut words = vec!["subvolume", "snapshot"];
+        words.extend(read_only.then_some("-r"));
+        words.extend([from.to_str().unwrap(), to.to_str().unwrap()]);
+        run("btrfs", &words).unwrap();
+        ioctl::subvolume_id(open(&to)).unwrap()
+    }
+
+    /// Runs `btrfs WORDS... LOCATION/NAME`.
+    pub fn btrfs(&self, words: &[&str], name: &str) {
+        let at = self.at(name);
+        let mut words = words.to_vec();
+        words.push(at.to_str().unwrap());
+        run("btrfs", &words).unwrap();
+    }
+
+    /// The id of the subvolume that a directory is in.
+    pub fn id(&self, name: &str) -> u64 {
+        ioctl::subvolume_id(open(&self.at(name))).unwrap()
+    }
+
+    /// Writes so many bytes to a file, to disk.
+    pub fn write(&self, file: &str, bytes: u64) {
+        let data: Vec<u8> = (0..bytes).map(|n| (n % 251) as u8).collect();
+        std::fs::write(self.at(file), data).unwrap();
+        open(&self.at(file)).sync_all().unwrap();
+    }
+
+    /// Returns when all that was changed is on disk.
+    pub fn commit(&self) {
+        mosaic_btrfs::commit::commit(self.dir().as_fd()).unwrap();
+    }
+}
+
+pub fn open(path: &Path) -> File {
+    File::open(path).unwrap()
+}
+
+pub fn volume(name: &str) -> VolumeName {
+    VolumeName::parse(name).unwrap()
+}
