@@ -429,7 +429,7 @@ fn an_idle_ext4_is_cloned_and_grown_without_privilege_where_there_is_reflink() {
 fn init_makes_the_location_once_and_never_over_anything() {
     let scratch = Scratch::new("init").unwrap();
     let at = scratch.path().join("img");
-    let host = Host::new(std::sync::Arc::new(common::Said::default()));
+    let host = Host::new(std::sync::Arc::new(mosaic_tests::Said::default()));
     let mut settings = Settings::new(&at);
     settings.layout_fs = Some("a/meta".into());
     let init = |settings: &Settings| Loop::init(&host, settings, &InitOptions::default());

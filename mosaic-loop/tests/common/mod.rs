@@ -6,41 +6,17 @@
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use mosaic_core::mounts::{self, MountOptions};
 use mosaic_core::volume::{
     Attachment, CloneOptions, Lifetime, MountSource, NewKind, NewVolume, Volume,
 };
-use mosaic_core::{
-    Bytes, Driver, Host, Level, Result, ScratchName, Services, Settings, VolumeName,
-};
+use mosaic_core::{Bytes, Driver, Host, Result, ScratchName, Settings, VolumeName};
 use mosaic_loop::Loop;
-use mosaic_tests::Scratch;
+use mosaic_tests::{Said, Scratch};
 
 pub const MIB: u64 = 1 << 20;
-
-/// Keeps what was said to the user.
-#[derive(Debug, Default)]
-pub struct Said(Mutex<Vec<String>>);
-
-impl Services for Said {
-    fn log(&self, level: Level, message: &str) {
-        if level <= Level::Warning {
-            self.0.lock().unwrap().push(message.to_owned());
-        }
-    }
-    fn progress(&self, _: u64, _: u64, _: &str) {}
-    fn cancelled(&self) -> bool {
-        false
-    }
-}
-
-impl Said {
-    pub fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().unwrap())
-    }
-}
 
 /// The driver on a directory.
 pub struct Images {

@@ -6,39 +6,15 @@
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use mosaic_core::volume::{MountSource, NewKind, NewVolume, Volume};
-use mosaic_core::{
-    Bytes, Driver, Host, Level, Place, Result, ScratchName, Services, Settings, VolumeName,
-};
+use mosaic_core::{Bytes, Driver, Host, Place, Result, ScratchName, Settings, VolumeName};
 use mosaic_plain::Plain;
-use mosaic_tests::Scratch;
+use mosaic_tests::{Said, Scratch};
 
 pub const MIB: u64 = 1 << 20;
-
-/// Keeps what was said to the user.
-#[derive(Debug, Default)]
-pub struct Said(Mutex<Vec<String>>);
-
-impl Services for Said {
-    fn log(&self, level: Level, message: &str) {
-        if level <= Level::Warning {
-            self.0.lock().unwrap().push(message.to_owned());
-        }
-    }
-    fn progress(&self, _: u64, _: u64, _: &str) {}
-    fn cancelled(&self) -> bool {
-        false
-    }
-}
-
-impl Said {
-    pub fn lines(&self) -> Vec<String> {
-        self.0.lock().unwrap().clone()
-    }
-}
 
 /// The driver on a directory.
 pub struct Directories {
