@@ -102,40 +102,64 @@ fn limit_of(max_rfer: Option<u64>) -> btrfs_qgroup_limit {
     }
 }
 
+/// What the qgroup of a new subvolume begins with.
+///
+/// A subvolume that is made without gets, with simple quotas, the groups of the one that it is made
+/// in; with it only those named here (fs/btrfs/qgroup.c `btrfs_qgroup_inherit`, Linux 6.7).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inherit {
+    /// The most bytes that the subvolume may refer to; `None`: this says nothing of it.
+    pub limit: Option<u64>,
+    /// Groups of a higher level that it becomes a member of. They exist.
+    pub groups: Vec<u64>,
+}
+
+impl Inherit {
+    /// The bytes of a `btrfs_qgroup_inherit`, which ends in the array of groups.
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![0; size_of::<btrfs_qgroup_inherit>()];
+        if let Some(limit) = self.limit {
+            let at = offset_of!(btrfs_qgroup_inherit, lim);
+            put(&mut bytes, 0, u64::from(BTRFS_QGROUP_INHERIT_SET_LIMITS));
+            let limits = at + offset_of!(btrfs_qgroup_limit, flags);
+            put(&mut bytes, limits, u64::from(BTRFS_QGROUP_LIMIT_MAX_RFER));
+            let most = at + offset_of!(btrfs_qgroup_limit, max_rfer);
+            put(&mut bytes, most, limit);
+        }
+        let number = offset_of!(btrfs_qgroup_inherit, num_qgroups);
+        put(&mut bytes, number, self.groups.len() as u64);
+        bytes.extend(self.groups.iter().flat_map(|group| group.to_ne_bytes()));
+        bytes
+    }
+}
+
 /// Runs an ioctl on `btrfs_ioctl_vol_args_v2`.
 fn volume_ioctl(
     dir: BorrowedFd<'_>,
     opcode: u32,
     fd: i64,
     flags: u64,
-    limit: Option<u64>,
+    inherit: Option<&Inherit>,
     tail: Tail<'_>,
 ) -> Result<()> {
-    // SAFETY: btrfs_qgroup_inherit is integers; its array at the end has no length of its own.
-    let mut inherit: btrfs_qgroup_inherit = unsafe { zeroed() };
-    inherit.flags = u64::from(BTRFS_QGROUP_INHERIT_SET_LIMITS);
-    inherit.lim = limit_of(limit);
+    let inherit = inherit.map(Inherit::to_bytes);
     let mut args = [0_u8; ARGS];
     put(&mut args, 0, fd.cast_unsigned());
     put(&mut args, 16, flags);
-    if limit.is_some() {
+    if let Some(inherit) = &inherit {
         let flags = flags | u64::from(BTRFS_SUBVOL_QGROUP_INHERIT);
         put(&mut args, 16, flags);
-        put(&mut args, 24, size_of::<btrfs_qgroup_inherit>() as u64);
-        put(
-            &mut args,
-            32,
-            (&raw const inherit).expose_provenance() as u64,
-        );
+        put(&mut args, 24, inherit.len() as u64);
+        put(&mut args, 32, inherit.as_ptr().expose_provenance() as u64);
     }
     match tail {
         Tail::Id(id) => put(&mut args, ARGS_HEAD, id),
         Tail::Name(name) => {
             let room = ARGS - ARGS_HEAD;
-            if name.is_empty() || name.len() >= room || name.as_bytes().contains(&0) {
+            if name.is_empty() || name.len() >= room || name.contains(&0) {
                 return Err(Errno::INVAL);
             }
-            args[ARGS_HEAD..][..name.len()].copy_from_slice(name.as_bytes());
+            args[ARGS_HEAD..][..name.len()].copy_from_slice(name);
         }
     }
     let bytes = &mut args;
@@ -147,51 +171,45 @@ fn volume_ioctl(
 
 /// What stands in the last field of `btrfs_ioctl_vol_args_v2`.
 enum Tail<'n> {
-    Name(&'n str),
+    Name(&'n [u8]),
     Id(u64),
 }
 
-/// Makes a subvolume in `folder`; `limit` (bytes) binds it in the same transaction, where quotas are
-/// on; where they are off it is ignored.
+/// Makes a subvolume in `folder`; what it inherits holds from the transaction on that makes it,
+/// where quotas are on; where they are off that is ignored.
 ///
 /// # Errors
-/// `EEXIST`; `ENOENT` if the folder was removed; the kernel's.
-pub fn create(folder: BorrowedFd<'_>, name: &str, limit: Option<u64>) -> Result<()> {
-    volume_ioctl(
-        folder,
-        BTRFS_IOC_SUBVOL_CREATE_V2,
-        0,
-        0,
-        limit,
-        Tail::Name(name),
-    )
+/// `EEXIST`; `ENOENT` if the folder was removed; `EINVAL` for a group that is not there; the
+/// kernel's.
+pub fn create(
+    folder: BorrowedFd<'_>,
+    name: impl AsRef<[u8]>,
+    inherit: Option<&Inherit>,
+) -> Result<()> {
+    let name = Tail::Name(name.as_ref());
+    volume_ioctl(folder, BTRFS_IOC_SUBVOL_CREATE_V2, 0, 0, inherit, name)
 }
 
-/// Makes a snapshot of `source` in `folder`, and commits. The limit is that of [`create`] with
-/// simple quotas; with full ones it is ignored, and the source's holds.
+/// Makes a snapshot of `source` in `folder`, and commits. What it inherits is as for [`create`]; but
+/// with full quotas the limit is that of the source, whatever is said here.
 ///
 /// # Errors
-/// `EXDEV` if they are on different file systems; `EEXIST`; `ENOENT`; the kernel's.
+/// `EXDEV` if they are on different file systems; `EEXIST`; `ENOENT`; `ETXTBSY` if a swap file in it
+/// is in use; `EPERM` if it is neither the caller's nor has the caller privilege; the kernel's.
 pub fn snapshot(
     folder: BorrowedFd<'_>,
-    name: &str,
+    name: impl AsRef<[u8]>,
     source: BorrowedFd<'_>,
     read_only: bool,
-    limit: Option<u64>,
+    inherit: Option<&Inherit>,
 ) -> Result<()> {
-    let flags = if read_only {
-        u64::from(BTRFS_SUBVOL_RDONLY)
-    } else {
-        0
+    let flags = match read_only {
+        true => u64::from(BTRFS_SUBVOL_RDONLY),
+        false => 0,
     };
-    volume_ioctl(
-        folder,
-        BTRFS_IOC_SNAP_CREATE_V2,
-        i64::from(source.as_raw_fd()),
-        flags,
-        limit,
-        Tail::Name(name),
-    )
+    let (opcode, fd) = (BTRFS_IOC_SNAP_CREATE_V2, i64::from(source.as_raw_fd()));
+    let name = Tail::Name(name.as_ref());
+    volume_ioctl(folder, opcode, fd, flags, inherit, name)
 }
 
 /// Removes the subvolume that has this name in `folder` (Linux 5.7 for this form).
@@ -199,15 +217,9 @@ pub fn snapshot(
 /// # Errors
 /// `ENOTEMPTY` if it holds subvolumes; `EPERM` without privilege, if it is the default subvolume, is
 /// being sent or holds an active swap file; the kernel's.
-pub fn destroy(folder: BorrowedFd<'_>, name: &str) -> Result<()> {
-    volume_ioctl(
-        folder,
-        BTRFS_IOC_SNAP_DESTROY_V2,
-        0,
-        0,
-        None,
-        Tail::Name(name),
-    )
+pub fn destroy(folder: BorrowedFd<'_>, name: impl AsRef<[u8]>) -> Result<()> {
+    let name = Tail::Name(name.as_ref());
+    volume_ioctl(folder, BTRFS_IOC_SNAP_DESTROY_V2, 0, 0, None, name)
 }
 
 /// Removes the subvolume of this id, wherever it is in the file system that `dir` is in (Linux 5.7).
@@ -557,6 +569,14 @@ mod tests {
         assert_eq!(offset_of!(btrfs_ioctl_search_args_v2, buf), SEARCH_HEAD);
         assert_eq!(offset_of!(btrfs_ioctl_space_args, spaces), SPACE_HEAD);
         assert_eq!(size_of::<btrfs_qgroup_inherit>(), 72);
+        let inherit = Inherit {
+            limit: Some(7),
+            groups: vec![1 << 48, 2 << 48],
+        };
+        let bytes = inherit.to_bytes();
+        assert_eq!(bytes.len(), 72 + 2 * 8);
+        let numbers: Vec<u64> = (0..11).map(|n| number(&bytes, n * 8)).collect();
+        assert_eq!(numbers, [1, 2, 0, 0, 1, 7, 0, 0, 0, 1 << 48, 2 << 48]);
     }
 
     #[test]
