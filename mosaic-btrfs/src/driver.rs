@@ -8,6 +8,7 @@ use mosaic_core::{
 };
 
 use crate::config::{self, Options};
+use crate::layout;
 
 /// One open location of subvolumes.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ impl Driver for Btrfs {
         let options = Options::new(settings)?;
         Ok(Self {
             host,
-            location: Location::open(&options.location)?,
+            location: layout::open(&options.location)?,
             options,
         })
     }
@@ -55,8 +56,8 @@ impl Driver for Btrfs {
         Err(Self::unsupported("list"))
     }
 
-    fn find(&self, _name: &VolumeName) -> Result<Option<Volume>> {
-        Err(Self::unsupported("find"))
+    fn find(&self, name: &VolumeName) -> Result<Option<Volume>> {
+        self.find_volume(name)
     }
 
     fn create(&self, _name: &VolumeName, _new: &NewVolume) -> Result<()> {
@@ -71,7 +72,13 @@ impl Driver for Btrfs {
         Err(Self::unsupported("rename"))
     }
 
-    fn mount_source(&self, _name: Option<&VolumeName>, _read_only: bool) -> Result<MountSource> {
-        Err(Self::unsupported("mount"))
+    fn mount_source(&self, name: Option<&VolumeName>, _read_only: bool) -> Result<MountSource> {
+        let dir = match name {
+            Some(name) => self.place(name)?.ok_or_else(|| layout::missing(name))?,
+            None => self
+                .location
+                .open_metadata(self.options.metadata.as_deref())?,
+        };
+        Ok(MountSource::Directory(dir))
     }
 }

@@ -3,16 +3,21 @@
 //!
 //! [`driver`] is the list of verbs. What they stand on, from the bottom: [`ioctl`], the kernel's
 //! calls; [`search`] and [`items`], what stands in the file system's own trees; [`subvolume`], one
-//! open subvolume; [`commit`], what makes a change durable.
+//! open subvolume; [`commit`], what makes a change durable; [`quota`], what sizes are made of;
+//! [`layout`], which name is which subvolume. [`info`] says what a volume is.
 //!
 //! No program is run. What exists, what it takes and what it may take is asked of the file system
 //! each time.
 
 pub mod commit;
 pub mod config;
+pub mod date;
 pub mod driver;
+pub mod info;
 pub mod ioctl;
 pub mod items;
+pub mod layout;
+pub mod quota;
 pub mod search;
 pub mod stale;
 pub mod subvolume;

@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex};
 use linux_raw_sys::btrfs::{BTRFS_QGROUP_STATUS_FLAG_RESCAN, BTRFS_QGROUP_STATUS_KEY};
 use mosaic_btrfs::search::{self, Key, QUOTA_TREE};
 use mosaic_btrfs::{Btrfs, ioctl, items};
-use mosaic_core::{Driver, Host, Level, Services, Settings, VolumeName};
+use mosaic_core::volume::Volume;
+use mosaic_core::{Driver, Host, Level, Result, Services, Settings, VolumeName};
 use mosaic_tests::{MountedFs, eventually, requires_program, requires_root, run};
 
 pub const MIB: u64 = 1 << 20;
@@ -86,7 +87,7 @@ pub fn site_with(quotas: Quotas, change: impl FnOnce(&mut Settings)) -> Option<S
 }
 
 /// Switches quotas on; returns when all that is there is counted.
-fn enable(fs: &MountedFs, quotas: Quotas) {
+pub fn enable(fs: &MountedFs, quotas: Quotas) {
     let dir = File::open(fs.path()).unwrap();
     match quotas {
         Quotas::Off => return,
@@ -108,6 +109,23 @@ fn enable(fs: &MountedFs, quotas: Quotas) {
 }
 
 impl Site {
+    /// Another driver on the same file system: at this path, with settings of the test's own.
+    pub fn driver_at(&self, path: &Path, change: impl FnOnce(&mut Settings)) -> Btrfs {
+        let mut settings = Settings::new(path);
+        change(&mut settings);
+        Btrfs::open(Host::new(self.said.clone()), &settings).unwrap()
+    }
+
+    /// What the driver finds under this name.
+    pub fn find(&self, name: &str) -> Result<Option<Volume>> {
+        self.driver.find(&volume(name))
+    }
+
+    /// The volume, which is there.
+    pub fn found(&self, name: &str) -> Volume {
+        self.find(name).unwrap().unwrap()
+    }
+
     /// The directory itself, for ioctls.
     pub fn dir(&self) -> File {
         open(&self.path)
@@ -166,4 +184,10 @@ pub fn open(path: &Path) -> File {
 
 pub fn volume(name: &str) -> VolumeName {
     VolumeName::parse(name).unwrap()
+}
+
+/// The fact of this name.
+pub fn fact<'v>(volume: &'v Volume, name: &str) -> Option<&'v str> {
+    let fact = volume.facts.iter().find(|(key, _)| key == name);
+    fact.map(|(_, value)| value.as_str())
 }
