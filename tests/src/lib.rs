@@ -19,6 +19,7 @@
 //! long asks [`is_quick`] and says by [`left_out`] what it did not do.
 
 mod await_condition;
+mod btrfs;
 mod built;
 mod children;
 mod ioctl;
@@ -26,6 +27,7 @@ mod loop_file;
 mod moctl;
 mod mount_table;
 mod mounted_fs;
+mod power_cut;
 mod requires;
 mod said;
 mod scratch;
@@ -35,6 +37,7 @@ mod site;
 mod tracee;
 
 pub use await_condition::{eventually, eventually_within};
+pub use btrfs::{Qgroup, Quota, Subvolume, qgroups, quota, subvolumes};
 pub use built::{built_program, target_folder};
 pub use loop_file::{LoopFile, loop_devices_beneath};
 pub use moctl::{Moctl, Output};

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use crate::btrfs;
 use crate::loop_file::{self, LoopFile};
 use crate::mount_table;
 use crate::requires::requires;
@@ -18,17 +19,19 @@ struct Recipe {
     fs: &'static str,
     mkfs: &'static [&'static str],
     options: &'static str,
+    quota: Option<btrfs::Quota>,
     size: u64,
 }
 
 const MIB: u64 = 1 << 20;
 
-const RECIPES: [Recipe; 5] = [
+const RECIPES: [Recipe; 7] = [
     Recipe {
         name: "ext4",
         fs: "ext4",
         mkfs: &["-q", "-E", "lazy_itable_init=0,nodiscard"],
         options: "noatime",
+        quota: None,
         size: 512 * MIB,
     },
     Recipe {
@@ -42,6 +45,7 @@ const RECIPES: [Recipe; 5] = [
             "quotatype=prjquota,nodiscard",
         ],
         options: "noatime,prjquota",
+        quota: None,
         size: 512 * MIB,
     },
     Recipe {
@@ -49,6 +53,7 @@ const RECIPES: [Recipe; 5] = [
         fs: "xfs",
         mkfs: &["-q", "-K", "-m", "reflink=1"],
         options: "noatime",
+        quota: None,
         size: 1024 * MIB,
     },
     Recipe {
@@ -56,16 +61,30 @@ const RECIPES: [Recipe; 5] = [
         fs: "xfs",
         mkfs: &["-q", "-K", "-m", "reflink=1"],
         options: "noatime,prjquota",
+        quota: None,
         size: 1024 * MIB,
+    },
+    BTRFS,
+    Recipe {
+        name: "btrfs+simple",
+        quota: Some(btrfs::Quota::Simple),
+        ..BTRFS
     },
     Recipe {
-        name: "btrfs",
-        fs: "btrfs",
-        mkfs: &["-q", "-K"],
-        options: "noatime",
-        size: 1024 * MIB,
+        name: "btrfs+full",
+        quota: Some(btrfs::Quota::Full),
+        ..BTRFS
     },
 ];
+
+const BTRFS: Recipe = Recipe {
+    name: "btrfs",
+    fs: "btrfs",
+    mkfs: &["-q", "-K"],
+    options: "noatime",
+    quota: None,
+    size: 1024 * MIB,
+};
 
 /// A file system on a [`LoopFile`], mounted. The file is sparse: the size costs nothing.
 #[derive(Debug)]
@@ -77,8 +96,8 @@ pub struct MountedFs {
 }
 
 impl MountedFs {
-    /// Makes and mounts one of `ext4`, `ext4+prjquota`, `xfs`, `xfs+prjquota`, `btrfs`. Needs root
-    /// and the `mkfs` program.
+    /// Makes and mounts one of `ext4`, `ext4+prjquota`, `xfs`, `xfs+prjquota`, `btrfs`,
+    /// `btrfs+simple`, `btrfs+full` (by its quotas). Needs root and the `mkfs` program.
     ///
     /// # Errors
     /// An unknown name; what `mkfs` or `mount` said.
@@ -106,6 +125,9 @@ impl MountedFs {
             file,
         };
         mounted.mount()?;
+        if let Some(quota) = recipe.quota {
+            btrfs::switch_on(&mounted.path, quota)?;
+        }
         Ok(mounted)
     }
 
@@ -157,6 +179,16 @@ impl MountedFs {
     /// What `umount` said.
     pub fn umount(&self) -> Result<()> {
         shell::run("umount", &[&self.path])
+    }
+
+    /// The file beneath its device.
+    pub fn image(&self) -> &Path {
+        self.file.image()
+    }
+
+    /// Its type, without what is switched on in it.
+    pub fn fs(&self) -> &str {
+        self.fs
     }
 }
 
@@ -223,6 +255,21 @@ mod tests {
                 return;
             }
             comes_and_goes(&format!("{fs}+prjquota"));
+        }
+    }
+
+    #[test]
+    fn root_btrfs_has_the_quotas_that_were_asked_for() {
+        if !requires_root() || !requires_program("mkfs.btrfs") {
+            return;
+        }
+        for (name, quota) in [
+            ("btrfs", None),
+            ("btrfs+simple", Some(btrfs::Quota::Simple)),
+            ("btrfs+full", Some(btrfs::Quota::Full)),
+        ] {
+            let mounted = MountedFs::new(name).unwrap();
+            assert_eq!(btrfs::quota(mounted.path()).unwrap(), quota, "{name}");
         }
     }
 

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a command that ended with 0 has made survives a power cut.
 //!
-//! The location's file system is shut down without writing its log (`EXT4_IOC_SHUTDOWN`,
-//! `XFS_IOC_GOINGDOWN` with NOLOGFLUSH, by xfs_io): what was not made durable before is gone when
-//! it is mounted again.
+//! `MountedFs::cut_power` says how it is cut, and its tests that the cut bites.
 
 use std::fs;
 use std::path::Path;
 
-use mosaic_tests::{MountedFs, Site, requires_program, requires_root, run, run_status};
+use mosaic_tests::{Site, requires_program, requires_root, run_status};
 
 const FILE_SYSTEMS: [&str; 2] = ["ext4", "xfs"];
 
@@ -19,17 +17,10 @@ fn ready() -> bool {
         && requires_program("xfs_io")
 }
 
-fn cut_power(fs: &MountedFs) {
-    let path = fs.path().to_str().unwrap();
-    run("xfs_io", &["-x", "-c", "shutdown", path]).unwrap();
-    fs.umount().unwrap();
-    fs.mount().unwrap();
-}
-
 fn each(config: &str, driver: &str, story: impl Fn(&Site, &dyn Fn())) {
     for name in FILE_SYSTEMS {
         let site = Site::on(name, driver, config).unwrap();
-        story(&site, &|| cut_power(site.fs().unwrap()));
+        story(&site, &|| site.fs().unwrap().cut_power().unwrap());
         assert!(
             site.leftovers().is_empty(),
             "{name}: {:?}",
@@ -37,19 +28,6 @@ fn each(config: &str, driver: &str, story: impl Fn(&Site, &dyn Fn())) {
         );
         let said = site.ok(&["check"]);
         assert!(!said.contains("wrong"), "{name}: {said}");
-    }
-}
-
-#[test]
-fn root_the_cut_bites() {
-    if !ready() {
-        return;
-    }
-    for name in FILE_SYSTEMS {
-        let fs = MountedFs::new(name).unwrap();
-        fs::write(fs.path().join("not-synced"), "x").unwrap();
-        cut_power(&fs);
-        assert!(!fs.path().join("not-synced").exists(), "{name}");
     }
 }
 
@@ -151,7 +129,7 @@ fn root_a_clone_of_a_mounted_volume_survives_with_all_that_was_written() {
     site.ok(&["clone", "a", "b"]);
     site.ok(&["umount", "a", path]);
     site.assert_idle();
-    cut_power(site.fs().unwrap());
+    site.fs().unwrap().cut_power().unwrap();
     let image = site.location().join("b");
     assert_eq!(
         run_status("e2fsck", &[Path::new("-fn"), &image]).unwrap(),
