@@ -5,8 +5,10 @@
 //! hostile names, have other file systems mounted in it, or still change. So each step is one
 //! component relative to an open directory (`openat2` with `RESOLVE_BENEATH`, `RESOLVE_NO_SYMLINKS`,
 //! `RESOLVE_NO_XDEV`; Linux 5.6), at most `MAX_OPEN` directories are open, and what lies deeper is
-//! first moved up to the top of the tree that is being removed. Removal can stop anywhere: calling
+//! first moved up to the top of the tree that is being removed, or of the subvolume in it. Removal can stop anywhere: calling
 //! it again goes on with what is left.
+
+mod subvolume;
 
 use std::ffi::{CStr, CString, OsStr};
 use std::mem::MaybeUninit;
@@ -26,6 +28,8 @@ use crate::host_services::Host;
 
 /// Most directories open at one time. Each has a list of at most one batch of names.
 const MAX_OPEN: usize = 64;
+/// Most directories open above a subvolume: what is in it is moved up to its root, no further.
+const MAX_ABOVE_SUBVOLUME: usize = 32;
 /// Bytes of names that are read at once.
 const BATCH: usize = 32 * 1024;
 /// How many directories that were moved up are remembered.
@@ -95,6 +99,9 @@ struct Level {
     idle_passes: u32,
     /// Whether anything went, or was moved in, since reading began at the front.
     progress: bool,
+    /// Of its file system, and of its subvolume there.
+    device: u64,
+    is_subvolume: bool,
 }
 
 impl Level {
@@ -114,6 +121,7 @@ impl Level {
             Err(errno) => return Err(Error::io(errno, "cannot open the directory")),
         };
         let stat = fs::fstat(&dir).context(|| "cannot look at the directory".to_owned())?;
+        let is_subvolume = subvolume::open_up(&dir, &stat);
         if stat.st_mode & 0o700 != 0o700 {
             // If this fails, removing what is in it says what is wrong.
             let _ = fs::fchmod(&dir, Mode::RWXU);
@@ -125,6 +133,8 @@ impl Level {
             left: u64::try_from(stat.st_size).unwrap_or(0) + MAX_SURPLUS,
             idle_passes: 0,
             progress: false,
+            device: stat.st_dev,
+            is_subvolume,
         }))
     }
 
@@ -153,7 +163,7 @@ struct Stack<'d> {
 }
 
 impl Stack<'_> {
-    /// Opens a directory of the last level, or moves it up to the top if too many are open.
+    /// Opens a directory of the last level, or moves it up if too many are open.
     fn descend(&mut self, name: CString) -> Result<()> {
         let parent = self.levels.last().map_or(self.dir, |l| l.dir.as_fd());
         let level = match Level::open(parent, name.clone()) {
@@ -161,20 +171,33 @@ impl Stack<'_> {
             Ok(None) => return Ok(()),
             Err(error) => return Err(self.at(&name, error)),
         };
-        if self.levels.len() < MAX_OPEN {
+        let (most, to) = match level.is_subvolume {
+            true => (MAX_ABOVE_SUBVOLUME, Some(0)),
+            false => (MAX_OPEN, self.top_of(level.device)),
+        };
+        if self.levels.len() < most {
             self.levels.push(level);
             return Ok(());
         }
-        let moved = self.move_up(&name);
+        let moved = match to.filter(|to| to + 1 < self.levels.len()) {
+            Some(to) => self.move_up(&name, to),
+            None => Err(Error::io(Errno::XDEV, "there is nowhere to move it up to")),
+        };
         moved.map_err(|error| self.at(&name, error))
     }
 
-    /// Moves a directory of the last level to the top of the tree, under a name of its own.
+    /// The highest level to which a directory with this device number can be moved.
+    fn top_of(&self, device: u64) -> Option<usize> {
+        self.levels.iter().position(|level| level.device == device)
+    }
+
+    /// Moves a directory of the last level to one further up, under a name of its own.
     ///
-    /// To the top and not beside it: there it has the same project id, so that no quota keeps it
-    /// from being moved, and it stays under the one name that the caller has a lock on.
-    fn move_up(&mut self, name: &CStr) -> Result<()> {
-        let ([top, ..], [.., last]) = (self.levels.as_slice(), self.levels.as_slice()) else {
+    /// To the top of the tree, or of the subvolume, and not beside it: there it has the same project
+    /// id, so that no quota keeps it from being moved, and it stays under the one name that the
+    /// caller has a lock on. A subvolume itself can be moved across the border of another one.
+    fn move_up(&mut self, name: &CStr, to: usize) -> Result<()> {
+        let (Some(top), Some(last)) = (self.levels.get(to), self.levels.last()) else {
             return Ok(());
         };
         let fresh = loop {
@@ -188,7 +211,7 @@ impl Stack<'_> {
                 Ok(()) => break fresh,
             }
         };
-        if let Some(top) = self.levels.first_mut() {
+        if let Some(top) = self.levels.get_mut(to) {
             // Beyond that the next pass over the top finds it.
             if top.full.len() < MAX_MOVED {
                 top.full.push(fresh);
@@ -327,6 +350,7 @@ impl<'h> Watch<'h> {
                 return Ok(Entry::Full);
             }
             Err(Errno::BUSY) => return Err(mounted()),
+            Err(Errno::ROFS) => return Err(subvolume::read_only(dir)),
             Err(errno) => return Err(refused(&stat, errno)),
         }
         Ok(Entry::Gone)

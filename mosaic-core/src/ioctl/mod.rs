@@ -15,3 +15,4 @@ pub(crate) mod mount;
 pub(crate) mod namespace;
 pub(crate) mod quota;
 pub(crate) mod spawn;
+pub(crate) mod subvolume;
