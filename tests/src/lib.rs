@@ -20,6 +20,7 @@
 
 mod await_condition;
 mod btrfs;
+mod btrfs_site;
 mod built;
 mod children;
 mod ioctl;

@@ -157,8 +157,7 @@ pub fn root_the_metadata_is_mounted_and_never_dropped(subject: &Subject) {
 
 pub fn root_an_owner_without_root_can_do_the_rest(subject: &Subject) {
     const NOBODY: u32 = 65534;
-    let config = "default_fs: ext4\n";
-    let site = Site::of_user_on(NOBODY, subject.fs, subject.driver, config).unwrap();
+    let site = Site::of_user_on(NOBODY, subject.fs, subject.driver, subject.config).unwrap();
     site.ok(&["new", "fs", "a", SIZE]);
     assert_eq!(site.names(), ["a"]);
     site.ok(&["info", "a"]);

@@ -16,22 +16,27 @@ pub const SIZE: &str = "32M";
 pub struct Subject {
     pub driver: &'static str,
     pub fs: &'static str,
+    pub config: &'static str,
     pub site: Site,
 }
 
 impl Subject {
     /// None where it cannot be made here; that was said.
-    pub fn new(driver: &'static str, fs: &'static str, config: &str) -> Option<Self> {
+    pub fn new(driver: &'static str, fs: &'static str, config: &'static str) -> Option<Self> {
         if !requires_root()
             || !requires_program("mkfs.ext4")
-            || !requires_program(&format!("mkfs.{fs}"))
+            || !requires_program(&format!("mkfs.{}", fs.split('+').next()?))
         {
             return None;
         }
-        let config = format!("layout:\n  fs: meta\n{config}");
-        let site = Site::on(fs, driver, &config).unwrap();
+        let site = Site::on(fs, driver, &format!("layout:\n  fs: meta\n{config}")).unwrap();
         std::fs::create_dir(site.location().join("meta")).unwrap();
-        Some(Self { driver, fs, site })
+        Some(Self {
+            driver,
+            fs,
+            config,
+            site,
+        })
     }
 
     /// Why something cannot be done with a volume, or in the location; `None`: it can.
@@ -45,6 +50,12 @@ impl Subject {
             true => None,
             false => Some(row["reason"].as_str().unwrap().to_owned()),
         }
+    }
+
+    /// The size that `info` shows of a volume that was given this one, bytes: none where sizes do not
+    /// bind.
+    pub fn as_bound(&self, size: u64) -> Option<u64> {
+        self.refusal(None, "volsize").is_none().then_some(size)
     }
 
     /// Runs a command whose capability was asked: it works, or it is refused as unsupported with
