@@ -52,8 +52,7 @@ impl Driver for Btrfs {
     }
 
     fn list(&self) -> Result<Vec<Volume>> {
-        self.host.debug("search the tree of subvolumes");
-        Err(Self::unsupported("list"))
+        self.volumes()
     }
 
     fn find(&self, name: &VolumeName) -> Result<Option<Volume>> {

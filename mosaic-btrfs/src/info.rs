@@ -10,61 +10,69 @@ use crate::items::{Root, Uuid};
 use crate::quota::{self, Account, Mode};
 use crate::subvolume::Subvolume;
 
-impl Btrfs {
-    /// The volume of this name; `Ok(None)` if nothing has it.
-    ///
-    /// # Errors
-    /// Those of [`Btrfs::place`].
-    pub(crate) fn find_volume(&self, name: &VolumeName) -> Result<Option<Volume>> {
-        let Some(place) = self.place(name)? else {
-            return Ok(None);
+/// A volume, and by which names the file system knows it and what it is a snapshot of.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// Without an origin.
+    pub(crate) volume: Volume,
+    /// Its UUID.
+    pub(crate) uuid: Option<Uuid>,
+    /// That of what it is a snapshot of.
+    pub(crate) parent: Option<Uuid>,
+}
+
+impl Seen {
+    /// A volume of which nothing can be known, for this reason.
+    pub(crate) fn unknown(name: &VolumeName, why: String) -> Self {
+        let mut volume = Volume::directory(name);
+        volume.notes.push(why);
+        Self {
+            volume,
+            uuid: None,
+            parent: None,
+        }
+    }
+
+    /// A volume without what quotas say of it. `nested`: how many subvolumes are right within it.
+    pub(crate) fn new(name: &VolumeName, id: u64, root: &Root, nested: usize) -> Self {
+        let mut facts = Vec::with_capacity(7);
+        let mut fact = |key: &str, value: Option<String>| {
+            facts.extend(value.map(|value| (key.to_owned(), value)));
         };
-        let looked = match Subvolume::at(place) {
-            Ok(Some(subvolume)) => self.look(name, &subvolume),
-            Ok(None) => return Ok(None),
-            Err(error) => Err(error),
-        };
-        match looked {
-            Ok(volume) => Ok(Some(volume)),
-            // Dropped while we were looking.
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => {
-                let mut volume = Volume::directory(name);
-                volume.notes.push(error.chain());
-                Ok(Some(volume))
-            }
+        let uuid = |uuid: Option<Uuid>| uuid.map(|uuid| uuid.to_string());
+        fact("id", Some(id.to_string()));
+        fact("generation", Some(root.generation.to_string()));
+        fact("uuid", uuid(root.uuid));
+        fact("parent uuid", uuid(root.parent));
+        fact("received uuid", uuid(root.received));
+        fact("created", root.made.map(rfc3339));
+        fact("nested", (nested > 0).then(|| nested.to_string()));
+        Self {
+            volume: Volume {
+                read_only: root.read_only,
+                facts,
+                ..Volume::directory(name)
+            },
+            uuid: root.uuid,
+            parent: root.parent,
         }
     }
+}
 
-    /// All that is known of an open volume.
-    fn look(&self, name: &VolumeName, subvolume: &Subvolume) -> Result<Volume> {
-        let nested = subvolume.children()?.len();
-        let mut volume = describe(name, subvolume.id(), &subvolume.root()?, nested);
-        if self.options.mapped {
-            volume.user = label::name(subvolume.dir())?;
-        }
-        let sizes = self.quota_mode().and_then(|mode| {
-            self.show_sizes(&mut volume, mode, &self.account(subvolume.id(), mode)?);
-            Ok(self.sizes_note(mode))
-        });
-        volume
-            .notes
-            .extend(sizes.unwrap_or_else(|error| Some(error.chain())));
-        Ok(volume)
-    }
+/// What the sizes of volumes are here, now.
+#[derive(Debug)]
+pub(crate) struct Sizes {
+    /// The kind of quota; off, too, where that cannot be found out.
+    pub(crate) mode: Mode,
+    /// What a user should know of them.
+    pub(crate) note: Option<String>,
+}
 
-    /// What a volume may take and takes; nothing where quotas are not used.
-    pub(crate) fn account(&self, id: u64, mode: Mode) -> Result<Account> {
-        match mode {
-            Mode::Off => Ok(Account::default()),
-            _ => quota::account(self.location.dir(), id),
-        }
-    }
-
+impl Sizes {
     /// Puts what quotas say into a volume. Usage that the kernel itself calls wrong is unknown.
-    pub(crate) fn show_sizes(&self, volume: &mut Volume, mode: Mode, account: &Account) {
+    pub(crate) fn show(&self, volume: &mut Volume, account: &Account) {
         volume.size = account.limit.map(Bytes);
-        let is_right = mode != Mode::Full { inconsistent: true };
+        let is_right = self.mode != Mode::Full { inconsistent: true };
         if let Some(usage) = account.usage.filter(|_| is_right) {
             volume.used = Some(Bytes(usage.referenced));
             volume.exclusive = Some(Bytes(usage.exclusive));
@@ -72,24 +80,70 @@ impl Btrfs {
     }
 }
 
-/// A volume without what quotas say of it. `nested`: how many subvolumes are right within it.
-pub(crate) fn describe(name: &VolumeName, id: u64, root: &Root, nested: usize) -> Volume {
-    let uuid = |uuid: Option<Uuid>| uuid.map(|uuid| uuid.to_string());
-    let facts = [
-        ("id", Some(id.to_string())),
-        ("generation", Some(root.generation.to_string())),
-        ("uuid", uuid(root.uuid)),
-        ("parent uuid", uuid(root.parent)),
-        ("received uuid", uuid(root.received)),
-        ("created", root.made.map(rfc3339)),
-        ("nested", (nested > 0).then(|| nested.to_string())),
-    ];
-    let facts = facts.into_iter();
-    Volume {
-        read_only: root.read_only,
-        facts: facts
-            .filter_map(|(key, value)| Some((key.to_owned(), value?)))
-            .collect(),
-        ..Volume::directory(name)
+impl Btrfs {
+    /// The volume of this name; `Ok(None)` if nothing has it.
+    ///
+    /// # Errors
+    /// Those of [`Btrfs::place`].
+    pub(crate) fn find_volume(&self, name: &VolumeName) -> Result<Option<Volume>> {
+        let sizes = self.sizes();
+        let Some(seen) = self.look_at(name, &sizes)? else {
+            return Ok(None);
+        };
+        let origin = self.origin_of(&seen);
+        let mut volume = seen.volume;
+        volume.origin = origin;
+        volume.notes.extend(sizes.note);
+        Ok(Some(volume))
+    }
+
+    /// What the sizes of volumes are here.
+    pub(crate) fn sizes(&self) -> Sizes {
+        match self.quota_mode() {
+            Ok(mode) => Sizes {
+                mode,
+                note: self.sizes_note(mode),
+            },
+            Err(error) => Sizes {
+                mode: Mode::Off,
+                note: Some(error.chain()),
+            },
+        }
+    }
+
+    /// All that the volume's own directory tells; `Ok(None)` if nothing has the name.
+    ///
+    /// # Errors
+    /// Those of [`Btrfs::place`].
+    pub(crate) fn look_at(&self, name: &VolumeName, sizes: &Sizes) -> Result<Option<Seen>> {
+        let Some(place) = self.place(name)? else {
+            return Ok(None);
+        };
+        let looked = match Subvolume::at(place) {
+            Ok(Some(subvolume)) => self.look(name, &subvolume, sizes),
+            Ok(None) => return Ok(None),
+            Err(error) => Err(error),
+        };
+        match looked {
+            Ok(seen) => Ok(Some(seen)),
+            // Dropped while we were looking.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Ok(Some(Seen::unknown(name, error.chain()))),
+        }
+    }
+
+    fn look(&self, name: &VolumeName, subvolume: &Subvolume, sizes: &Sizes) -> Result<Seen> {
+        let nested = subvolume.children()?.len();
+        let mut seen = Seen::new(name, subvolume.id(), &subvolume.root()?, nested);
+        if self.options.mapped {
+            seen.volume.user = label::name(subvolume.dir())?;
+        }
+        if sizes.mode.is_on() {
+            match quota::account(self.location.dir(), subvolume.id()) {
+                Ok(account) => sizes.show(&mut seen.volume, &account),
+                Err(error) => seen.volume.notes.push(error.chain()),
+            }
+        }
+        Ok(seen)
     }
 }

@@ -37,8 +37,9 @@ pub const ROOT_INODE: u64 = 256;
 /// Where the last field of `btrfs_ioctl_vol_args_v2` begins, a name or an id, and where it ends.
 const ARGS_HEAD: usize = offset_of!(btrfs_ioctl_vol_args_v2, __bindgen_anon_2);
 const ARGS: usize = size_of::<btrfs_ioctl_vol_args_v2>();
-/// Where the buffer of `btrfs_ioctl_search_args_v2` begins; its length stands before it.
-const SEARCH_HEAD: usize = size_of::<btrfs_ioctl_search_key>() + 8;
+/// Where the items begin in what [`tree_search`] fills: the buffer of `btrfs_ioctl_search_args_v2`,
+/// whose length stands before it.
+pub const SEARCH_HEAD: usize = size_of::<btrfs_ioctl_search_key>() + 8;
 /// Where the array of `btrfs_ioctl_space_args` begins, and its entries' size.
 const SPACE_HEAD: usize = 16;
 const SPACE: usize = size_of::<btrfs_ioctl_space_info>();
@@ -313,9 +314,23 @@ pub fn subvolumes_within(dir: impl AsFd, least: u64) -> Result<(Vec<(u64, u64)>,
 /// # Errors
 /// `ENOTTY` if it is on no btrfs; the kernel's.
 pub fn subvolume_id(dir: impl AsFd) -> Result<u64> {
+    Ok(look_up(dir.as_fd(), 0, ROOT_INODE)?.treeid)
+}
+
+/// The path of the directory `inode` of a subvolume from that one's root on: empty, or with a `/` at
+/// its end. Needs CAP_SYS_ADMIN.
+///
+/// # Errors
+/// `EPERM`; `ENOENT` if there is no such subvolume or directory; `ENAMETOOLONG`; the kernel's.
+pub fn path_in_tree(dir: impl AsFd, subvolume: u64, inode: u64) -> Result<Vec<u8>> {
+    Ok(text(&look_up(dir.as_fd(), subvolume, inode)?.name))
+}
+
+fn look_up(dir: BorrowedFd<'_>, tree: u64, inode: u64) -> Result<btrfs_ioctl_ino_lookup_args> {
     // SAFETY: the struct is integers.
     let mut args: btrfs_ioctl_ino_lookup_args = unsafe { zeroed() };
-    args.objectid = ROOT_INODE;
+    args.treeid = tree;
+    args.objectid = inode;
     // SAFETY: BTRFS_IOC_INO_LOOKUP reads and fills one such struct.
     unsafe {
         ioctl(
@@ -323,7 +338,7 @@ pub fn subvolume_id(dir: impl AsFd) -> Result<u64> {
             Updater::<{ BTRFS_IOC_INO_LOOKUP as Opcode }, _>::new(&mut args),
         )
     }?;
-    Ok(args.treeid)
+    Ok(args)
 }
 
 /// The name of subvolume `id` and the path of the directory `dir_inode` that it is in, seen from
@@ -353,33 +368,32 @@ fn text(chars: &[std::ffi::c_char]) -> Vec<u8> {
     bytes.take_while(|byte| *byte != 0).collect()
 }
 
-/// Items of one of the file system's trees, as many as fit into `room` bytes, at most 16 MiB: their
-/// number, and the bytes of each one's header and data in turn. Needs CAP_SYS_ADMIN.
+/// Items of one of the file system's trees, as many as fit into `buffer` after its first
+/// [`SEARCH_HEAD`] bytes, in which this writes what is asked for; the kernel takes at most 16 MiB.
+/// There each one's header and data follow in turn. Gives their number. Needs CAP_SYS_ADMIN.
 ///
 /// # Errors
 /// `EPERM`; `ENOENT` if there is no such tree; `EOVERFLOW` if not even one item fits.
-pub fn tree_search(
-    dir: impl AsFd,
-    key: btrfs_ioctl_search_key,
-    room: usize,
-) -> Result<(u32, Vec<u8>)> {
-    let mut bytes = vec![0; SEARCH_HEAD + room];
-    // SAFETY: a btrfs_ioctl_search_key is integers without padding, and `bytes` has room for one.
+pub fn tree_search(dir: impl AsFd, key: btrfs_ioctl_search_key, buffer: &mut [u8]) -> Result<u32> {
+    let Some(room) = buffer.len().checked_sub(SEARCH_HEAD) else {
+        return Err(Errno::OVERFLOW);
+    };
+    // SAFETY: a btrfs_ioctl_search_key is integers without padding, and `buffer` has room for one.
     unsafe {
-        bytes
+        buffer
             .as_mut_ptr()
             .cast::<btrfs_ioctl_search_key>()
             .write_unaligned(key)
     };
-    put(&mut bytes, SEARCH_HEAD - 8, room as u64);
-    let (opcode, all) = (BTRFS_IOC_TREE_SEARCH_V2, bytes.as_mut_slice());
+    put(buffer, SEARCH_HEAD - 8, room as u64);
+    let opcode = BTRFS_IOC_TREE_SEARCH_V2;
+    let bytes = &mut *buffer;
     // SAFETY: `bytes` is one btrfs_ioctl_search_args_v2 with a buffer of `buf_size` bytes.
-    unsafe { ioctl(dir, Raw { opcode, bytes: all }) }?;
+    unsafe { ioctl(dir, Raw { opcode, bytes }) }?;
     let at = offset_of!(btrfs_ioctl_search_key, nr_items);
     let mut found = [0; 4];
-    found.copy_from_slice(&bytes[at..at + 4]);
-    bytes.drain(..SEARCH_HEAD);
-    Ok((u32::from_ne_bytes(found), bytes))
+    found.copy_from_slice(&buffer[at..at + 4]);
+    Ok(u32::from_ne_bytes(found))
 }
 
 /// Starts the commit of the running transaction; its number, or that of the last one if none runs.

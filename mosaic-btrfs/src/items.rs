@@ -26,19 +26,31 @@ impl Uuid {
     pub fn bytes(&self) -> &[u8; 16] {
         &self.0
     }
+
+    /// Object and offset of its key in the tree of UUIDs.
+    pub fn halves(&self) -> [u64; 2] {
+        [0, 8].map(|at| {
+            let mut half = [0; 8];
+            half.copy_from_slice(&self.0[at..at + 8]);
+            u64::from_le_bytes(half)
+        })
+    }
 }
 
 impl fmt::Display for Uuid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, byte) in self.0.iter().enumerate() {
-            let dash = if matches!(at, 4 | 6 | 8 | 10) {
-                "-"
-            } else {
-                ""
-            };
-            write!(f, "{dash}{byte:02x}")?;
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [b'-'; 36];
+        let mut at = 0;
+        for (number, byte) in self.0.iter().enumerate() {
+            if matches!(number, 4 | 6 | 8 | 10) {
+                at += 1;
+            }
+            text[at] = DIGITS[usize::from(byte >> 4)];
+            text[at + 1] = DIGITS[usize::from(byte & 15)];
+            at += 2;
         }
-        Ok(())
+        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
 }
 

@@ -108,7 +108,7 @@ impl Btrfs {
     }
 
     /// Refuses what is another mount than the location's.
-    fn refuse_covered(&self, found: &OwnedFd, path: &str) -> Result<()> {
+    pub(crate) fn refuse_covered(&self, found: &OwnedFd, path: &str) -> Result<()> {
         let looked = mount_of(found).and_then(|of| Ok(of == mount_of(self.location.dir())?));
         if looked.context(|| format!("cannot look at {path:?}"))? {
             return Ok(());

@@ -4,7 +4,8 @@
 //! [`driver`] is the list of verbs. What they stand on, from the bottom: [`ioctl`], the kernel's
 //! calls; [`search`] and [`items`], what stands in the file system's own trees; [`subvolume`], one
 //! open subvolume; [`commit`], what makes a change durable; [`quota`], what sizes are made of;
-//! [`layout`], which name is which subvolume. [`info`] says what a volume is.
+//! [`layout`], which name is which subvolume; [`inventory`], all of them at once. [`info`] says what
+//! a volume is, [`list`] which ones there are.
 //!
 //! No program is run. What exists, what it takes and what it may take is asked of the file system
 //! each time.
@@ -14,9 +15,12 @@ pub mod config;
 pub mod date;
 pub mod driver;
 pub mod info;
+pub mod inventory;
 pub mod ioctl;
 pub mod items;
 pub mod layout;
+pub mod list;
+pub mod origin;
 pub mod quota;
 pub mod search;
 pub mod stale;

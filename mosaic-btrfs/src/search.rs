@@ -19,8 +19,9 @@ pub const QUOTA_TREE: u64 = linux_raw_sys::btrfs::BTRFS_QUOTA_TREE_OBJECTID as u
 /// Tree that leads from UUIDs to subvolumes.
 pub const UUID_TREE: u64 = linux_raw_sys::btrfs::BTRFS_UUID_TREE_OBJECTID as u64;
 
-/// First and largest buffer, bytes. The largest is what the kernel allows.
-const BUFFER: (usize, usize) = (16 << 10, 16 << 20);
+/// Room for items in one search, bytes. Any item fits, since it is less than a node of a tree, which
+/// has up to 64 KiB; more room makes it no faster, as the kernel touches all of it for each leaf.
+const ROOM: usize = 64 << 10;
 
 /// The key of an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,7 +80,7 @@ pub fn each(
     mut item: impl FnMut(Key, &[u8]),
 ) -> Result<()> {
     let mut next = Some(first);
-    let mut buffer = BUFFER.0;
+    let mut buffer = vec![0; ioctl::SEARCH_HEAD + ROOM];
     while let Some(from) = next.filter(|from| *from <= last) {
         let key = btrfs_ioctl_search_key {
             tree_id: tree,
@@ -98,18 +99,14 @@ pub fn each(
             unused3: 0,
             unused4: 0,
         };
-        let (number, bytes) = match ioctl::tree_search(dir, key, buffer) {
+        let number = match ioctl::tree_search(dir, key, &mut buffer) {
             Err(Errno::NOENT) => return Ok(()),
-            Err(Errno::OVERFLOW) if buffer < BUFFER.1 => {
-                buffer = BUFFER.1;
-                continue;
-            }
             other => other?,
         };
         if number == 0 {
             return Ok(());
         }
-        let (mut seen, mut rest) = (from, bytes.as_slice());
+        let (mut seen, mut rest) = (from, &buffer[ioctl::SEARCH_HEAD..]);
         for _ in 0..number {
             let (key, data);
             (key, data, rest) = take_item(rest).ok_or(Errno::UCLEAN)?;
@@ -117,7 +114,6 @@ pub fn each(
             item(key, data);
         }
         next = seen.next();
-        buffer = (buffer * 8).min(BUFFER.1);
     }
     Ok(())
 }
