@@ -2,13 +2,13 @@
 //! The driver: each verb in a line or a few, what it does in the module that it names.
 
 use mosaic_core::location::check_depth;
-use mosaic_core::volume::{Capability, Dropped, MountSource, NewVolume, Space, Volume};
+use mosaic_core::volume::{About, Capability, Dropped, MountSource, NewVolume, Space, Volume};
 use mosaic_core::{
     Driver, Host, Key, Location, LockScope, Result, ScratchName, Settings, VolumeName,
 };
 
 use crate::config::{self, Options};
-use crate::layout;
+use crate::{layout, space};
 
 /// One open location of subvolumes.
 #[derive(Debug)]
@@ -43,12 +43,16 @@ impl Driver for Btrfs {
         check_depth(name, self.options.depth)
     }
 
-    fn capabilities(&self, _volume: Option<&VolumeName>) -> Result<Vec<Capability>> {
-        Err(Self::unsupported("capabilities"))
+    fn capabilities(&self, volume: Option<&VolumeName>) -> Result<Vec<Capability>> {
+        self.abilities(volume)
     }
 
     fn space(&self) -> Result<Vec<Space>> {
-        Err(Self::unsupported("space"))
+        space::classes(self.location.dir())
+    }
+
+    fn about(&self) -> Result<About> {
+        Ok(self.description())
     }
 
     fn list(&self) -> Result<Vec<Volume>> {

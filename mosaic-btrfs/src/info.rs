@@ -68,18 +68,6 @@ pub(crate) struct Sizes {
     pub(crate) note: Option<String>,
 }
 
-impl Sizes {
-    /// Puts what quotas say into a volume. Usage that the kernel itself calls wrong is unknown.
-    pub(crate) fn show(&self, volume: &mut Volume, account: &Account) {
-        volume.size = account.limit.map(Bytes);
-        let is_right = self.mode != Mode::Full { inconsistent: true };
-        if let Some(usage) = account.usage.filter(|_| is_right) {
-            volume.used = Some(Bytes(usage.referenced));
-            volume.exclusive = Some(Bytes(usage.exclusive));
-        }
-    }
-}
-
 impl Btrfs {
     /// The volume of this name; `Ok(None)` if nothing has it.
     ///
@@ -138,12 +126,35 @@ impl Btrfs {
         if self.options.mapped {
             seen.volume.user = label::name(subvolume.dir())?;
         }
-        if sizes.mode.is_on() {
-            match quota::account(self.location.dir(), subvolume.id()) {
-                Ok(account) => sizes.show(&mut seen.volume, &account),
-                Err(error) => seen.volume.notes.push(error.chain()),
-            }
+        match self.account(subvolume.id(), sizes.mode) {
+            Ok(account) => self.show_account(&mut seen.volume, subvolume.id(), sizes, &account),
+            Err(error) => seen.volume.notes.push(error.chain()),
         }
         Ok(seen)
+    }
+
+    /// Puts what quotas say into a volume. Usage that the kernel itself calls wrong is unknown.
+    pub(crate) fn show_account(
+        &self,
+        volume: &mut Volume,
+        id: u64,
+        sizes: &Sizes,
+        account: &Account,
+    ) {
+        volume.size = account.limit.map(Bytes);
+        volume.notes.extend(self.no_group(id, sizes.mode, account));
+        let is_right = sizes.mode != Mode::Full { inconsistent: true };
+        if let Some(usage) = account.usage.filter(|_| is_right) {
+            volume.used = Some(Bytes(usage.referenced));
+            volume.exclusive = Some(Bytes(usage.exclusive));
+        }
+    }
+
+    /// What a volume may take and takes; nothing where quotas are not used.
+    pub(crate) fn account(&self, id: u64, mode: Mode) -> Result<Account> {
+        match mode {
+            Mode::Off => Ok(Account::default()),
+            _ => quota::account(self.location.dir(), id),
+        }
     }
 }

@@ -5,11 +5,12 @@
 //! calls; [`search`] and [`items`], what stands in the file system's own trees; [`subvolume`], one
 //! open subvolume; [`commit`], what makes a change durable; [`quota`], what sizes are made of;
 //! [`layout`], which name is which subvolume; [`inventory`], all of them at once. [`info`] says what
-//! a volume is, [`list`] which ones there are.
+//! a volume is, [`list`] which ones there are, [`capabilities`] what can be done with them.
 //!
 //! No program is run. What exists, what it takes and what it may take is asked of the file system
 //! each time.
 
+pub mod capabilities;
 pub mod commit;
 pub mod config;
 pub mod date;
@@ -23,6 +24,7 @@ pub mod list;
 pub mod origin;
 pub mod quota;
 pub mod search;
+pub mod space;
 pub mod stale;
 pub mod subvolume;
 

@@ -53,7 +53,8 @@ impl Btrfs {
         let placed = self.place_all(entries)?;
         let seen = placed.into_iter().map(|(name, entry)| {
             let mut seen = Seen::new(&name, entry.id, &entry.root, entry.nested);
-            sizes.show(&mut seen.volume, &accounts.of(entry.id));
+            let account = accounts.of(entry.id);
+            self.show_account(&mut seen.volume, entry.id, sizes, &account);
             seen.volume.user = self.label_of(&name);
             seen
         });

@@ -114,6 +114,25 @@ impl Btrfs {
         Some(format!("size is not enforced: {why}"))
     }
 
+    /// Why no volume can be made: its size has to bind by the config, and does not.
+    pub(crate) fn refusal_to_make(&self, mode: Mode) -> Option<String> {
+        let why = self.not_enforced(mode)?;
+        let has_to = self.options.quota == QuotaUse::Required;
+        has_to.then(|| format!("{why}, and the config says quota: required"))
+    }
+
+    /// Why a subvolume can have no limit although quotas are on: it is from a time when they were
+    /// off, or somebody removed its group.
+    pub(crate) fn no_group(&self, id: u64, mode: Mode, account: &Account) -> Option<String> {
+        (mode.is_on() && account.usage.is_none()).then(|| {
+            format!(
+                "size is not enforced: it has no quota group, though quotas are on (btrfs qgroup \
+                 create 0/{id} {:?})",
+                self.location.path()
+            )
+        })
+    }
+
     /// What a user should know of the sizes here.
     pub(crate) fn sizes_note(&self, mode: Mode) -> Option<String> {
         match mode {

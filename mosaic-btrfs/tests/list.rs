@@ -361,5 +361,10 @@ fn root_no_privilege_is_needed_to_look() {
             assert_eq!(volume["used"].as_u64(), used, "{name} {quotas:?}");
             assert_eq!(volume["origin"].as_str(), by_root.origin.as_deref());
         }
+        let info = site.json(&["info", "mine"]);
+        assert_eq!(
+            info["volume"]["used"].as_u64(),
+            expected["mine"].used.map(|u| u.0)
+        );
     }
 }
