@@ -67,18 +67,17 @@ impl Btrfs {
     /// that was seen first has it no more. Folders come and go along with the volumes in them: who is
     /// in none of ours, and is still there after we looked for them again, is in another one, since
     /// a folder stays while there is something in it.
-    fn place_all(&self, mut entries: Vec<Entry>) -> Result<HashMap<VolumeName, Entry>> {
-        let mut placed = HashMap::with_capacity(entries.len());
+    fn place_all(&self, mut entries: Vec<Entry>) -> Result<Vec<(VolumeName, Entry)>> {
+        let mut placed = Vec::with_capacity(entries.len());
         for _ in 0..ATTEMPTS {
             let folders = self.folders()?;
             let above: HashSet<u64> = folders.keys().map(|(above, _)| *above).collect();
-            let (mut displaced, mut others) = (Vec::new(), Vec::new());
+            let mut others = Vec::new();
             for entry in entries {
                 match folders.get(&(entry.above, entry.place.directory)) {
                     Some(folder) => {
-                        if let Some(name) = self.name_in(folder, &entry.place.name) {
-                            displaced.extend(placed.insert(name, entry));
-                        }
+                        let name = self.name_in(folder, &entry.place.name);
+                        placed.extend(name.map(|name| (name, entry)));
                     }
                     None if above.contains(&entry.above) => others.push(entry),
                     None => {}
@@ -92,7 +91,7 @@ impl Btrfs {
             for entry in others {
                 entries.extend(self.now(&entry)?.filter(|now| *now != entry));
             }
-            for entry in displaced {
+            for entry in take_displaced(&mut placed) {
                 entries.extend(self.now(&entry)?);
             }
             if entries.is_empty() {
@@ -171,6 +170,18 @@ impl Btrfs {
         }
         Ok(seen)
     }
+}
+
+/// Takes out those whose name another one has that was seen later.
+fn take_displaced(placed: &mut Vec<(VolumeName, Entry)>) -> Vec<Entry> {
+    let mut displaced = Vec::new();
+    let mut last = HashMap::with_capacity(placed.len());
+    for (at, (name, _)) in placed.iter().enumerate() {
+        displaced.extend(last.insert(name.stored(), at));
+    }
+    displaced.sort_unstable();
+    let from_the_end = displaced.into_iter().rev();
+    from_the_end.map(|at| placed.remove(at).1).collect()
 }
 
 /// The subvolume that a directory is in, and its inode there.
