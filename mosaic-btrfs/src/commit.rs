@@ -2,68 +2,42 @@
 //! What makes a change durable: the commit of the transaction that it is in.
 //!
 //! Every change of subvolumes joins the running transaction, which the kernel commits by itself
-//! after 30 s. A command waits for that commit, and asks for it once, after its last change. fsync
-//! of a folder does the same since it has to, but not on all kernels; `BTRFS_IOC_SYNC` would first
-//! write out what other people have in memory.
+//! after 30 s. A command waits for that commit, and asks for it once, after its last change.
 //!
-//! The kernel can forget that it was asked: it wakes the thread that commits, and that thread, if it
-//! is about to sleep after another commit, does so all the same, until its 30 s are over
-//! (fs/btrfs/disk-io.c `transaction_kthread`, Linux 6.18). With commands at the same time this happens
-//! all the time. So what does not come back soon is asked for once more.
+//! For a name that came, went or changed, fsync of its folder is what commits: such a change is not
+//! written to the log of the folder's tree, so that nothing less would do (fs/btrfs/tree-log.c,
+//! `btrfs_record_new_subvolume`, `btrfs_record_snapshot_destroy`, `btrfs_set_log_full_commit`; kernels
+//! without the first of these commit by themselves when a subvolume is made). What was committed
+//! meanwhile is not committed again.
+//!
+//! Of the calls that are meant for it, `BTRFS_IOC_SYNC` first writes out what other people have in
+//! memory, and `BTRFS_IOC_START_SYNC` only wakes the kernel's thread, which misses that while it is
+//! about to sleep after another commit: with commands at the same time it comes back up to 30 s
+//! later (fs/btrfs/disk-io.c, `transaction_kthread`; seen with Linux 6.18).
 
-use std::os::fd::BorrowedFd;
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::thread;
-use std::time::Duration;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use mosaic_core::{Context, Result};
+use rustix::fs::fsync;
 
 use crate::ioctl;
 
-/// How long the beginning of a commit is awaited before it is asked for again, the first time and at
-/// most. It waits for the end of the one before, which takes its time on a slow disk.
-const PATIENCE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
-
-/// Returns when all that was changed in this file system before is on disk.
+/// Returns when a name of a subvolume that came to this folder, or went from it, is on disk, and with
+/// it all that was changed in the file system before. The folder must not have been removed since.
 ///
 /// # Errors
 /// What the commit failed with; the file system then takes no changes any more.
-pub fn commit(dir: BorrowedFd<'_>) -> Result<()> {
-    let failed = || "cannot write the change to disk".to_owned();
-    let transaction = start(dir).context(failed)?;
-    ioctl::wait_sync(dir, transaction).context(failed)
+pub fn folder(folder: impl AsFd) -> Result<()> {
+    fsync(folder).context(|| "cannot write the change to disk".to_owned())
 }
 
-/// Has the running transaction committed; the number of that which is to be awaited. Returns when
-/// the commit has begun.
-fn start(dir: BorrowedFd<'_>) -> rustix::io::Result<u64> {
-    let (sender, answers) = channel();
-    thread::scope(|scope| {
-        let ask = || {
-            let sender = sender.clone();
-            // The receiver is there until all have answered.
-            scope.spawn(move || sender.send(ioctl::start_sync(dir)));
-        };
-        let mut patience = PATIENCE.0;
-        let mut first = None;
-        let mut unanswered = 1;
-        ask();
-        while unanswered > 0 {
-            match answers.recv_timeout(patience) {
-                Ok(answer) => {
-                    unanswered -= 1;
-                    first.get_or_insert(answer);
-                }
-                // Who was asked last may have met the next transaction, and waits for that one.
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    unanswered += 1;
-                    patience = (patience * 2).min(PATIENCE.1);
-                    ask();
-                }
-            }
-        }
-        first.expect("one was asked")
-    })
+/// Returns when all that was changed in the file system before is on disk, other people's data too:
+/// for a change that no folder shows, such as a limit.
+///
+/// # Errors
+/// What the commit failed with; the file system then takes no changes any more.
+pub fn everything(dir: BorrowedFd<'_>) -> Result<()> {
+    ioctl::sync(dir).context(|| "cannot write the change to disk".to_owned())
 }
 
 /// The number of the running transaction, or of the last one: it grows by one with each commit.

@@ -24,12 +24,11 @@ use linux_raw_sys::ioctl::{
     BTRFS_IOC_DEV_INFO, BTRFS_IOC_FS_INFO, BTRFS_IOC_GET_DEV_STATS, BTRFS_IOC_GET_SUBVOL_INFO,
     BTRFS_IOC_GET_SUBVOL_ROOTREF, BTRFS_IOC_INO_LOOKUP, BTRFS_IOC_INO_LOOKUP_USER,
     BTRFS_IOC_QGROUP_CREATE, BTRFS_IOC_QGROUP_LIMIT, BTRFS_IOC_QUOTA_CTL, BTRFS_IOC_SNAP_CREATE_V2,
-    BTRFS_IOC_SNAP_DESTROY_V2, BTRFS_IOC_SPACE_INFO, BTRFS_IOC_START_SYNC,
-    BTRFS_IOC_SUBVOL_CREATE_V2, BTRFS_IOC_SUBVOL_GETFLAGS, BTRFS_IOC_SUBVOL_SETFLAGS,
-    BTRFS_IOC_TREE_SEARCH_V2, BTRFS_IOC_WAIT_SYNC,
+    BTRFS_IOC_SNAP_DESTROY_V2, BTRFS_IOC_SPACE_INFO, BTRFS_IOC_SUBVOL_CREATE_V2,
+    BTRFS_IOC_SUBVOL_GETFLAGS, BTRFS_IOC_SUBVOL_SETFLAGS, BTRFS_IOC_SYNC, BTRFS_IOC_TREE_SEARCH_V2,
 };
 use rustix::io::{Errno, Result};
-use rustix::ioctl::{Getter, Ioctl, IoctlOutput, Opcode, Setter, Updater, ioctl};
+use rustix::ioctl::{Getter, Ioctl, IoctlOutput, NoArg, Opcode, Setter, Updater, ioctl};
 
 /// Inode of the root directory of every subvolume, `BTRFS_FIRST_FREE_OBJECTID`.
 pub const ROOT_INODE: u64 = 256;
@@ -396,33 +395,14 @@ pub fn tree_search(dir: impl AsFd, key: btrfs_ioctl_search_key, buffer: &mut [u8
     Ok(u32::from_ne_bytes(found))
 }
 
-/// Starts the commit of the running transaction; its number, or that of the last one if none runs.
-/// Unlike `BTRFS_IOC_SYNC` it does not write other people's data out first.
+/// Writes out all that is in memory for this file system, and commits (`BTRFS_IOC_SYNC`). Wakes the
+/// thread that cleans dropped subvolumes.
 ///
 /// # Errors
-/// `EROFS` if the file system stopped taking changes; the kernel's.
-pub fn start_sync(dir: impl AsFd) -> Result<u64> {
-    // SAFETY: BTRFS_IOC_START_SYNC fills one u64.
-    unsafe {
-        ioctl(
-            dir,
-            Getter::<{ BTRFS_IOC_START_SYNC as Opcode }, u64>::new(),
-        )
-    }
-}
-
-/// Waits until the transaction of this number is on disk.
-///
-/// # Errors
-/// What its commit failed with.
-pub fn wait_sync(dir: impl AsFd, transaction: u64) -> Result<()> {
-    // SAFETY: BTRFS_IOC_WAIT_SYNC reads one u64.
-    unsafe {
-        ioctl(
-            dir,
-            Setter::<{ BTRFS_IOC_WAIT_SYNC as Opcode }, u64>::new(transaction),
-        )
-    }
+/// What the commit failed with.
+pub fn sync(dir: impl AsFd) -> Result<()> {
+    // SAFETY: BTRFS_IOC_SYNC takes no argument.
+    unsafe { ioctl(dir, NoArg::<{ BTRFS_IOC_SYNC as Opcode }>::new()) }
 }
 
 /// The file system as a whole, with its generation (Linux 5.10 for that).

@@ -1,36 +1,58 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Commits that many ask for at the same time.
+//! What makes a change durable, and at what price.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::path::Path;
 
-use mosaic_btrfs::{commit, ioctl};
+use mosaic_btrfs::commit::{everything, folder, generation};
+use mosaic_btrfs::ioctl;
 use mosaic_tests::{MountedFs, requires_program, requires_root};
 
+fn open(path: impl AsRef<Path>) -> File {
+    File::open(path).unwrap()
+}
+
 #[test]
-fn root_a_commit_that_the_kernel_forgets_is_asked_for_again() {
+fn root_a_changed_name_costs_one_commit() {
     if !requires_root() || !requires_program("mkfs.btrfs") {
         return;
     }
     let fs = MountedFs::new("btrfs").unwrap();
-    let top = File::open(fs.path()).unwrap();
-    let change = &|name: String| {
-        ioctl::create(top.as_fd(), &name, None).unwrap();
-        let before = Instant::now();
-        commit::commit(top.as_fd()).unwrap();
-        before.elapsed()
+    let at = |name: &str| fs.path().join(name);
+    fs::create_dir(at("folder")).unwrap();
+    let (top, below) = (open(fs.path()), open(at("folder")));
+    everything(top.as_fd()).unwrap();
+    let commits = |of: &File, change: &dyn Fn()| {
+        let before = generation(top.as_fd()).unwrap();
+        change();
+        folder(of).unwrap();
+        generation(top.as_fd()).unwrap() - before
     };
-    let mut longest = Duration::ZERO;
-    // Of many only the last one of a crowd is forgotten: those who come later wake the kernel.
-    for round in 0..50 {
-        std::thread::scope(|scope| {
-            let two = ["a", "b"].map(|who| scope.spawn(move || change(format!("{who}{round}"))));
-            for one in two {
-                longest = longest.max(one.join().unwrap());
-            }
-        });
+    let made = commits(&top, &|| ioctl::create(top.as_fd(), "a", None).unwrap());
+    let moved = commits(&below, &|| fs::rename(at("a"), at("folder/a")).unwrap());
+    let source = open(at("folder/a"));
+    let cloned = commits(&top, &|| {
+        ioctl::snapshot(top.as_fd(), "b", source.as_fd(), false, None).unwrap();
+    });
+    let gone = commits(&top, &|| ioctl::destroy(top.as_fd(), "b").unwrap());
+    assert_eq!((made, moved, cloned, gone), (1, 1, 1, 1));
+    // Nothing has changed since.
+    assert_eq!(commits(&top, &|| {}), 0);
+}
+
+#[test]
+fn root_a_folder_that_was_made_along_with_a_volume_is_there_with_it() {
+    if !requires_root() || !requires_program("mkfs.btrfs") {
+        return;
     }
-    // The kernel commits by itself after 30 s.
-    assert!(longest < Duration::from_secs(10), "{longest:?}");
+    let fs = MountedFs::new("btrfs").unwrap();
+    let at = |name: &str| fs.path().join(name);
+    fs::create_dir_all(at("1/2")).unwrap();
+    let below = open(at("1/2"));
+    ioctl::create(below.as_fd(), "v", None).unwrap();
+    folder(&below).unwrap();
+    drop(below);
+    fs.cut_power().unwrap();
+    assert!(at("1/2/v").is_dir());
 }

@@ -336,7 +336,7 @@ fn root_no_privilege_is_needed_to_look() {
         )
         .unwrap();
         fs::create_dir(site.location().join("folder")).unwrap();
-        mosaic_btrfs::commit::commit(dir.as_fd()).unwrap();
+        mosaic_btrfs::commit::everything(dir.as_fd()).unwrap();
 
         let expected = listed(&root);
         let seen = site.json(&["list"]);

@@ -174,7 +174,7 @@ impl Site {
 
     /// Returns when all that was changed is on disk.
     pub fn commit(&self) {
-        mosaic_btrfs::commit::commit(self.dir().as_fd()).unwrap();
+        mosaic_btrfs::commit::everything(self.dir().as_fd()).unwrap();
     }
 }
 
