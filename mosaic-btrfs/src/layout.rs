@@ -2,7 +2,7 @@
 //! What has a volume's name in the location, and whether it is one.
 //!
 //! A volume is the root of a subvolume, seen from the location through no mount of its own: what is
-//! mounted over it hides it, and would be taken for it.
+//! mounted over it hides it, and would be taken for it. Only a mount of the volume itself does not.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -12,7 +12,7 @@ use mosaic_core::{Context, Error, ErrorKind, Location, Result, VolumeName};
 use rustix::fs::{self, AtFlags, OFlags, StatxFlags};
 
 use crate::driver::Btrfs;
-use crate::ioctl::ROOT_INODE;
+use crate::ioctl::{self, ROOT_INODE};
 use crate::subvolume::Subvolume;
 
 const BTRFS: i64 = linux_raw_sys::general::BTRFS_SUPER_MAGIC as i64;
@@ -61,7 +61,11 @@ impl Btrfs {
             self.refuse_covered_folders(name)?;
             return Ok(None);
         };
-        self.refuse_covered(&found, name.stored())?;
+        if let Err(covered) = self.refuse_covered(&found, name.stored())
+            && !self.shows_itself(&found, name).unwrap_or(false)
+        {
+            return Err(covered);
+        }
         let stat = fs::fstat(&found).context(|| format!("cannot look at volume \"{name}\""))?;
         if stat.st_ino == ROOT_INODE {
             return Ok(Some(found));
@@ -105,6 +109,25 @@ impl Btrfs {
             }
         }
         Ok(())
+    }
+
+    /// Whether what is mounted over a volume is that very volume, which some do to have a mountpoint.
+    fn shows_itself(&self, found: &OwnedFd, name: &VolumeName) -> Result<bool> {
+        let Some(subvolume) = Subvolume::at(found)? else {
+            return Ok(false);
+        };
+        let (folder, leaf) = self.location.parent(name)?;
+        self.refuse_covered(&folder, name.stored())?;
+        let (above, place) = subvolume.place()?;
+        let is_here = || {
+            let is_same_fs = ioctl::fs_info(subvolume.dir())?.fsid == ioctl::fs_info(&folder)?.fsid;
+            Ok(is_same_fs
+                && above == ioctl::subvolume_id(&folder)?
+                && place.directory == fs::fstat(&folder)?.st_ino)
+        };
+        let looked: rustix::io::Result<bool> = is_here();
+        let is_here = looked.context(|| format!("cannot look at {:?}", name.stored()))?;
+        Ok(is_here && place.name == leaf.as_bytes())
     }
 
     /// Refuses what is another mount than the location's.

@@ -9,7 +9,7 @@ use rustix::fs::{self, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::ioctl::{self, ROOT_INODE};
-use crate::items::{Root, Uuid};
+use crate::items::{Reference, Root, Uuid};
 
 /// A subvolume whose root directory is open for reading.
 #[derive(Debug)]
@@ -75,6 +75,21 @@ impl Subvolume {
             received: Uuid::new(info.received_uuid),
             made: Some(info.otime.sec).filter(|made| *made != 0),
         })
+    }
+
+    /// Where it stands, without privilege: id of the subvolume above, directory and name in there.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn place(&self) -> Result<(u64, Reference)> {
+        let info = ioctl::subvolume_info(&self.dir)
+            .context(|| "cannot ask the file system about it".to_owned())?;
+        let name = info.name.iter().map(|c| c.to_ne_bytes()[0]);
+        let place = Reference {
+            directory: info.dirid,
+            name: name.take_while(|byte| *byte != 0).collect(),
+        };
+        Ok((info.parent_id, place))
     }
 
     /// The subvolumes right within it, without privilege.

@@ -135,6 +135,16 @@ fn root_what_a_mount_covers_is_busy() {
     assert!(site.find("vol").unwrap().is_some());
     assert!(site.find("folder/deep").unwrap().is_some());
     assert!(site.find("folder/missing").unwrap().is_none());
+    // A mount of the volume itself hides nothing.
+    run("mount", &["--bind", &at("vol"), &at("vol")]).unwrap();
+    assert_eq!(site.found("vol").notes.len(), 1);
+    run("mount", &["-t", "tmpfs", "none", &at("vol")]).unwrap();
+    assert_eq!(site.find("vol").unwrap_err().kind(), ErrorKind::Busy);
+    run("umount", &[&site.at("vol")]).unwrap();
+    run("umount", &[&site.at("vol")]).unwrap();
+    run("mount", &["--bind", &at("other"), &at("vol")]).unwrap();
+    assert_eq!(site.find("vol").unwrap_err().kind(), ErrorKind::Busy);
+    run("umount", &[&site.at("vol")]).unwrap();
 }
 
 #[test]
