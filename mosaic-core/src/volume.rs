@@ -71,7 +71,7 @@ pub struct Volume {
     pub used: Option<Bytes>,
     /// What only it takes; `None`: unknown.
     pub exclusive: Option<Bytes>,
-    /// What it was cloned from, where the location knows.
+    /// Stored name of the volume that it was cloned from, where the location knows.
     pub origin: Option<String>,
     /// It cannot be written.
     pub read_only: bool,

@@ -156,7 +156,7 @@ fn lines(info: &VolumeInfo) -> Vec<String> {
         .map_or_else(|| "unknown".to_owned(), words::size);
     add("used", Some(used));
     add("exclusive", volume.exclusive.map(words::size));
-    add("origin", volume.origin.clone());
+    add("origin", info.origin.clone());
     add("read-only", volume.read_only.then(|| "yes".to_owned()));
     add("state", Some(info.state().to_owned()));
     add("device", volume.attachment.as_ref().map(words::attachment));

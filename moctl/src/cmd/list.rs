@@ -46,7 +46,7 @@ fn row(info: &VolumeInfo) -> [String; 7] {
         words::kind(&volume.kind).to_owned(),
         volume.size.map(table::short).unwrap_or_default(),
         volume.used.map_or_else(|| "?".to_owned(), table::short),
-        volume.origin.clone().unwrap_or_default(),
+        info.origin.clone().unwrap_or_default(),
         info.state().to_owned(),
         mounted.join(", "),
     ]

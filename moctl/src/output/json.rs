@@ -198,7 +198,7 @@ impl<'a> From<&'a VolumeInfo> for VolumeJson<'a> {
             size: volume.size.map(|size| size.0),
             used: volume.used.map(|size| size.0),
             exclusive: volume.exclusive.map(|size| size.0),
-            origin: volume.origin.as_deref(),
+            origin: info.origin.as_deref(),
             read_only: volume.read_only,
             state: info.state(),
             attachment: volume.attachment.as_ref().map(Into::into),

@@ -203,7 +203,7 @@ pub struct AbiVolume {
     pub used: ROption<u64>,
     /// Bytes that only it takes.
     pub exclusive: ROption<u64>,
-    /// What it was cloned from, where the location knows.
+    /// Stored name of the volume that it was cloned from, where the location knows.
     pub origin: ROption<RString>,
     /// It cannot be written.
     pub read_only: bool,

@@ -16,6 +16,7 @@ mod mounted;
 mod resize;
 mod sweep;
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::fd::AsFd;
@@ -106,6 +107,8 @@ pub struct MosaicInfo {
 pub struct VolumeInfo {
     /// The name to show: the user's where the volume map leads from it to the stored one.
     pub name: String,
+    /// The name to show of the volume that it was cloned from, where the location knows.
+    pub origin: Option<String>,
     /// What the driver says.
     pub volume: Volume,
     /// Where it is mounted in this namespace.
@@ -228,6 +231,15 @@ impl Mosaic {
             .into_iter()
             .map(|volume| self.describe(volume, &table, &mut directories))
             .collect::<Result<Vec<_>>>()?;
+        let shown: HashMap<_, _> = infos
+            .iter()
+            .map(|info| (info.volume.stored.clone(), info.name.clone()))
+            .collect();
+        for origin in infos.iter_mut().filter_map(|info| info.origin.as_mut()) {
+            if let Some(name) = shown.get(origin) {
+                origin.clone_from(name);
+            }
+        }
         infos.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(infos)
     }
@@ -250,8 +262,18 @@ impl Mosaic {
         let found = self.existing(&name)?;
         let capabilities = self.driver.capabilities(Some(&name))?;
         let table = MountTable::read()?;
-        let info = self.describe(found, &table, &mut DirectoryMounts::new(self, &table))?;
+        let mut info = self.describe(found, &table, &mut DirectoryMounts::new(self, &table))?;
+        info.origin = info.origin.map(|stored| self.shown_name_of(stored));
         Ok((info, capabilities))
+    }
+
+    /// The name to show of another volume; its stored one if it cannot be found any more.
+    fn shown_name_of(&self, stored: String) -> String {
+        let found = VolumeName::parse(&stored).and_then(|name| self.driver.find(&name));
+        match found {
+            Ok(Some(volume)) => self.config.shown_name(&stored, volume.user.as_deref()),
+            _ => stored,
+        }
     }
 
     fn describe(
@@ -274,6 +296,7 @@ impl Mosaic {
         };
         Ok(VolumeInfo {
             name,
+            origin: volume.origin.clone(),
             volume,
             mounted,
         })
