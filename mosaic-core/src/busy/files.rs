@@ -4,7 +4,7 @@
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
-use rustix::fs::{FileType, Statx};
+use rustix::fs::{Dev, FileType, Statx};
 
 use super::processes::{self, Process};
 use super::{Use, Uses, mounts_of_device, sysfs};
@@ -24,6 +24,15 @@ pub fn openers_of_file(file: BorrowedFd<'_>) -> Result<Uses> {
     let mut found = openers(same)?;
     found.uses.extend(sysfs::loop_devices_of(file, &wanted));
     Ok(found)
+}
+
+/// The processes besides ours that have something open that `same` recognizes by the number of its
+/// device, which is one of its own for each btrfs subvolume, and its inode.
+///
+/// # Errors
+/// The kernel's, if `/proc` cannot be read.
+pub fn openers_of(same: impl Fn(Dev, u64) -> bool) -> Result<Uses> {
+    openers(|stat| same(device_of(stat), stat.stx_ino))
 }
 
 /// Who has a block device open, by whatever node: other processes, mounts in all namespaces, devices

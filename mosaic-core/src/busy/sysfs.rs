@@ -86,17 +86,25 @@ fn loop_devices(wanted: impl Fn(&Path) -> bool) -> Vec<Use> {
         .collect()
 }
 
-/// The swap files and devices that `wanted` recognizes by path; proc_swaps(5).
+/// The paths of swap files and devices in use; proc_swaps(5).
+pub fn swap_files() -> Vec<PathBuf> {
+    let text = std::fs::read("/proc/swaps").unwrap_or_default();
+    let lines = text.split(|byte| *byte == b'\n').skip(1);
+    lines
+        .filter_map(|line| line.split(|byte| matches!(byte, b' ' | b'\t')).next())
+        .filter(|path| !path.is_empty())
+        .map(|path| unescape(path).into())
+        .collect()
+}
+
+/// The swap files and devices that `wanted` recognizes by path.
 fn swap(wanted: impl Fn(&Path) -> bool) -> Option<Use> {
-    let text = std::fs::read("/proc/swaps").ok()?;
-    let mut lines = text.split(|byte| *byte == b'\n').skip(1);
-    let found = lines.any(|line| {
-        let path = line.split(|byte| matches!(byte, b' ' | b'\t')).next();
-        wanted(Path::new(&unescape(path.unwrap_or_default())))
-    });
-    found.then(|| Use::Holder {
-        name: "swap".to_owned(),
-    })
+    swap_files()
+        .iter()
+        .any(|path| wanted(path))
+        .then(|| Use::Holder {
+            name: "swap".to_owned(),
+        })
 }
 
 fn look(path: &Path) -> Option<Statx> {
