@@ -4,7 +4,7 @@
 use mosaic_core::location::check_depth;
 use mosaic_core::volume::{About, Capability, Dropped, MountSource, NewVolume, Space, Volume};
 use mosaic_core::{
-    Driver, Host, Key, Location, LockScope, Result, ScratchName, Settings, VolumeName,
+    Driver, Host, Key, Location, LockScope, Place, Result, ScratchName, Settings, VolumeName,
 };
 
 use crate::config::{self, Options};
@@ -52,7 +52,9 @@ impl Driver for Btrfs {
     }
 
     fn about(&self) -> Result<About> {
-        Ok(self.description())
+        let mut about = self.description();
+        about.notes.extend(self.cleaning_notes());
+        Ok(about)
     }
 
     fn list(&self) -> Result<Vec<Volume>> {
@@ -67,8 +69,16 @@ impl Driver for Btrfs {
         Err(Self::unsupported("create"))
     }
 
-    fn drop_volume(&self, _name: &VolumeName, _scratch: &ScratchName) -> Result<Dropped> {
-        Err(Self::unsupported("drop"))
+    fn drop_volume(&self, name: &VolumeName, scratch: &ScratchName) -> Result<Dropped> {
+        self.drop_subvolume(name, scratch)
+    }
+
+    fn await_space(&self, dropped: &Dropped) -> Result<()> {
+        self.await_cleaned(dropped)
+    }
+
+    fn remove_leftover(&self, place: Place, name: &ScratchName) -> Result<()> {
+        self.remove_unfinished(place, name)
     }
 
     fn rename(&self, _from: &VolumeName, _to: &VolumeName) -> Result<()> {

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The btrfs driver's ioctls: the only file here with `unsafe`. No policy.
+//! The btrfs driver's ioctls: only here and in the files beneath is `unsafe`. No policy.
 //!
 //! Structs and numbers are those of include/uapi/linux/btrfs.h (Linux 6.18). What is younger than
 //! Linux 5.12, which Mosaic needs anyway, says so.
 
 #![allow(unsafe_code, reason = "ioctl(2) has no safe form")]
+
+mod drop;
 
 use std::ffi::c_void;
 use std::mem::offset_of;
@@ -13,8 +15,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use linux_raw_sys::btrfs::{
     BTRFS_FS_INFO_FLAG_GENERATION, BTRFS_QGROUP_INHERIT_SET_LIMITS, BTRFS_QGROUP_LIMIT_MAX_RFER,
     BTRFS_QUOTA_CTL_ENABLE, BTRFS_QUOTA_CTL_ENABLE_SIMPLE_QUOTA, BTRFS_SUBVOL_QGROUP_INHERIT,
-    BTRFS_SUBVOL_RDONLY, BTRFS_SUBVOL_SPEC_BY_ID, btrfs_ioctl_dev_info_args,
-    btrfs_ioctl_fs_info_args, btrfs_ioctl_get_dev_stats, btrfs_ioctl_get_subvol_info_args,
+    BTRFS_SUBVOL_RDONLY, btrfs_ioctl_dev_info_args, btrfs_ioctl_fs_info_args,
+    btrfs_ioctl_get_dev_stats, btrfs_ioctl_get_subvol_info_args,
     btrfs_ioctl_get_subvol_rootref_args, btrfs_ioctl_ino_lookup_args,
     btrfs_ioctl_ino_lookup_user_args, btrfs_ioctl_qgroup_create_args,
     btrfs_ioctl_qgroup_limit_args, btrfs_ioctl_quota_ctl_args, btrfs_ioctl_search_key,
@@ -30,10 +32,12 @@ use linux_raw_sys::ioctl::{
 use rustix::io::{Errno, Result};
 use rustix::ioctl::{Getter, Ioctl, IoctlOutput, NoArg, Opcode, Setter, Updater, ioctl};
 
+pub use drop::{await_cleaned, open_directory};
+
 /// Inode of the root directory of every subvolume, `BTRFS_FIRST_FREE_OBJECTID`.
 pub const ROOT_INODE: u64 = 256;
 
-/// Where the last field of `btrfs_ioctl_vol_args_v2` begins, a name or an id, and where it ends.
+/// Where the last field of `btrfs_ioctl_vol_args_v2` begins, a name, and where it ends.
 const ARGS_HEAD: usize = offset_of!(btrfs_ioctl_vol_args_v2, __bindgen_anon_2);
 const ARGS: usize = size_of::<btrfs_ioctl_vol_args_v2>();
 /// Where the items begin in what [`tree_search`] fills: the buffer of `btrfs_ioctl_search_args_v2`,
@@ -140,7 +144,7 @@ fn volume_ioctl(
     fd: i64,
     flags: u64,
     inherit: Option<&Inherit>,
-    tail: Tail<'_>,
+    name: &[u8],
 ) -> Result<()> {
     let inherit = inherit.map(Inherit::to_bytes);
     let mut args = [0_u8; ARGS];
@@ -152,27 +156,16 @@ fn volume_ioctl(
         put(&mut args, 24, inherit.len() as u64);
         put(&mut args, 32, inherit.as_ptr().expose_provenance() as u64);
     }
-    match tail {
-        Tail::Id(id) => put(&mut args, ARGS_HEAD, id),
-        Tail::Name(name) => {
-            let room = ARGS - ARGS_HEAD;
-            if name.is_empty() || name.len() >= room || name.contains(&0) {
-                return Err(Errno::INVAL);
-            }
-            args[ARGS_HEAD..][..name.len()].copy_from_slice(name);
-        }
+    let room = ARGS - ARGS_HEAD;
+    if name.is_empty() || name.len() >= room || name.contains(&0) {
+        return Err(Errno::INVAL);
     }
+    args[ARGS_HEAD..][..name.len()].copy_from_slice(name);
     let bytes = &mut args;
     // SAFETY: `args` is one btrfs_ioctl_vol_args_v2, with a name that ends in 0; `inherit`, whose
     // address is in it, lives until after the call, and the kernel reads as many bytes of it as the
     // field `size` says.
     unsafe { ioctl(dir, Raw { opcode, bytes }) }
-}
-
-/// What stands in the last field of `btrfs_ioctl_vol_args_v2`.
-enum Tail<'n> {
-    Name(&'n [u8]),
-    Id(u64),
 }
 
 /// Makes a subvolume in `folder`; what it inherits holds from the transaction on that makes it,
@@ -186,7 +179,7 @@ pub fn create(
     name: impl AsRef<[u8]>,
     inherit: Option<&Inherit>,
 ) -> Result<()> {
-    let name = Tail::Name(name.as_ref());
+    let name = name.as_ref();
     volume_ioctl(folder, BTRFS_IOC_SUBVOL_CREATE_V2, 0, 0, inherit, name)
 }
 
@@ -208,7 +201,7 @@ pub fn snapshot(
         false => 0,
     };
     let (opcode, fd) = (BTRFS_IOC_SNAP_CREATE_V2, i64::from(source.as_raw_fd()));
-    let name = Tail::Name(name.as_ref());
+    let name = name.as_ref();
     volume_ioctl(folder, opcode, fd, flags, inherit, name)
 }
 
@@ -218,17 +211,8 @@ pub fn snapshot(
 /// `ENOTEMPTY` if it holds subvolumes; `EPERM` without privilege, if it is the default subvolume, is
 /// being sent or holds an active swap file; the kernel's.
 pub fn destroy(folder: BorrowedFd<'_>, name: impl AsRef<[u8]>) -> Result<()> {
-    let name = Tail::Name(name.as_ref());
+    let name = name.as_ref();
     volume_ioctl(folder, BTRFS_IOC_SNAP_DESTROY_V2, 0, 0, None, name)
-}
-
-/// Removes the subvolume of this id, wherever it is in the file system that `dir` is in (Linux 5.7).
-///
-/// # Errors
-/// Those of [`destroy`]; `ENOENT` if there is none.
-pub fn destroy_by_id(dir: BorrowedFd<'_>, id: u64) -> Result<()> {
-    let flags = u64::from(BTRFS_SUBVOL_SPEC_BY_ID);
-    volume_ioctl(dir, BTRFS_IOC_SNAP_DESTROY_V2, 0, flags, None, Tail::Id(id))
 }
 
 /// Whether the subvolume refuses writes.

@@ -5,22 +5,27 @@
 //! calls; [`search`] and [`items`], what stands in the file system's own trees; [`subvolume`], one
 //! open subvolume; [`commit`], what makes a change durable; [`quota`], what sizes are made of;
 //! [`layout`], which name is which subvolume; [`inventory`], all of them at once. [`info`] says what
-//! a volume is, [`list`] which ones there are, [`capabilities`] what can be done with them.
+//! a volume is, [`list`] which ones there are, [`capabilities`] what can be done with them. A drop
+//! leaves things behind: [`nested`], [`stale`].
 //!
 //! No program is run. What exists, what it takes and what it may take is asked of the file system
 //! each time.
 
 pub mod capabilities;
+mod cleaning;
 pub mod commit;
 pub mod config;
 pub mod date;
 pub mod driver;
+mod drop;
 pub mod info;
 pub mod inventory;
 pub mod ioctl;
 pub mod items;
+mod keepers;
 pub mod layout;
 pub mod list;
+pub mod nested;
 pub mod origin;
 pub mod quota;
 pub mod search;

@@ -156,15 +156,29 @@ fn empty_groups(dir: BorrowedFd<'_>) -> Result<Vec<u64>> {
     Ok(empty.map(|group| group.id).collect())
 }
 
+/// What the group of one subvolume counted at the last commit; `None` if it has none.
+///
+/// # Errors
+/// `EPERM` without CAP_SYS_ADMIN; the kernel's.
+pub(crate) fn usage(dir: BorrowedFd<'_>, id: u64) -> Result<Option<Usage>> {
+    Ok(groups_between(dir, [id, id])?
+        .pop()
+        .map(|group| group.usage))
+}
+
 /// The quota groups of all subvolumes, in the order of their ids; none where quotas are off.
 fn groups(dir: BorrowedFd<'_>) -> Result<Vec<Group>> {
-    let all = IDS.map(|id| Key {
+    groups_between(dir, IDS)
+}
+
+fn groups_between(dir: BorrowedFd<'_>, ids: [u64; 2]) -> Result<Vec<Group>> {
+    let keys = ids.map(|id| Key {
         object: 0,
         kind: BTRFS_QGROUP_INFO_KEY,
         offset: id,
     });
     let mut groups = Vec::new();
-    search::each(dir, QUOTA_TREE, all, |key, data| {
+    search::each(dir, QUOTA_TREE, keys, |key, data| {
         let usage = Usage::from_item(data);
         groups.extend(usage.map(|usage| Group {
             id: key.offset,

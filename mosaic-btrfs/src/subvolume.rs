@@ -49,6 +49,19 @@ impl Subvolume {
         }
     }
 
+    /// The subvolume of this id in the file system that `dir` is in, wherever it stands; `Ok(None)`
+    /// if there is none. Needs CAP_DAC_READ_SEARCH.
+    ///
+    /// # Errors
+    /// `Permission`; the kernel's.
+    pub fn of_id(dir: impl AsFd, id: u64) -> Result<Option<Self>> {
+        match ioctl::open_directory(dir, id, ROOT_INODE) {
+            Ok(dir) => Ok(Some(Self { dir, id })),
+            Err(Errno::STALE | Errno::NOENT) => Ok(None),
+            Err(errno) => Err(Error::io(errno, format!("cannot open subvolume {id}"))),
+        }
+    }
+
     /// Its root directory.
     pub fn dir(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()

@@ -15,6 +15,8 @@ use mosaic_core::volume::Volume;
 use mosaic_core::{Driver, Host, Level, Result, Services, Settings, VolumeName};
 use mosaic_tests::{MountedFs, eventually, requires_program, requires_root, run};
 
+pub mod drops;
+
 pub const MIB: u64 = 1 << 20;
 
 /// Keeps what was said to the user.
