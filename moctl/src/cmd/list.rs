@@ -25,17 +25,18 @@ struct ListJson<'a> {
 pub fn run(context: &Context, mosaic: &OsStr) -> anyhow::Result<Report> {
     let mosaic = Mosaic::open(&context.environment(), mosaic)?;
     let volumes = mosaic.list()?;
+    if context.global.json {
+        return Ok(Report::new(ListJson {
+            action: "list",
+            mosaic: &mosaic.config().name,
+            volumes: volumes.iter().map(Into::into).collect(),
+        }));
+    }
     let mut table = Table::new(&["NAME", "KIND", "SIZE", "USED", "ORIGIN", "STATE", "MOUNTED"]);
     for volume in &volumes {
         table.row(row(volume));
     }
-    let text = context.table(&table);
-    let fields = ListJson {
-        action: "list",
-        mosaic: &mosaic.config().name,
-        volumes: volumes.iter().map(Into::into).collect(),
-    };
-    Ok(Report::new(fields).text(&text))
+    Ok(Report::default().text(&context.table(&table)))
 }
 
 fn row(info: &VolumeInfo) -> [String; 7] {

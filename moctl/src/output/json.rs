@@ -9,7 +9,6 @@ use std::path::Path;
 use mosaic_core::mosaic::VolumeInfo;
 use mosaic_core::volume::{Access, Attachment, Capability, Finding, Kind, Lifetime, Space};
 use serde::Serialize;
-use serde_json::Value;
 
 use super::failure::Failure;
 
@@ -17,41 +16,48 @@ use super::failure::Failure;
 pub const VERSION: u32 = 1;
 
 #[derive(Serialize)]
-struct Envelope<'a> {
-    version: u32,
-    ok: bool,
-    #[serde(flatten)]
-    fields: &'a Value,
-    warnings: &'a [String],
+struct ErrorJson<'a> {
+    error: &'a Failure,
 }
 
-/// The object of a command that did its work; one line.
-pub fn success(fields: &Value, warnings: &[String]) -> String {
+/// The object of a command that did its work, from one of its fields; one line.
+pub fn success(fields: &str, warnings: &[String]) -> String {
     object(true, fields, warnings)
 }
 
 /// The object of a command that failed; one line.
 pub fn failure(failure: &Failure, warnings: &[String]) -> String {
-    object(false, &serde_json::json!({ "error": failure }), warnings)
+    let error = ErrorJson { error: failure };
+    object(false, &text_of(&error), warnings)
 }
 
-fn object(ok: bool, fields: &Value, warnings: &[String]) -> String {
-    let envelope = Envelope {
-        version: VERSION,
-        ok,
-        fields,
-        warnings,
-    };
-    let mut text = plain(&serde_json::to_string(&envelope).unwrap_or_default());
-    text.push('\n');
-    text
+/// A list of 10,000 volumes is written once, and not collected as a tree of values before.
+fn object(ok: bool, fields: &str, warnings: &[String]) -> String {
+    let fields = fields.strip_prefix('{').and_then(|f| f.strip_suffix('}'));
+    let fields = fields.filter(|fields| !fields.is_empty());
+    let fields = fields
+        .map(|fields| format!("{fields},"))
+        .unwrap_or_default();
+    let warnings = text_of(&warnings);
+    plain(format!(
+        "{{\"version\":{VERSION},\"ok\":{ok},{fields}\"warnings\":{warnings}}}\n"
+    ))
+}
+
+/// Never fails: all keys are strings.
+fn text_of(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
 }
 
 /// Escapes what JSON allows in a string and a terminal obeys; outside strings there is none of it.
-fn plain(json: &str) -> String {
+fn plain(json: String) -> String {
+    let steers = |c: char| ('\u{7f}'..='\u{9f}').contains(&c);
+    if !json.contains(steers) {
+        return json;
+    }
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {
-        if ('\u{7f}'..='\u{9f}').contains(&c) {
+        if steers(c) {
             text.push_str(&format!("\\u{:04x}", u32::from(c)));
         } else {
             text.push(c);
@@ -216,14 +222,14 @@ mod tests {
     #[test]
     fn an_object_has_no_character_that_steers_a_terminal() {
         let text = success(
-            &serde_json::json!({ "name": "a\u{1b}\u{7f}\u{9b}ü" }),
+            &text_of(&BTreeMap::from([("name", "a\u{1b}\u{7f}\u{9b}ü")])),
             &["w\n".into()],
         );
         assert_eq!(
             text,
             "{\"version\":1,\"ok\":true,\"name\":\"a\\u001b\\u007f\\u009bü\",\"warnings\":[\"w\\n\"]}\n"
         );
-        let back: Value = serde_json::from_str(&text).unwrap();
+        let back: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(back["name"], "a\u{1b}\u{7f}\u{9b}ü");
     }
 }

@@ -14,15 +14,14 @@ use std::fmt::Write as _;
 use std::io::{ErrorKind, Write};
 
 use serde::Serialize;
-use serde_json::Value;
 
 /// What a command found or did.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Report {
     /// For people; empty or whole lines.
     pub text: String,
-    /// The fields of the JSON object.
-    pub fields: Value,
+    /// The fields of the JSON object, themselves an object.
+    pub fields: String,
     /// 0, or the answer of `have --exit-code` and `check`.
     pub exit_status: u8,
 }
@@ -32,7 +31,7 @@ impl Report {
     pub fn new(fields: impl Serialize) -> Self {
         Self {
             text: String::new(),
-            fields: serde_json::to_value(fields).unwrap_or_default(),
+            fields: serde_json::to_string(&fields).unwrap_or_default(),
             exit_status: 0,
         }
     }
