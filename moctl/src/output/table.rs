@@ -43,6 +43,47 @@ impl Table {
 
     /// Lines of text; `columns`: of the terminal.
     pub fn render(&self, columns: Option<u16>, color: bool) -> String {
+        let lines = self
+            .unwrapped(columns)
+            .unwrap_or_else(|| self.arranged(columns));
+        match lines.split_once('\n') {
+            Some((header, rows)) if color => format!("\x1b[1m{header}\x1b[0m\n{rows}"),
+            _ => lines,
+        }
+    }
+
+    /// Each row in one line. `None` where that does not fit, or where a character may be wider than
+    /// its byte. Quick: tens of thousands of volumes are listed by scripts.
+    fn unwrapped(&self, columns: Option<u16>) -> Option<String> {
+        let mut widths: Vec<usize> = self.header.iter().map(|cell| cell.len()).collect();
+        for row in &self.rows {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.is_ascii().then_some(cell.len())?);
+            }
+        }
+        let gap = usize::from(GAP);
+        let whole: usize = widths.iter().map(|width| width + gap).sum();
+        if columns.is_some_and(|columns| whole > usize::from(columns.max(NARROWEST))) {
+            return None;
+        }
+        let mut text = String::with_capacity((whole + 1) * (self.rows.len() + 1));
+        let mut line = |cells: &mut dyn Iterator<Item = &str>| {
+            for (cell, width) in cells.zip(&widths) {
+                text.push_str(cell);
+                text.extend(std::iter::repeat_n(' ', width + gap - cell.len()));
+            }
+            text.truncate(text.trim_end_matches(' ').len());
+            text.push('\n');
+        };
+        line(&mut self.header.iter().copied());
+        for row in &self.rows {
+            line(&mut row.iter().map(String::as_str));
+        }
+        Some(text)
+    }
+
+    /// With long cells wrapped on a terminal.
+    fn arranged(&self, columns: Option<u16>) -> String {
         let mut table = comfy_table::Table::new();
         table.load_style(presets::NOTHING);
         table.set_header(self.header);
@@ -60,15 +101,8 @@ impl Table {
         for column in table.column_iter_mut() {
             column.set_padding((0, GAP));
         }
-        let mut text = String::new();
-        for (at, line) in table.lines().enumerate() {
-            let line = line.trim_end();
-            match (at, color) {
-                (0, true) => text.push_str(&format!("\x1b[1m{line}\x1b[0m\n")),
-                _ => text.push_str(&format!("{line}\n")),
-            }
-        }
-        text
+        let lines = table.lines();
+        lines.map(|line| format!("{}\n", line.trim_end())).collect()
     }
 }
 
@@ -117,6 +151,19 @@ mod tests {
             table().render(None, false),
             "NAME     STATE\na        -\nb\\u{1b}  a long story of many words that wraps\n"
         );
+    }
+
+    #[test]
+    fn the_quick_way_shows_what_the_other_does() {
+        for columns in [None, Some(60)] {
+            let quick = table().unwrapped(columns).unwrap();
+            assert_eq!(quick, table().arranged(columns));
+        }
+        assert_eq!(table().unwrapped(Some(40)), None);
+        let mut wide = table();
+        wide.row(["日本".into(), "ü".into()]);
+        assert_eq!(wide.unwrapped(None), None);
+        assert!(wide.render(None, false).contains("\n日本     ü\n"));
     }
 
     #[test]
