@@ -115,7 +115,11 @@ impl Btrfs {
     /// The name of the volume that a subvolume in this folder is.
     fn name_in(&self, folder: &str, leaf: &[u8]) -> Option<VolumeName> {
         let leaf = std::str::from_utf8(leaf).ok()?;
-        let name = VolumeName::parse(&format!("{folder}{leaf}")).ok()?;
+        let name = match folder {
+            "" => VolumeName::parse(leaf),
+            _ => VolumeName::parse(&format!("{folder}{leaf}")),
+        };
+        let name = name.ok()?;
         let is_metadata = self.options.metadata.as_ref().is_some_and(|metadata| {
             let path = Path::new(name.stored());
             path.starts_with(metadata) || metadata.starts_with(path)
