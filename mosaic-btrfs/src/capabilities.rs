@@ -16,7 +16,7 @@ use crate::search::{self, Key, ROOT_TREE};
 use crate::subvolume::Subvolume;
 
 /// Why there are no disks.
-const NO_DISK: &str = "a subvolume is no block device; type loop or dmthin has disks";
+pub(crate) const NO_DISK: &str = "a subvolume is no block device; type loop or dmthin has disks";
 /// Why nobody but root changes a size.
 const NO_LIMITS: &str = "only root can limit a subvolume that is there (CAP_SYS_ADMIN)";
 
@@ -62,7 +62,7 @@ impl Btrfs {
     }
 
     /// Why nothing can be made or renamed here, whoever asks.
-    fn refusal_to_write(&self) -> Option<String> {
+    pub(crate) fn refusal_to_write(&self) -> Option<String> {
         let (dir, path) = (self.location.dir(), self.location.path());
         let flags = fstatvfs(dir).ok()?.f_flag;
         if flags.contains(StatVfsMountFlags::RDONLY) {

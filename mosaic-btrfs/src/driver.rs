@@ -2,7 +2,9 @@
 //! The driver: each verb in a line or a few, what it does in the module that it names.
 
 use mosaic_core::location::check_depth;
-use mosaic_core::volume::{About, Capability, Dropped, MountSource, NewVolume, Space, Volume};
+use mosaic_core::volume::{
+    About, Capability, CloneOptions, Dropped, MountSource, NewVolume, Space, Volume,
+};
 use mosaic_core::{
     Driver, Host, Key, Location, LockScope, Place, Result, ScratchName, Settings, VolumeName,
 };
@@ -65,8 +67,12 @@ impl Driver for Btrfs {
         self.find_volume(name)
     }
 
-    fn create(&self, _name: &VolumeName, _new: &NewVolume) -> Result<()> {
-        Err(Self::unsupported("create"))
+    fn create(&self, name: &VolumeName, new: &NewVolume) -> Result<()> {
+        self.create_subvolume(name, new)
+    }
+
+    fn clone_volume(&self, from: &VolumeName, to: &VolumeName, how: &CloneOptions) -> Result<()> {
+        self.clone_subvolume(from, to, how)
     }
 
     fn drop_volume(&self, name: &VolumeName, scratch: &ScratchName) -> Result<Dropped> {

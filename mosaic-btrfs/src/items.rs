@@ -8,8 +8,9 @@ use std::fmt;
 use std::mem::offset_of;
 
 use linux_raw_sys::btrfs::{
-    BTRFS_ROOT_SUBVOL_RDONLY, btrfs_qgroup_info_item, btrfs_qgroup_limit_item,
-    btrfs_qgroup_status_item, btrfs_root_item, btrfs_root_ref, btrfs_timespec,
+    BTRFS_ROOT_ITEM_KEY, BTRFS_ROOT_SUBVOL_RDONLY, btrfs_dir_item, btrfs_disk_key,
+    btrfs_qgroup_info_item, btrfs_qgroup_limit_item, btrfs_qgroup_status_item, btrfs_root_item,
+    btrfs_root_ref, btrfs_timespec,
 };
 
 /// The UUID of a subvolume.
@@ -126,6 +127,28 @@ impl Reference {
     }
 }
 
+/// A `DIR_INDEX`: an entry of a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// The subvolume that it leads to; `None`: to a file.
+    pub subvolume: Option<u64>,
+    /// The transaction that it was made in.
+    pub made: u64,
+}
+
+impl Entry {
+    /// Reads the item.
+    pub fn from_item(data: &[u8]) -> Option<Self> {
+        // `location`, a key, stands at the front.
+        let target = number(data, offset_of!(btrfs_disk_key, objectid))?;
+        let kind = *data.get(offset_of!(btrfs_disk_key, type_))?;
+        Some(Self {
+            subvolume: (u32::from(kind) == BTRFS_ROOT_ITEM_KEY).then_some(target),
+            made: number(data, offset_of!(btrfs_dir_item, transid))?,
+        })
+    }
+}
+
 /// A `QGROUP_INFO`: what a quota group counts, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
@@ -174,6 +197,7 @@ mod tests {
         assert!(Usage::from_item(&item[..10]).is_none());
         assert_eq!(limit(&item[..12]), None);
         assert_eq!(quota_flags(&[]), None);
+        assert_eq!(Entry::from_item(&item[..20]), None);
         // A name that is said to be longer than the item.
         assert_eq!(Reference::from_item(&item[..40]), None);
     }

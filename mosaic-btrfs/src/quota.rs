@@ -216,6 +216,24 @@ pub fn account(dir: BorrowedFd<'_>, id: u64) -> Result<Account> {
     })
 }
 
+/// What a subvolume refers to, and besides what was written to it and is in memory only, for which
+/// the kernel has set room aside, bytes; `None` where that is not known.
+///
+/// # Errors
+/// Those of [`account`].
+pub fn promised(dir: BorrowedFd<'_>, id: u64) -> Result<Option<u64>> {
+    let Some(usage) = account(dir, id)?.usage else {
+        return Ok(None);
+    };
+    let in_memory = match folder(dir)? {
+        Some(folder) => number(&folder.join(format!("qgroups/0_{id}")), "rsv_data")?,
+        None => None,
+    };
+    Ok(Some(
+        usage.referenced.saturating_add(in_memory.unwrap_or(0)),
+    ))
+}
+
 fn account_by_tree(dir: BorrowedFd<'_>, id: u64) -> Result<Account> {
     let mut account = Account::default();
     for kind in [BTRFS_QGROUP_INFO_KEY, BTRFS_QGROUP_LIMIT_KEY] {

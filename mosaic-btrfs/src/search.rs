@@ -14,6 +14,8 @@ use crate::ioctl;
 
 /// Tree of all subvolumes.
 pub const ROOT_TREE: u64 = linux_raw_sys::btrfs::BTRFS_ROOT_TREE_OBJECTID as u64;
+/// The tree of the subvolume that the directory is in.
+pub const OWN_TREE: u64 = 0;
 /// Tree of quota groups; there only while quotas are on.
 pub const QUOTA_TREE: u64 = linux_raw_sys::btrfs::BTRFS_QUOTA_TREE_OBJECTID as u64;
 /// Tree that leads from UUIDs to subvolumes.
@@ -35,6 +37,20 @@ pub struct Key {
 }
 
 impl Key {
+    /// The least and the greatest key that there is.
+    pub const ALL: [Self; 2] = [
+        Self {
+            object: 0,
+            kind: 0,
+            offset: 0,
+        },
+        Self {
+            object: u64::MAX,
+            kind: u8::MAX as u32,
+            offset: u64::MAX,
+        },
+    ];
+
     /// The least and the greatest key of this object and type.
     pub fn all(object: u64, kind: u32) -> [Self; 2] {
         [0, u64::MAX].map(|offset| Self {
@@ -76,7 +92,22 @@ impl Key {
 pub fn each(
     dir: BorrowedFd<'_>,
     tree: u64,
+    keys: [Key; 2],
+    item: impl FnMut(Key, &[u8]),
+) -> Result<()> {
+    each_since(dir, tree, keys, 0, item)
+}
+
+/// The same with only those items that stand in a block which was changed in the transaction `since`
+/// or later. Blocks that were not are not read.
+///
+/// # Errors
+/// Those of [`each`].
+pub fn each_since(
+    dir: BorrowedFd<'_>,
+    tree: u64,
     [first, last]: [Key; 2],
+    since: u64,
     mut item: impl FnMut(Key, &[u8]),
 ) -> Result<()> {
     let mut next = Some(first);
@@ -88,7 +119,7 @@ pub fn each(
             max_objectid: last.object,
             min_offset: from.offset,
             max_offset: last.offset,
-            min_transid: 0,
+            min_transid: since,
             max_transid: u64::MAX,
             min_type: from.kind,
             max_type: last.kind,

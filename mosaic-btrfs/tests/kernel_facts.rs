@@ -6,10 +6,9 @@ mod common;
 
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-use std::path::Path;
 
+use common::changes::fill;
 use common::{ALL_QUOTAS, MIB, Quotas, Site, open, site};
-use mosaic_btrfs::commit::generation;
 use mosaic_btrfs::ioctl::{self, Inherit};
 use mosaic_btrfs::search::{self, Key, QUOTA_TREE};
 use mosaic_btrfs::subvolume::Subvolume;
@@ -54,26 +53,6 @@ fn groups_of(site: &Site, name: &str) -> Vec<u64> {
     })
     .unwrap();
     groups
-}
-
-/// Writes until it is refused; says with what.
-fn fill(path: &Path, most: u64) -> Option<Errno> {
-    let file = files::open(
-        path,
-        files::OFlags::CREATE | files::OFlags::WRONLY,
-        files::Mode::RUSR,
-    );
-    let file = match file {
-        Ok(file) => file,
-        Err(errno) => return Some(errno),
-    };
-    let block = vec![7; 1 << 20];
-    for _ in 0..most / MIB {
-        if let Err(errno) = rustix::io::write(&file, &block) {
-            return Some(errno);
-        }
-    }
-    files::fsync(&file).err()
 }
 
 /// `create`: the limit binds the first writer.
@@ -177,27 +156,22 @@ fn root_only_a_snapshot_commits_by_itself() {
     for quotas in ALL_QUOTAS {
         let Some(site) = site(quotas) else { return };
         let dir = site.dir();
-        site.commit();
-        let start = generation(dir.as_fd()).unwrap();
-        let since = || generation(dir.as_fd()).unwrap() - start;
-        ioctl::create(dir.as_fd(), "a", None).unwrap();
-        let a = open(&site.at("a"));
-        files::fsetxattr(&a, "user.a", b"1", XattrFlags::empty()).unwrap();
-        files::renameat(&dir, "a", &dir, "b").unwrap();
-        files::mkdirat(&dir, "folder", files::Mode::RWXU).unwrap();
-        if quotas != Quotas::Off {
-            ioctl::limit(&dir, site.id("b"), Some(MIB)).unwrap();
-        }
-        // The number is that of the transaction that they are all in.
-        assert_eq!(since(), 1, "{quotas:?}");
-        site.commit();
-        // Nothing to commit.
-        site.commit();
-        assert_eq!(since(), 1, "{quotas:?}");
-        ioctl::snapshot(dir.as_fd(), "c", a.as_fd(), false, None).unwrap();
-        assert_eq!(since(), 2, "{quotas:?}");
-        ioctl::set_read_only(open(&site.at("c")), true).unwrap();
-        assert_eq!(since(), 3, "{quotas:?}");
+        let changed = || {
+            ioctl::create(dir.as_fd(), "a", None).unwrap();
+            let a = open(&site.at("a"));
+            files::fsetxattr(&a, "user.a", b"1", XattrFlags::empty()).unwrap();
+            files::renameat(&dir, "a", &dir, "b").unwrap();
+            files::mkdirat(&dir, "folder", files::Mode::RWXU).unwrap();
+            if quotas != Quotas::Off {
+                ioctl::limit(&dir, site.id("b"), Some(MIB)).unwrap();
+            }
+        };
+        assert_eq!(site.commits(changed), 0, "{quotas:?}");
+        let source = open(&site.at("b"));
+        let snapshot = || ioctl::snapshot(dir.as_fd(), "c", source.as_fd(), false, None).unwrap();
+        assert_eq!(site.commits(snapshot), 1, "{quotas:?}");
+        let seal = || ioctl::set_read_only(open(&site.at("c")), true).unwrap();
+        assert_eq!(site.commits(seal), 1, "{quotas:?}");
     }
 }
 
