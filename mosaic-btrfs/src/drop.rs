@@ -115,7 +115,9 @@ impl Btrfs {
     /// Without privilege, and without `user_subvol_rm_allowed`, a subvolume goes as a directory does:
     /// once it is empty.
     pub(crate) fn remove_unfinished(&self, place: Place, scratch: &ScratchName) -> Result<()> {
-        let folder = self.location.private_folder(place)?;
+        let Some(folder) = self.location.find_private_folder(place)? else {
+            return Ok(());
+        };
         let name = scratch.as_str();
         match fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => return Ok(()),

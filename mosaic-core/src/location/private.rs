@@ -3,11 +3,11 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{self, Dir, Mode};
+use rustix::fs::{self, Dir, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::{FOLDER, Location, is_dots};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::scratch::{LOCK_FILE, PRIVATE_DIR, Place};
 
 impl Location {
@@ -26,6 +26,23 @@ impl Location {
         let private = self.make_private(self.dir(), PRIVATE_DIR).context(failed)?;
         self.make_private(private.as_fd(), place.folder())
             .context(failed)
+    }
+
+    /// The folder of unfinished things, if it is there: who removes something from it need not make
+    /// it, which takes space.
+    ///
+    /// # Errors
+    /// The kernel's while opening it.
+    pub fn find_private_folder(&self, place: Place) -> Result<Option<OwnedFd>> {
+        let path = format!("{PRIVATE_DIR}/{}", place.folder());
+        match self.open_beneath(&path, OFlags::RDONLY | OFlags::DIRECTORY) {
+            Ok(folder) => Ok(Some(folder)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(Error::io(
+                errno,
+                format!("cannot open {path} in {:?}", self.path),
+            )),
+        }
     }
 
     /// Makes a folder with mode 0700 that belongs to the location's owner, and opens it.

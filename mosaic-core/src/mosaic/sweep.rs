@@ -78,7 +78,7 @@ impl Mosaic {
     ) -> Result<()> {
         let removed = match self.driver.remove_leftover(place, name) {
             Err(error) if error.kind() == ErrorKind::Unsupported => {
-                let Some(folder) = open_folder(location, place)? else {
+                let Some(folder) = location.find_private_folder(place)? else {
                     return Ok(());
                 };
                 tree::remove(folder.as_fd(), name.as_str(), &self.host())
@@ -134,22 +134,9 @@ impl Mosaic {
     }
 }
 
-/// Opens a private folder without making it.
-fn open_folder(location: &Location, place: Place) -> Result<Option<OwnedFd>> {
-    let path = format!("{PRIVATE_DIR}/{}", place.folder());
-    match location.open_beneath(&path, OFlags::RDONLY | OFlags::DIRECTORY) {
-        Ok(folder) => Ok(Some(folder)),
-        Err(Errno::NOENT) => Ok(None),
-        Err(errno) => Err(Error::io(
-            errno,
-            format!("cannot open {path} in {:?}", location.path()),
-        )),
-    }
-}
-
 /// The names in a private folder.
 fn leftovers(location: &Location, place: Place) -> Result<Vec<String>> {
-    let Some(folder) = open_folder(location, place)? else {
+    let Some(folder) = location.find_private_folder(place)? else {
         return Ok(Vec::new());
     };
     let failed = || format!("cannot read {PRIVATE_DIR}/{}", place.folder());

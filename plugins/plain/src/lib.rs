@@ -172,7 +172,9 @@ impl Driver for Plain {
     /// The limit goes first, while there is a directory that tells whose it is: killed between the
     /// two, the next sweep comes here again.
     fn remove_leftover(&self, place: Place, name: &ScratchName) -> Result<()> {
-        let folder = self.location.private_folder(place)?;
+        let Some(folder) = self.location.find_private_folder(place)? else {
+            return Ok(());
+        };
         if let Ok(dir) = open_in(&folder, name.as_str()) {
             project_quota::clear(dir)?;
         }
