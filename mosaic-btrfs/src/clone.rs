@@ -118,6 +118,7 @@ impl Btrfs {
             return Err(Error::new(ErrorKind::Busy, why));
         }
         let (folder, leaf) = self.location.parent(to)?;
+        clone.prove_named(&folder, leaf)?;
         ioctl::destroy(folder.as_fd(), leaf)
             .context(|| format!("cannot remove the clone \"{to}\", which is not whole"))
             .map_err(|error| self.explained(Call::Destroy, error))

@@ -6,7 +6,7 @@ use mosaic_core::volume::{
     About, Capability, CloneOptions, Dropped, MountSource, NewVolume, Space, Volume,
 };
 use mosaic_core::{
-    Driver, Host, Key, Location, LockScope, Place, Result, ScratchName, Settings, VolumeName,
+    Bytes, Driver, Host, Key, Location, LockScope, Place, Result, ScratchName, Settings, VolumeName,
 };
 
 use crate::config::{self, Options};
@@ -87,8 +87,12 @@ impl Driver for Btrfs {
         self.remove_unfinished(place, name)
     }
 
-    fn rename(&self, _from: &VolumeName, _to: &VolumeName) -> Result<()> {
-        Err(Self::unsupported("rename"))
+    fn rename(&self, from: &VolumeName, to: &VolumeName) -> Result<()> {
+        self.rename_subvolume(from, to)
+    }
+
+    fn resize(&self, name: &VolumeName, size: Bytes) -> Result<()> {
+        self.resize_subvolume(name, size)
     }
 
     fn mount_source(&self, name: Option<&VolumeName>, _read_only: bool) -> Result<MountSource> {

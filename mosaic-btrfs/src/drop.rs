@@ -43,7 +43,7 @@ impl Btrfs {
         busy::mounts_of_directory(volume.dir())?.refuse()?;
         let stale = Candidates::before(self);
         let (folder, leaf) = self.location.parent(name)?;
-        prove_same(folder.as_fd(), leaf, &volume)?;
+        volume.prove_named(&folder, leaf)?;
         let id = volume.id();
         self.host.debug(&format!(
             "BTRFS_IOC_SNAP_DESTROY_V2 {leaf:?}, subvolume {id}"
@@ -218,16 +218,4 @@ fn id_of(place: impl AsFd) -> Result<u64> {
     let subvolume = Subvolume::at(place)?;
     let gone = || Error::new(ErrorKind::NotFound, "the subvolume is not there any more");
     Ok(subvolume.ok_or_else(gone)?.id())
-}
-
-/// The name may lead to another subvolume now only if somebody went past Mosaic.
-fn prove_same(folder: BorrowedFd<'_>, leaf: &str, volume: &Subvolume) -> Result<()> {
-    let failed = || format!("cannot look at {leaf:?}");
-    let is = fs::fstat(volume.dir()).context(failed)?;
-    let now = fs::statat(folder, leaf, AtFlags::SYMLINK_NOFOLLOW).context(failed)?;
-    if (is.st_dev, is.st_ino) == (now.st_dev, now.st_ino) {
-        return Ok(());
-    }
-    let why = format!("{leaf:?} was replaced meanwhile");
-    Err(Error::new(ErrorKind::Busy, why))
 }

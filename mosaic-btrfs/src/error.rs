@@ -11,6 +11,8 @@ use mosaic_core::{Driver, Error, ErrorKind};
 use rustix::io::Errno;
 
 use crate::driver::Btrfs;
+use crate::items::Uuid;
+use crate::subvolume::Subvolume;
 
 /// Data has room if at least this part of it is free: then it is metadata that has none.
 const ROOM: u64 = 16;
@@ -143,4 +145,22 @@ fn metadata_is_full(spaces: &[Space], location: &Path) -> Option<String> {
             location.display()
         )
     })
+}
+
+/// What a volume is that refuses writes.
+pub(crate) fn read_only_words(received: Option<Uuid>) -> String {
+    match received {
+        Some(uuid) => format!("it is read-only (received, from {uuid})"),
+        None => "it is read-only".to_owned(),
+    }
+}
+
+/// The refusal of a change that a read-only subvolume does not take.
+pub(crate) fn read_only(volume: &Subvolume, what: &str, way_out: &str) -> Error {
+    let received = volume.root().ok().and_then(|root| root.received);
+    let is = read_only_words(received);
+    Error::new(
+        ErrorKind::Permission,
+        format!("{is}, and {what}; {way_out}"),
+    )
 }

@@ -34,6 +34,8 @@ pub mod nested;
 pub mod nested_clone;
 pub mod origin;
 pub mod quota;
+pub mod rename;
+pub mod resize;
 pub mod search;
 pub mod space;
 pub mod stale;

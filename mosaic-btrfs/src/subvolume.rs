@@ -4,8 +4,8 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use linux_raw_sys::btrfs::BTRFS_ROOT_SUBVOL_RDONLY;
-use mosaic_core::{Context, Error, Result};
-use rustix::fs::{self, Mode, OFlags};
+use mosaic_core::{Context, Error, ErrorKind, Result};
+use rustix::fs::{self, AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::ioctl::{self, ROOT_INODE};
@@ -60,6 +60,23 @@ impl Subvolume {
             Err(Errno::STALE | Errno::NOENT) => Ok(None),
             Err(errno) => Err(Error::io(errno, format!("cannot open subvolume {id}"))),
         }
+    }
+
+    /// Proves that this is what a name in a folder leads to: to another one it leads now only if
+    /// somebody went past Mosaic.
+    ///
+    /// # Errors
+    /// `Busy` if it leads elsewhere; `NotFound`; the kernel's.
+    pub fn prove_named(&self, folder: impl AsFd, name: &str) -> Result<()> {
+        let failed = || format!("cannot look at {name:?}");
+        let opened = fs::fstat(&self.dir).context(failed)?;
+        let now = fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).context(failed)?;
+        // All roots have the same inode number, but a device number of their own.
+        if (now.st_dev, now.st_ino) == (opened.st_dev, opened.st_ino) {
+            return Ok(());
+        }
+        let why = format!("{name:?} was replaced meanwhile");
+        Err(Error::new(ErrorKind::Busy, why))
     }
 
     /// Its root directory.
