@@ -3,14 +3,14 @@
 
 use mosaic_core::location::check_depth;
 use mosaic_core::volume::{
-    About, Capability, CloneOptions, Dropped, MountSource, NewVolume, Space, Volume,
+    About, Capability, CloneOptions, Dropped, InitOptions, MountSource, NewVolume, Space, Volume,
 };
 use mosaic_core::{
     Bytes, Driver, Host, Key, Location, LockScope, Place, Result, ScratchName, Settings, VolumeName,
 };
 
 use crate::config::{self, Options};
-use crate::{layout, space};
+use crate::{init, layout, space};
 
 /// One open location of subvolumes.
 #[derive(Debug)]
@@ -23,9 +23,14 @@ pub struct Btrfs {
 impl Driver for Btrfs {
     const TYPE: &'static str = "btrfs";
     const DESCRIPTION: &'static str = "one btrfs subvolume per volume";
+    const INIT_OPTIONS: &'static [&'static str] = &["quota"];
 
     fn schema() -> Vec<Key> {
         config::schema()
+    }
+
+    fn init(host: &Host, settings: &Settings, options: &InitOptions) -> Result<Vec<String>> {
+        init::init(host, settings, options)
     }
 
     fn open(host: Host, settings: &Settings) -> Result<Self> {

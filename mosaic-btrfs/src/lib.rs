@@ -23,6 +23,7 @@ pub mod driver;
 mod drop;
 pub mod error;
 pub mod info;
+pub mod init;
 pub mod inventory;
 pub mod ioctl;
 pub mod items;
