@@ -16,7 +16,7 @@ use crate::info::{Seen, Sizes};
 use crate::inventory::{self, Entry};
 use crate::ioctl;
 use crate::origin;
-use crate::quota::{self, Accounts};
+use crate::quota::{self, Account, Accounts, Mode};
 
 /// The folders that hold volumes, by the subvolume that each is in and its inode there: the path in
 /// the location, empty or with a `/` at its end.
@@ -53,12 +53,23 @@ impl Btrfs {
         let placed = self.place_all(entries)?;
         let seen = placed.into_iter().map(|(name, entry)| {
             let mut seen = Seen::new(&name, entry.id, &entry.root, entry.nested);
-            let account = accounts.of(entry.id);
+            let account = self.newest(entry.id, accounts.of(entry.id), sizes.mode);
             self.show_account(&mut seen.volume, entry.id, sizes, &account);
             seen.volume.user = self.label_of(&name);
             seen
         });
         Ok(seen.collect())
+    }
+
+    /// What the quota tree says of a subvolume, or of one that was made since the last commit, which
+    /// that has not heard of, what the kernel counts with.
+    fn newest(&self, id: u64, account: Account, mode: Mode) -> Account {
+        // One that was committed refers to its root block at least.
+        let is_committed = account.usage.is_some_and(|usage| usage.referenced > 0);
+        match is_committed {
+            true => account,
+            false => self.account(id, mode).unwrap_or(account),
+        }
     }
 
     /// Those that are in the place of a volume and have a name that one can have.

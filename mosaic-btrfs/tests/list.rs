@@ -159,6 +159,25 @@ fn root_the_list_says_what_a_look_at_each_one_says() {
 
 /// Ids and paths as `btrfs subvolume list` has them.
 #[test]
+fn root_one_that_is_not_committed_yet_is_listed_as_it_is() {
+    for quotas in [Quotas::Simple, Quotas::Full] {
+        let Some(site) = site(quotas) else {
+            return;
+        };
+        let limit = ioctl::Inherit {
+            limit: Some(64 * MIB),
+            groups: Vec::new(),
+        };
+        ioctl::create(site.dir().as_fd(), "new", Some(&limit)).unwrap();
+        let listed = site.driver.list().unwrap();
+        let mut found = site.found("new");
+        found.notes.clear();
+        assert_eq!(listed, [found]);
+        assert_eq!(listed[0].size.map(|size| size.0), Some(64 * MIB));
+    }
+}
+
+#[test]
 fn root_no_subvolume_is_missed() {
     let Some(site) = site(Quotas::Off) else {
         return;

@@ -4,7 +4,7 @@
 //! Whoever makes one holds its lock from before it exists until it is gone or has a name. So one
 //! whose lock can be had is a killed call's, and this is the proof that nobody uses it.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use rustix::fs::{Dir, OFlags};
 use rustix::io::Errno;
@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use super::Mosaic;
 use super::guard::Guard;
 use crate::driver::LockScope;
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Context, ErrorKind, Result};
 use crate::host_services::Level;
 use crate::location::Location;
 use crate::lock::{Hold, LockFile, Subject};
