@@ -103,12 +103,12 @@ impl Location {
     }
 
     fn read_folder(&self, folder: &Path, found: &mut Vec<Found>) -> Result<()> {
-        let failed = || format!("cannot read folder {folder:?} in {:?}", self.path);
-        let at = if folder.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            folder
+        let is_top = folder.as_os_str().is_empty();
+        let failed = || match is_top {
+            true => format!("cannot read location {:?}", self.path),
+            false => format!("cannot read folder {folder:?} in {:?}", self.path),
         };
+        let at = if is_top { Path::new(".") } else { folder };
         let dir = match self.open_beneath(at, OFlags::RDONLY | OFlags::DIRECTORY) {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG) => return Ok(()),
             other => other.context(failed)?,
