@@ -3,7 +3,8 @@
 
 use mosaic_core::location::check_depth;
 use mosaic_core::volume::{
-    About, Capability, CloneOptions, Dropped, InitOptions, MountSource, NewVolume, Space, Volume,
+    About, Capability, CloneOptions, Dropped, Finding, InitOptions, MountSource, NewVolume, Space,
+    Volume,
 };
 use mosaic_core::{
     Bytes, Driver, Host, Key, Location, LockScope, Place, Result, ScratchName, Settings, VolumeName,
@@ -88,10 +89,6 @@ impl Driver for Btrfs {
         self.await_cleaned(dropped)
     }
 
-    fn remove_leftover(&self, place: Place, name: &ScratchName) -> Result<()> {
-        self.remove_unfinished(place, name)
-    }
-
     fn rename(&self, from: &VolumeName, to: &VolumeName) -> Result<()> {
         self.rename_subvolume(from, to)
     }
@@ -108,5 +105,13 @@ impl Driver for Btrfs {
                 .open_metadata(self.options.metadata.as_deref())?,
         };
         Ok(MountSource::Directory(dir))
+    }
+
+    fn remove_leftover(&self, place: Place, name: &ScratchName) -> Result<()> {
+        self.remove_unfinished(place, name)
+    }
+
+    fn check(&self, repair: bool) -> Result<Vec<Finding>> {
+        self.findings(repair)
     }
 }

@@ -428,7 +428,7 @@ pub fn device_info(dir: impl AsFd, device: u64) -> Result<btrfs_ioctl_dev_info_a
 /// The error counters of a device: writes, reads, flushes, corruptions, generations.
 ///
 /// # Errors
-/// `EPERM` without CAP_SYS_ADMIN; `ENODEV`; the kernel's.
+/// `ENODEV` if there is none of that number; the kernel's.
 pub fn device_errors(dir: impl AsFd, device: u64) -> Result<[u64; 5]> {
     // SAFETY: the struct is integers.
     let mut args: btrfs_ioctl_get_dev_stats = unsafe { zeroed() };

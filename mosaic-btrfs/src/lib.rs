@@ -13,6 +13,7 @@
 //! each time.
 
 pub mod capabilities;
+mod check;
 mod cleaning;
 pub mod clone;
 pub mod commit;
