@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use crate::cleaning;
 use crate::commit;
 use crate::driver::Btrfs;
+use crate::error::Call;
 use crate::ioctl::{self, ROOT_INODE};
 use crate::keepers;
 use crate::nested;
@@ -57,7 +58,10 @@ impl Btrfs {
                     .move_to_trash(&volume, folder.as_fd(), leaf, scratch)
                     .map_err(unprivileged)?,
             },
-            Err(errno) => return Err(Error::io(errno, format!("cannot destroy {leaf:?}"))),
+            Err(errno) => {
+                let error = Error::io(errno, format!("cannot destroy {leaf:?}"));
+                return Err(self.explained(Call::Destroy, error));
+            }
         };
         // As long as this is open nothing of it is deleted.
         drop(volume);
@@ -100,7 +104,8 @@ impl Btrfs {
             ids.len()
         ));
         let renamed = rename_noreplace(folder, leaf, &trash, scratch.as_str())
-            .context(|| format!("cannot move {leaf:?} to the trash"));
+            .context(|| format!("cannot move {leaf:?} to the trash"))
+            .map_err(|error| self.explained(Call::Rename, error));
         renamed.map_err(|error| match is_read_only {
             true => error.after_undo(
                 set_read_only(true).context(|| "cannot make it read-only again".to_owned()),

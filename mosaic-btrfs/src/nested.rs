@@ -54,20 +54,28 @@ pub fn within(dir: BorrowedFd<'_>, id: u64) -> Result<Vec<Nested>> {
 
 impl Nested {
     /// Destroys it, if nothing is within it. One that is gone, or has another place now, is fine.
-    /// Nothing can be destroyed in a read-only subvolume: that is made writable.
+    /// Nothing can be destroyed in a read-only subvolume, nor in one whose quota is used up: that is
+    /// made writable, and loses its limit.
     ///
     /// # Errors
     /// `ENOTEMPTY` if there are subvolumes within it; `EPERM` if it is being sent, or holds an
     /// active swap file, or is the default one; `EPERM` without privilege; the kernel's.
     pub fn destroy(&self, dir: BorrowedFd<'_>) -> Result<()> {
-        match self.try_destroy(dir) {
-            Err(Errno::ROFS) => {
-                let above = ioctl::open_directory(dir, self.above, ROOT_INODE)?;
-                ioctl::set_read_only(&above, false)?;
-                self.try_destroy(dir)
+        let mut destroyed = self.try_destroy(dir);
+        if destroyed == Err(Errno::ROFS) {
+            let above = ioctl::open_directory(dir, self.above, ROOT_INODE)?;
+            let mut opened = ioctl::set_read_only(&above, false);
+            if opened == Err(Errno::DQUOT) {
+                ioctl::limit(dir, self.above, None)?;
+                opened = ioctl::set_read_only(&above, false);
             }
-            other => other,
+            destroyed = opened.and_then(|()| self.try_destroy(dir));
         }
+        if destroyed == Err(Errno::DQUOT) {
+            ioctl::limit(dir, self.above, None)?;
+            destroyed = self.try_destroy(dir);
+        }
+        destroyed
     }
 
     fn try_destroy(&self, dir: BorrowedFd<'_>) -> Result<()> {

@@ -86,6 +86,29 @@ fn root_what_is_no_volume_stays() {
 }
 
 #[test]
+fn root_nothing_goes_from_a_read_only_file_system() {
+    let Some(site) = site(Quotas::Off) else {
+        return;
+    };
+    site.subvolume("v");
+    site.subvolume("v2");
+    site.subvolume("v2/nested");
+    let remount = |how: &str| run("mount", &["-o", how, site.fs.path().to_str().unwrap()]);
+    remount("remount,ro").unwrap();
+    for name in ["v", "v2"] {
+        let error = site.take_away(name).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Permission);
+        assert!(
+            error.chain().contains("mounted read-only"),
+            "{}",
+            error.chain()
+        );
+    }
+    remount("remount,rw").unwrap();
+    assert_eq!(site.subvolumes(), ["ct/v", "ct/v2", "ct/v2/nested"]);
+}
+
+#[test]
 fn root_read_only_and_received_volumes_go_like_others() {
     let Some(site) = site(Quotas::Off) else {
         return;

@@ -5,11 +5,12 @@ mod common;
 
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::drops::scratch;
-use common::{Quotas, Site, open, site};
+use common::{MIB, Quotas, Site, open, site};
 use mosaic_btrfs::{ioctl, nested};
 use mosaic_core::{Driver, ErrorKind, Place};
 use mosaic_tests::{is_quick, left_out};
@@ -136,6 +137,33 @@ fn root_what_is_made_meanwhile_goes_too() {
     std::mem::drop((top, inner));
     site.empty_trash().unwrap();
     site.ends_clear();
+}
+
+#[test]
+fn root_a_used_up_quota_does_not_keep_them() {
+    for quotas in [Quotas::Simple, Quotas::Full] {
+        let Some(site) = site(quotas) else { return };
+        site.subvolume("v");
+        site.subvolume("v/nested");
+        site.subvolume("v/nested/deep");
+        for (name, size) in [("v", 8 * MIB), ("v/nested", 4 * MIB)] {
+            ioctl::limit(site.dir(), site.id(name), Some(size)).unwrap();
+            let file = File::create(site.at(name).join("file")).unwrap();
+            let block = vec![1; 64 << 10];
+            let mut blocks = (0..1024).map(|at| file.write_all_at(&block, at << 16));
+            assert!(blocks.any(|written| written.is_err()));
+            let _ = file.sync_all();
+            // Less than it takes, as after a resize by other hands.
+            ioctl::limit(site.dir(), site.id(name), Some(64 * MIB)).unwrap();
+            site.set_read_only(name, name != "v");
+            ioctl::limit(site.dir(), site.id(name), Some(MIB)).unwrap();
+        }
+        site.commit();
+        let made = ioctl::create(open(&site.at("v")).as_fd(), "more", None);
+        assert_eq!(made, Err(Errno::DQUOT), "{quotas:?}");
+        site.drop_volume("v").unwrap();
+        site.ends_clear();
+    }
 }
 
 #[test]
