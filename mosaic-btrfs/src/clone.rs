@@ -131,7 +131,7 @@ impl Btrfs {
         wanted: Wanted<'_>,
         how: &CloneOptions,
     ) -> Result<OwnedFd> {
-        let tmp = self.location.private_folder(Place::Tmp)?;
+        let tmp = self.tmp()?;
         let scratch = &how.scratch;
         self.copy_whole(source, tmp.as_fd(), to, wanted, how)
             .and_then(|()| self.publish(tmp.as_fd(), scratch, to))

@@ -88,7 +88,7 @@ impl Btrfs {
         new: &NewVolume,
         limits: Limits<'_>,
     ) -> Result<OwnedFd> {
-        let tmp = self.location.private_folder(Place::Tmp)?;
+        let tmp = self.tmp()?;
         let scratch = &new.scratch;
         self.host
             .debug(&format!("BTRFS_IOC_SUBVOL_CREATE_V2 in {:?}", Place::Tmp));
@@ -105,6 +105,13 @@ impl Btrfs {
         build()
             .and_then(|()| self.publish(tmp.as_fd(), scratch, name))
             .map_err(|error| self.discard(scratch, error))
+    }
+
+    /// The folder of half-made things.
+    pub(crate) fn tmp(&self) -> Result<OwnedFd> {
+        self.location
+            .private_folder(Place::Tmp)
+            .map_err(|error| self.explained(Call::Create, error))
     }
 
     /// Gives a finished subvolume in `.mosaic/tmp` its volume's name; gives the folder that it is in

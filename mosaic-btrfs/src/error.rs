@@ -129,6 +129,12 @@ fn privilege(call: Call) -> Option<&'static str> {
     }
 }
 
+/// How full, in percent, block groups of a class are on average: some are no fuller than that.
+fn usage(space: &Space) -> u128 {
+    let (used, total) = (u128::from(space.used.0), u128::from(space.total.0.max(1)));
+    (used * 100).div_ceil(total)
+}
+
 /// Says so if it is metadata that has no room left, while data has.
 fn metadata_is_full(spaces: &[Space], location: &Path) -> Option<String> {
     let class = |name: &str| spaces.iter().find(|space| space.class == name);
@@ -136,12 +142,13 @@ fn metadata_is_full(spaces: &[Space], location: &Path) -> Option<String> {
     let data_has_room = data.free.0 > data.total.0 / ROOM && data.free > metadata.free;
     data_has_room.then(|| {
         format!(
-            "metadata is full ({} of {} used), though {} of {} are free for data; btrfs balance \
-             start -dusage=25 {} gives some of that to metadata",
+            "metadata is full ({} of {} used), though {} of {} are free for data; drop a volume, and \
+             btrfs balance start -dusage={} {} gives some of that to metadata",
             metadata.used,
             metadata.total,
             data.free,
             data.total,
+            usage(data),
             location.display()
         )
     })

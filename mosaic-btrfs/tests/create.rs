@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::changes::{fill, mapped};
+use common::changes::{as_owner, fill, mapped};
 use common::{ALL_QUOTAS, MIB, Quotas, site, site_with, volume};
 use mosaic_core::volume::{NewKind, NewVolume};
 use mosaic_core::{Bytes, Driver, ErrorKind, ScratchName, label};
@@ -89,6 +89,35 @@ fn root_a_new_volume_is_its_owners_alone_whatever_the_umask() {
     }
     // A folder above is as mkdir makes it.
     assert_eq!(mode(&volume("folder")), 0o755);
+}
+
+/// Without privilege, and where no thread can be made: that user has as many processes as allowed.
+#[test]
+fn root_an_owner_makes_volumes_also_without_a_thread_to_do_it() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Some(site) = site(Quotas::Simple) else {
+        return;
+    };
+    site.give_to_owner();
+    let new = |name: &str| as_owner(|| site.new_volume(name, 8 * MIB)).unwrap();
+    new("1/a");
+    assert_eq!(site.leftovers(), [""; 0]);
+    let before = getrlimit(Resource::Nproc);
+    let none = Rlimit {
+        current: Some(0),
+        maximum: before.maximum,
+    };
+    // Root, whom the other tests run as, is not bound by it.
+    setrlimit(Resource::Nproc, none).unwrap();
+    let done = std::panic::catch_unwind(|| new("1/b"));
+    setrlimit(Resource::Nproc, before).unwrap();
+    done.unwrap();
+    assert!(site.at(".mosaic/tmp").is_dir());
+    for name in ["1/a", "1/b"] {
+        assert_eq!(mode(&site.at(name)), 0o700);
+        assert_eq!(site.found(name).size, Some(Bytes(8 * MIB)));
+    }
+    assert_eq!(site.leftovers(), [""; 0]);
 }
 
 #[test]

@@ -7,15 +7,16 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use common::changes::{StopAtEnd, fill, fill_to_the_brim, mapped};
+use common::changes::{StopAtEnd, as_owner, fill, fill_to_the_brim, mapped};
 use common::{ALL_QUOTAS, MIB, Quotas, Site, open, site, volume};
-use mosaic_btrfs::ioctl;
-use mosaic_btrfs::quota;
-use mosaic_core::{ErrorKind, Result};
+use mosaic_btrfs::{Btrfs, ioctl, quota};
+use mosaic_core::volume::CloneOptions;
+use mosaic_core::{Driver, ErrorKind, Host, Level, Result, ScratchName, Services, Settings};
 use mosaic_tests::run;
 use rustix::io::Errno;
 
@@ -232,30 +233,12 @@ fn root_a_quota_that_is_used_up_in_the_middle_leaves_nothing() {
     site.clone_volume("a", "1/b", None).unwrap();
 }
 
-/// Runs a step as the owner of the location, who is not root.
-fn as_owner<T: Send>(step: impl FnOnce() -> T + Send) -> T {
-    std::thread::scope(|scope| {
-        let run = || {
-            let (user, group) = (
-                rustix::process::Uid::from_raw(1000),
-                rustix::process::Gid::from_raw(1000),
-            );
-            rustix::thread::set_thread_res_gid(group, group, group).unwrap();
-            rustix::thread::set_thread_res_uid(user, user, user).unwrap();
-            step()
-        };
-        scope.spawn(run).join().unwrap()
-    })
-}
-
 #[test]
 fn root_an_owner_clones_what_is_theirs_alone() {
     let Some(site) = site(Quotas::Simple) else {
         return;
     };
-    site.fs.let_others_in().unwrap();
-    chown(&site.path, Some(1000), Some(1000)).unwrap();
-    chown(site.fs.path(), Some(1000), Some(1000)).unwrap();
+    site.give_to_owner();
     // Mounted with user_subvol_rm_allowed, so that an owner can undo.
     let mounted = site.fs.path().to_str().unwrap().to_owned();
     run("mount", &["-o", "remount,user_subvol_rm_allowed", &mounted]).unwrap();
@@ -391,11 +374,50 @@ fn root_a_subvolume_that_is_made_meanwhile_is_not_missed() {
         fs::remove_file(a.join("after")).unwrap();
         ioctl::destroy(open(&a).as_fd(), "new").unwrap();
     };
-    meanwhile(&site, one_by_one, 40, |clone| {
+    meanwhile(&site, one_by_one, 15, |clone| {
         if site.at(clone).join("after").exists() {
             let nested = site.at(clone).join("new");
             assert_eq!(fs::metadata(&nested).unwrap().ino(), 256);
             assert_eq!(fs::read(nested.join("file")).unwrap(), b"new");
         }
     });
+}
+
+/// Asked to stop after so many looks.
+struct StopAfter(AtomicU32);
+
+impl Services for StopAfter {
+    fn log(&self, _: Level, _: &str) {}
+    fn progress(&self, _: u64, _: u64, _: &str) {}
+    fn cancelled(&self) -> bool {
+        self.0.fetch_sub(1, Ordering::Relaxed) == 0
+    }
+}
+
+#[test]
+fn root_a_clone_that_is_called_off_leaves_nothing() {
+    let Some(site) = site(Quotas::Off) else {
+        return;
+    };
+    fill_volume(&site);
+    let mut called_off = 0;
+    for looks in 0.. {
+        let host = Host::new(Arc::new(StopAfter(AtomicU32::new(looks))));
+        let driver = Btrfs::open(host, &Settings::new(&site.path)).unwrap();
+        let how = CloneOptions {
+            size: None,
+            scratch: ScratchName::from_random(1),
+        };
+        match driver.clone_volume(&volume("a"), &volume("1/b"), &how) {
+            Ok(()) => break,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Interrupted, "{}", error.chain());
+                assert_eq!(site.entries(), ["a"]);
+                assert_eq!(site.leftovers(), [""; 0]);
+                called_off += 1;
+            }
+        }
+    }
+    // Before each of its subvolumes.
+    assert!(called_off > 16, "{called_off}");
 }

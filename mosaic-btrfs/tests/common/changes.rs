@@ -12,6 +12,9 @@ use rustix::io::Errno;
 
 use super::{MIB, Site, volume};
 
+/// A user without privilege.
+const OWNER: u32 = 1000;
+
 impl Site {
     /// `new fs NAME SIZE`.
     pub fn new_volume(&self, name: &str, size: u64) -> Result<()> {
@@ -76,6 +79,14 @@ impl Site {
         assert_eq!(self.leftovers(), [""; 0]);
     }
 
+    /// Gives the location to a user without privilege.
+    pub fn give_to_owner(&self) {
+        self.fs.let_others_in().unwrap();
+        for path in [self.fs.path(), &self.path] {
+            std::os::unix::fs::chown(path, Some(OWNER), Some(OWNER)).unwrap();
+        }
+    }
+
     /// What is left in `.mosaic/tmp` and `.mosaic/trash`.
     pub fn leftovers(&self) -> Vec<String> {
         let mut found = Vec::new();
@@ -95,6 +106,22 @@ impl Site {
         names.sort();
         names
     }
+}
+
+/// Runs a step as the user of [`Site::give_to_owner`].
+pub fn as_owner<T: Send>(step: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let run = || {
+            let (user, group) = (
+                rustix::process::Uid::from_raw(OWNER),
+                rustix::process::Gid::from_raw(OWNER),
+            );
+            rustix::thread::set_thread_res_gid(group, group, group).unwrap();
+            rustix::thread::set_thread_res_uid(user, user, user).unwrap();
+            step()
+        };
+        scope.spawn(run).join().unwrap()
+    })
 }
 
 /// Tells another thread to stop, also when the test fails: it would be waited for.

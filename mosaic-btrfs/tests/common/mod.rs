@@ -78,16 +78,7 @@ pub fn site_with(quotas: Quotas, change: impl FnOnce(&mut Settings)) -> Option<S
     enable(&fs, quotas);
     let path = fs.path().join("ct");
     std::fs::create_dir(&path).unwrap();
-    let mut settings = Settings::new(&path);
-    change(&mut settings);
-    let said = Arc::new(Said::default());
-    let driver = Btrfs::open(Host::new(said.clone()), &settings).unwrap();
-    Some(Site {
-        driver,
-        said,
-        path,
-        fs,
-    })
+    Some(Site::over(fs, path, change))
 }
 
 /// Switches quotas on; returns when all that is there is counted.
@@ -113,6 +104,20 @@ pub fn enable(fs: &MountedFs, quotas: Quotas) {
 }
 
 impl Site {
+    /// The location `path` on this file system.
+    pub fn over(fs: MountedFs, path: PathBuf, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = Settings::new(&path);
+        change(&mut settings);
+        let said = Arc::new(Said::default());
+        let driver = Btrfs::open(Host::new(said.clone()), &settings).unwrap();
+        Self {
+            driver,
+            said,
+            path,
+            fs,
+        }
+    }
+
     /// Another driver on the same file system: at this path, with settings of the test's own.
     pub fn driver_at(&self, path: &Path, change: impl FnOnce(&mut Settings)) -> Btrfs {
         let mut settings = Settings::new(path);
