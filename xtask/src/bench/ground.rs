@@ -58,6 +58,11 @@ impl Ground {
     /// # Errors
     /// It failed.
     pub fn run(&self, side: usize, line: &str) -> Result<Duration> {
+        let programs = line.split(" && ");
+        programs.map(|line| self.run_one(side, line)).sum()
+    }
+
+    fn run_one(&self, side: usize, line: &str) -> Result<Duration> {
         let mut words = line.split(' ').map(|word| self.word(word, side));
         let mut command = match side {
             0 => {

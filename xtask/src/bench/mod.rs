@@ -6,6 +6,7 @@
 
 mod ground;
 mod images;
+mod subvolumes;
 mod table;
 
 use anyhow::{Result, bail, ensure};
@@ -14,21 +15,38 @@ use crate::cargo;
 use crate::interrupt::Interrupt;
 use crate::packages;
 use ground::Ground;
+use subvolumes::Quota;
 use table::Table;
 
-/// How long to measure.
+/// What to measure, and how long.
 #[derive(Debug, clap::Args)]
 pub struct Options {
+    /// Which drivers; all of them if none is named.
+    drivers: Vec<Measured>,
     /// How many rounds.
-    #[arg(long, default_value_t = 31)]
+    #[arg(long, default_value_t = 21)]
     rounds: usize,
+    /// btrfs: among how many volumes, such as 0,1000.
+    #[arg(long, value_delimiter = ',', default_values_t = [0, 1_000, 10_000])]
+    volumes: Vec<u32>,
+    /// btrfs: with which kinds of quota.
+    #[arg(long, value_delimiter = ',', default_values = ["off", "simple"])]
+    quota: Vec<Quota>,
+}
+
+/// The drivers that are measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Measured {
+    Loop,
+    Btrfs,
 }
 
 /// Who does it: `moctl`, the floor program, the usual tool.
 const SIDES: [&str; 3] = ["moctl", "floor", "tool"];
 
 /// A verb and the three ways to do it. `L` is the location, `A` a mountpoint of each side's own,
-/// `D/NAME` the loop device that shows the file NAME in the location.
+/// `D/NAME` the loop device that shows the file NAME in the location; the tool's line can be
+/// programs with `&&` between them.
 struct Case {
     verb: &'static str,
     lines: [&'static str; 3],
@@ -56,7 +74,7 @@ pub fn run(options: &Options) -> Result<()> {
         "loop devices and mounts need root"
     );
     let interrupt = Interrupt::catch()?;
-    packages::install(packages::FOR_DEMO)?;
+    packages::install(packages::FOR_BENCH)?;
     cargo::run(
         &[
             "build",
@@ -66,11 +84,20 @@ pub fn run(options: &Options) -> Result<()> {
             "--package",
             "mosaic-loop",
             "--package",
+            "mosaic-btrfs",
+            "--package",
             "xtask",
         ],
         &[],
     )?;
-    images::measure(options, &interrupt)
+    let is_asked = |driver| options.drivers.is_empty() || options.drivers.contains(&driver);
+    if is_asked(Measured::Loop) {
+        images::measure(options, &interrupt)?;
+    }
+    if is_asked(Measured::Btrfs) {
+        subvolumes::measure(options, &interrupt)?;
+    }
+    Ok(())
 }
 
 /// Runs the cases in their order, round by round, each by all three; `tidy` ends a round.

@@ -17,20 +17,20 @@ impl Table {
     }
 
     /// Prints a line for each case.
-    pub fn print(&mut self, cases: &[Case]) {
-        println!("\nmedians of whole processes, ms; ratios to moctl's");
+    pub fn print(&mut self, title: &str, cases: &[Case]) {
+        println!("\n{title}: medians of whole processes, ms; moctl's ratio to each");
         println!(
-            "{:<20} {:>8} {:>8} {:>7} {:>8} {:>7}",
+            "{:<14} {:>8} {:>8} {:>7} {:>8} {:>7}",
             "verb", "moctl", "floor", "ratio", "tool", "ratio"
         );
         for (at, case) in cases.iter().enumerate() {
             let [moctl, floor, tool] = [0, 1, 2].map(|side| median(self.0.get_mut(&(at, side))));
-            let tool_name = case.lines[2].split(' ').next().unwrap_or_default();
             println!(
-                "{:<20} {moctl:>8.2} {floor:>8.2} {:>7.2} {tool:>8.2} {:>7.2}  {tool_name}",
+                "{:<14} {moctl:>8.2} {floor:>8.2} {:>7.2} {tool:>8.2} {:>7.2}  {}",
                 case.verb,
                 moctl / floor,
                 moctl / tool,
+                case.lines[2],
             );
         }
     }

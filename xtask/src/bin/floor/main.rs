@@ -5,6 +5,7 @@
 //! locks, no config, no driver. What `moctl` takes more is the price of those.
 
 mod ioctl;
+mod subvolumes;
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -50,6 +51,7 @@ fn main() -> Result<()> {
             rustix::mount::mount(&device, *at, "ext4", flags, None)?;
         }
         (Some("umount"), [at]) => rustix::mount::unmount(*at, UnmountFlags::NOFOLLOW)?,
+        (Some("subvolume"), words) => subvolumes::run(words)?,
         _ => bail!("no such verb, or not its arguments: {words:?}"),
     }
     Ok(())
