@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask demo`: the main job before the reader's eyes, in a temporary mosaic.
 //!
-//! As root: image files on an xfs of its own, which can reflink. Else: plain folders, which need no
-//! privilege. Every fixture undoes itself when the demo ends, fails or is interrupted.
+//! As root: image files on an xfs of its own, which can reflink, and subvolumes of a btrfs. Else: plain
+//! folders, which need no privilege. Every fixture undoes itself when the demo ends, fails or is interrupted.
 
 use std::path::Path;
 
@@ -88,6 +88,44 @@ const WITH_ROOT: &[Step] = &[
     step("", "moctl demo list && moctl demo check"),
 ];
 
+const ON_BTRFS: &[Step] = &[
+    step(
+        "The same verbs on another storage: here each volume is a subvolume.",
+        "cat trees.mos",
+    ),
+    step(
+        "Its sizes are quotas of the file system, which somebody has to switch on. Simple ones cost \
+         next to nothing, and need Linux 6.7.",
+        "moctl trees init --quota simple || moctl trees init --quota full",
+    ),
+    step(
+        "A container's tree.",
+        "moctl trees new fs ct1 64M && mkdir ct1 ct2 && moctl trees mount ct1 ct1",
+    ),
+    step("", "cp -r /etc/default ct1/ && ls ct1"),
+    step(
+        "Its clone has all of that, and its size.",
+        "time -p moctl trees clone ct1 ct2",
+    ),
+    step("", "moctl trees mount ct2 ct2"),
+    step("", "diff -r ct1 ct2 && echo identical"),
+    refused(
+        "More than its size does not fit into a volume.",
+        "head -c 100M /dev/zero > ct2/zeros",
+        1,
+    ),
+    step("What is there?", "moctl trees list"),
+    step(
+        "Drop one, and wait until its space is back.",
+        "moctl trees umount ct2 ct2 && moctl trees drop ct2 --wait",
+    ),
+    step(
+        "Tidy up.",
+        "moctl trees umount ct1 ct1 && moctl trees drop ct1",
+    ),
+    step("", "moctl trees list && moctl trees check"),
+];
+
 const WITHOUT_ROOT: &[Step] = &[
     step(
         "A mosaic is one file: a type of storage, and where it is.",
@@ -124,12 +162,14 @@ const WITHOUT_ROOT: &[Step] = &[
     step("", "moctl demo list && moctl demo check"),
 ];
 
-const BUILD: [&str; 7] = [
+const BUILD: [&str; 9] = [
     "build",
     "--package",
     "moctl",
     "--package",
     "mosaic-loop",
+    "--package",
+    "mosaic-btrfs",
     "--package",
     "mosaic-plain",
 ];
@@ -155,16 +195,40 @@ pub fn run() -> Result<()> {
 fn with_root(programs: &Path, interrupt: Interrupt) -> Result<()> {
     println!("\n# Making a temporary xfs on a loop device: image files there can be cloned.");
     let location = MountedFs::with_size("xfs", 8 << 30).context("cannot make a location")?;
-    let folder = location.folder_beside("demo")?;
-    let config = format!(
-        "type: loop\nlocation: {}\ndefault_fs: xfs\n",
-        location.path().display()
-    );
-    std::fs::write(folder.join("demo.mos"), config)?;
-    Stage::new(&folder, programs, interrupt).show(WITH_ROOT)?;
+    let config = "type: loop\nlocation: HERE\ndefault_fs: xfs\n";
+    let stage = stage_on(&location, "demo", config, programs, interrupt.clone())?;
+    stage.show(WITH_ROOT)?;
     drop(location);
-    println!("\n# All of it is gone again: volumes, devices, mounts, the location.");
+    println!("\n# Making a temporary btrfs on a loop device.");
+    match MountedFs::with_size("btrfs", 1 << 30) {
+        Ok(location) => {
+            let stage = stage_on(
+                &location,
+                "trees",
+                "type: btrfs\nlocation: HERE\n",
+                programs,
+                interrupt,
+            )?;
+            stage.show(ON_BTRFS)?;
+        }
+        Err(error) => println!("# Left out what Mosaic does on btrfs: {error:#}"),
+    }
+    println!("\n# All of it is gone again: volumes, devices, mounts, the locations.");
     Ok(())
+}
+
+/// A stage beside a location, with a config for it.
+fn stage_on(
+    location: &MountedFs,
+    name: &str,
+    config: &str,
+    programs: &Path,
+    interrupt: Interrupt,
+) -> Result<Stage> {
+    let folder = location.folder_beside("demo")?;
+    let config = config.replace("HERE", &location.path().display().to_string());
+    std::fs::write(folder.join(format!("{name}.mos")), config)?;
+    Ok(Stage::new(&folder, programs, interrupt))
 }
 
 fn without_root(programs: &Path, interrupt: Interrupt) -> Result<()> {
@@ -181,6 +245,9 @@ fn without_root(programs: &Path, interrupt: Interrupt) -> Result<()> {
     println!(
         "# own, mounted, cloned copy-on-write while in use, grown, attached as block devices,"
     );
-    println!("# and a drop refused because somebody uses the volume: sudo cargo xtask demo");
+    println!(
+        "# a drop refused because somebody uses the volume, and the same on btrfs, where sizes"
+    );
+    println!("# are quotas: sudo cargo xtask demo");
     Ok(())
 }

@@ -38,7 +38,14 @@ pub fn for_tests() -> Vec<&'static str> {
 }
 
 /// What the demo runs.
-pub const FOR_DEMO: &[&str] = &["mkfs.ext4", "mkfs.xfs", "mount", "losetup", "cc"];
+pub const FOR_DEMO: &[&str] = &[
+    "mkfs.ext4",
+    "mkfs.xfs",
+    "mkfs.btrfs",
+    "mount",
+    "losetup",
+    "cc",
+];
 
 /// What the bench runs.
 pub const FOR_BENCH: &[&str] = &[

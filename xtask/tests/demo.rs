@@ -52,6 +52,9 @@ fn root_the_demo_shows_the_main_job_and_leaves_nothing() {
         "in use",
         "(exit status 5)",
         "Device: /dev/loop",
+        "moctl trees clone ct1 ct2",
+        "Disk quota exceeded",
+        "moctl trees drop ct2 --wait",
     ] {
         assert!(shown.contains(line), "no {line:?} in:\n{shown}");
     }
