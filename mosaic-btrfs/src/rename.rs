@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Another name for a volume.
 
-use std::os::fd::AsFd;
-
 use mosaic_core::location::rename_noreplace;
 use mosaic_core::{Result, VolumeName, busy, label};
 use rustix::io::fcntl_dupfd_cloexec;
@@ -14,13 +12,12 @@ use crate::subvolume::Subvolume;
 
 impl Btrfs {
     /// Steps: prove that it is mounted nowhere, and that it can be renamed if it is read-only; keep
-    /// the new user's name with it, where a volume map changes that; make the folders above; one
-    /// rename that replaces nothing; remove folders that are empty now; **commit** of the
-    /// transaction, which all of these are in.
+    /// both users' names with it, where a volume map changes them; make the folders above; one
+    /// rename that replaces nothing; forget the old name; remove folders that are empty now;
+    /// **commit** of the transaction, which all of these are in.
     ///
-    /// Killed between label and rename the volume has its old name and a label that does not lead
-    /// to it, so that it is listed by its stored name. After the rename it has the new one, and that
-    /// survives the power once the transaction is committed.
+    /// Killed before the rename the volume has its old name, after it the new one, and that survives
+    /// the power once the transaction is committed.
     pub(crate) fn rename_subvolume(&self, from: &VolumeName, to: &VolumeName) -> Result<()> {
         let volume = self.volume(from)?;
         // The kernel would rename it; the mount would then be of no volume.
@@ -35,7 +32,7 @@ impl Btrfs {
         let (folder, leaf) = self.location.parent(from)?;
         volume.prove_named(&folder, leaf)?;
         let labelled = match relabel {
-            true => label::set_name(volume.dir(), to)
+            true => label::set_names(volume.dir(), &[from, to])
                 .map_err(|error| self.explained(Call::Label, error)),
             false => Ok(()),
         };
@@ -47,13 +44,12 @@ impl Btrfs {
             });
             renamed.map_err(|error| self.explained(Call::Rename, error))
         });
-        let folder = renamed.map_err(|error| {
-            self.location.remove_empty_parents(to);
-            match relabel {
-                true => error.after_undo(put_back(&volume, before.as_deref(), from)),
-                false => error,
-            }
-        })?;
+        if relabel {
+            let now = if renamed.is_ok() { to } else { from };
+            // With both names the volume is shown by the right one too.
+            let _ = label::set_name(volume.dir(), now);
+        }
+        let folder = renamed.inspect_err(|_| self.location.remove_empty_parents(to))?;
         self.location.remove_empty_parents(from);
         commit::folder(folder)
     }
@@ -75,11 +71,4 @@ fn refuse_what_writes(
     };
     let way_out = "clone it to the new name, which makes it writable, and drop it";
     Err(error::read_only(volume, why, way_out))
-}
-
-/// The label as it was before.
-fn put_back(volume: &Subvolume, before: Option<&str>, from: &VolumeName) -> Result<()> {
-    let user = before.unwrap_or(from.stored());
-    let name = VolumeName::with_stored(user, from.stored())?;
-    label::set_name(volume.dir().as_fd(), &name)
 }

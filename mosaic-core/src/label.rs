@@ -2,8 +2,8 @@
 //! What a volume in a directory carries with it, in extended attributes: kind and user's name.
 //!
 //! `user.mosaic.kind` is `disk` or `fs:<type>`; a volume without it is a historic one.
-//! `user.mosaic.name` is the user's name where a volume map changed it. Both are set before the
-//! volume appears. A tenant may be able to change them, so nothing is trusted beyond its grammar.
+//! `user.mosaic.name` is the user's name where a volume map changed it, and while the volume is being
+//! renamed both names, one in a line. Both attributes are set before the volume appears. A tenant may be able to change them, so nothing is trusted beyond its grammar.
 
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -35,8 +35,20 @@ pub fn set_kind(volume: impl AsFd, kind: &NewKind) -> Result<()> {
 /// # Errors
 /// `Unsupported` where the location's file system stores no user attributes.
 pub fn set_name(volume: impl AsFd, name: &VolumeName) -> Result<()> {
-    if name.user() != name.stored() {
-        return set(volume, NAME, name.user());
+    set_names(volume, &[name])
+}
+
+/// Keeps several users' names with the volume, for as long as it is being renamed from one to
+/// another: whoever shows it takes the one that fits the stored name that it has then. So a killed
+/// rename leaves it with its name of before or after. [`set_name`] ends that.
+///
+/// # Errors
+/// Those of [`set_name`].
+pub fn set_names(volume: impl AsFd, names: &[&VolumeName]) -> Result<()> {
+    let changed = names.iter().filter(|name| name.user() != name.stored());
+    let users: Vec<&str> = changed.map(|name| name.user()).collect();
+    if !users.is_empty() {
+        return set(volume, NAME, &users.join("\n"));
     }
     match rustix::fs::fremovexattr(volume, NAME) {
         Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
@@ -69,15 +81,18 @@ pub fn kind(volume: impl AsFd, default_fs: &str) -> Result<Kind> {
     }
 }
 
-/// The user's name that a volume carries. It is only a hint: the host shows it if the volume map
-/// leads from it to the stored name.
+/// The user's name that a volume carries; the names, one in a line, of one whose rename has not come
+/// to its end. They are only a hint: the host shows the one from which the volume map leads to the
+/// stored name.
 ///
 /// # Errors
 /// The kernel's.
 pub fn name(volume: impl AsFd) -> Result<Option<String>> {
     match get(volume, NAME) {
         Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
-        other => Ok(other?.filter(|name| VolumeName::parse(name).is_ok())),
+        other => {
+            Ok(other?.filter(|names| names.lines().all(|name| VolumeName::parse(name).is_ok())))
+        }
     }
 }
 
@@ -104,7 +119,8 @@ fn set(volume: impl AsFd, attribute: &str, value: &str) -> Result<()> {
 
 /// An attribute's text. What is too long or no UTF-8 is not of Mosaic's making, but there.
 fn get(volume: impl AsFd, attribute: &str) -> Result<Option<String>> {
-    let mut value = vec![0; NAME_MAX + 1];
+    // The two names of a rename, and what is between them.
+    let mut value = vec![0; 2 * NAME_MAX + 1];
     let mut read = fgetxattr(&volume, attribute, value.as_mut_slice());
     if read == Err(Errno::BADF) {
         // Not open, only held (O_PATH): by the path that leads to it, which opens nothing either.
@@ -158,6 +174,11 @@ mod tests {
         );
         set_name(&file, &VolumeName::with_stored("12", "2/12").unwrap()).unwrap();
         assert_eq!(name(&file).unwrap().as_deref(), Some("12"));
+        let longest = vec!["n".repeat(255); 4].join("/");
+        let names = ["12".to_owned(), longest].map(|n| VolumeName::with_stored(&n, "s").unwrap());
+        set_names(&file, &[&names[0], &names[1]]).unwrap();
+        let both = format!("12\n{}", names[1].user());
+        assert_eq!(name(&file).unwrap(), Some(both));
         set_name(&file, &VolumeName::parse("12").unwrap()).unwrap();
         assert_eq!(name(&file).unwrap(), None);
     }
@@ -180,11 +201,12 @@ mod tests {
         set(&file, NAME, "../../etc").unwrap();
         assert_eq!(name(&file).unwrap(), None);
         // A label that was damaged does not make a disk a file system.
-        for bytes in [&b"dis\xff"[..], &[b'x'; 2000]] {
-            for attribute in [KIND, NAME] {
-                fsetxattr(&file, attribute, bytes, XattrFlags::empty()).unwrap();
-            }
+        for bytes in [&b"dis\xff"[..], &[b'x'; 3000]] {
+            fsetxattr(&file, KIND, bytes, XattrFlags::empty()).unwrap();
             assert_eq!(kind(&file, "ext4").unwrap_err().kind(), ErrorKind::Corrupt);
+            // ext4 has no room for both.
+            set(&file, KIND, "disk").unwrap();
+            fsetxattr(&file, NAME, bytes, XattrFlags::empty()).unwrap();
             assert_eq!(name(&file).unwrap(), None);
         }
     }

@@ -59,7 +59,8 @@ pub struct Attachment {
 pub struct Volume {
     /// The name in the location.
     pub stored: String,
-    /// The user's name that a volume map changed, where the location keeps it.
+    /// The user's name that a volume map changed, where the location keeps it; two of them, one in a
+    /// line, of a volume whose rename has not come to its end.
     pub user: Option<String>,
     /// Disk or file system.
     pub kind: Kind,

@@ -48,24 +48,19 @@ impl Loop {
         ))
     }
 
-    /// Steps: take a lease; keep the new user's name with the image, fsync; **commit**: one rename
-    /// that replaces nothing; fsync of both folders; remove folders that are empty now. Killed between
-    /// label and commit the volume has its old name and a label that does not lead to it, so that it
-    /// is listed by its stored name.
+    /// Steps: take a lease; keep both users' names with the image, fsync; **commit**: one rename that
+    /// replaces nothing; fsync of both folders; forget the old name; remove folders that are empty
+    /// now. Killed before the commit the volume has its old name, after it the new one.
     pub(crate) fn rename_image(&self, from: &VolumeName, to: &VolumeName) -> Result<()> {
         let image = Image::require(&self.location, from)?;
         claim::exclusively(&image, &self.host, OFlags::RDWR, |file| {
-            let before = label::name(file)?;
-            label::set_name(file, to)?;
+            label::set_names(file, &[from, to])?;
             let kept = fs::fsync(file).context(|| "cannot write the image's label to disk".into());
             let moved = kept.and_then(|()| self.move_name(&image, from, to));
-            moved.map_err(|error| {
-                let undone = put_back(file, before.as_deref(), from);
-                match undone {
-                    Ok(()) => error,
-                    Err(left) => error.with_failed_undo(&left),
-                }
-            })
+            let now = if moved.is_ok() { to } else { from };
+            // With both names the volume is shown by the right one too.
+            let _ = label::set_name(file, now);
+            moved
         })?;
         self.location.remove_empty_parents(from);
         Ok(())
@@ -156,10 +151,4 @@ impl Loop {
             ),
         ))
     }
-}
-
-/// The label as it was before.
-fn put_back(file: BorrowedFd<'_>, before: Option<&str>, from: &VolumeName) -> Result<()> {
-    let user = before.unwrap_or(from.stored());
-    label::set_name(file, &VolumeName::with_stored(user, from.stored())?)
 }

@@ -189,7 +189,8 @@ pub struct AbiAttachment {
 #[repr(C)]
 #[derive(StableAbi, Debug, Clone)]
 pub struct AbiVolume {
-    /// Its names; `user` is empty where the location keeps none.
+    /// Its names; `user` is empty where the location keeps none, and has two in lines of their own
+    /// while the volume is being renamed.
     pub name: AbiName,
     /// One of `KIND_*`.
     pub kind: u32,

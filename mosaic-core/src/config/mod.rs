@@ -82,13 +82,15 @@ impl Config {
     }
 
     /// The name under which a stored volume is shown: the user's, which stays with the volume, if
-    /// the map still makes the stored one of it; else the stored one.
+    /// the map still makes the stored one of it; else the stored one. Of a volume whose rename has
+    /// not come to its end `user` has two names, one in a line.
     pub fn shown_name(&self, stored: &str, user: Option<&str>) -> String {
         let is_current = |user: &&str| {
             self.volume_name(user)
                 .is_ok_and(|name| name.stored() == stored)
         };
-        user.filter(is_current).unwrap_or(stored).to_owned()
+        let mut users = user.into_iter().flat_map(str::lines);
+        users.find(is_current).unwrap_or(stored).to_owned()
     }
 
     /// Puts `FILE:LINE` before an error that names a config key; others stay as they are.

@@ -149,10 +149,13 @@ impl Driver for Plain {
         let dir = readable(self.existing(from)?)?;
         busy::mounts_of_directory(dir.as_fd())?.refuse()?;
         self.host.debug(&format!("rename {from} to {to}"));
-        label::set_name(&dir, to)?;
+        label::set_names(&dir, &[from, to])?;
         let synced = fsync(&dir).context(|| "cannot write the directory to disk".to_owned());
         let renamed = synced.and_then(|()| self.location.rename(from, to));
-        renamed.map_err(|error| error.after_undo(label::set_name(&dir, from)))
+        let now = if renamed.is_ok() { to } else { from };
+        // With both names the volume is shown by the right one too.
+        let _ = label::set_name(&dir, now);
+        renamed
     }
 
     fn resize(&self, name: &VolumeName, size: Bytes) -> Result<()> {

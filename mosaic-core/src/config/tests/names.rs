@@ -90,6 +90,10 @@ fn the_users_name_is_shown_only_while_the_map_still_makes_the_stored_one_of_it()
     assert_eq!(config.shown_name("2/web12", Some("../evil")), "2/web12");
     assert_eq!(config.shown_name("2/web12", Some("web\n2")), "2/web12");
     assert_eq!(config.shown_name("2/web12", None), "2/web12");
+    // A rename that was killed halfway: by the stored name it has not happened, or it has.
+    let both = Some("db7\nweb12");
+    assert_eq!(config.shown_name("2/web12", both), "web12");
+    assert_eq!(config.shown_name("7/db7", both), "db7");
 }
 
 #[test]
