@@ -161,7 +161,10 @@ pub fn mode(dir: BorrowedFd<'_>) -> Result<Mode> {
         return mode_by_tree(dir);
     };
     let groups = folder.join("qgroups");
-    if !groups.is_dir() || read(&groups, "enabled")?.as_deref() == Some("0") {
+    // A folder that cannot be looked at is not one that is not there: sizes would silently not bind.
+    let is_there = groups.try_exists();
+    let is_there = is_there.context(|| format!("cannot look at {groups:?}"))?;
+    if !is_there || read(&groups, "enabled")?.as_deref() == Some("0") {
         return Ok(Mode::Off);
     }
     if read(&groups, "mode")?.as_deref() == Some("squota") {

@@ -238,3 +238,27 @@ fn root_an_attached_volume_that_could_not_grow_can_grow_later() {
     assert_eq!(size.unwrap().trim(), "2097152");
     site.ok(&["detach", "d"]);
 }
+
+#[test]
+fn root_a_size_binds_or_new_fails_whatever_cannot_be_looked_at() {
+    if !requires_root() || !requires_program("mkfs.btrfs") {
+        return;
+    }
+    let site = Site::on("btrfs+simple", "btrfs", "").unwrap();
+    let words = ["new", "fs", "a", "16M"];
+    let looks = |call: &SystemCall| call.number == libc::SYS_statx;
+    for nth in 0.. {
+        let tracee = Tracee::new(&site.command(&words));
+        let traced = tracee.fail(nth, libc::EIO, looks).unwrap();
+        if traced.outcome == Outcome::Exited(0) {
+            let size = &site.json(&["info", "a"])["volume"]["size"];
+            assert_eq!(*size, 16 << 20, "look {nth}: {traced:?}");
+            site.ok(&["drop", "a"]);
+        }
+        assert_eq!(site.names(), [""; 0], "look {nth}: {traced:?}");
+        if traced.failed == 0 {
+            assert!(nth > 0);
+            break;
+        }
+    }
+}
