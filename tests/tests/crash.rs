@@ -7,15 +7,13 @@
 
 mod scenario;
 
-use mosaic_tests::{Action, requires_program, requires_root};
-use scenario::{SCENARIOS, Stage};
+use mosaic_tests::Action;
+use scenario::{SCENARIOS, Scenario, Stage, scenarios};
 
 fn killed_anywhere(name: &str) {
-    if !requires_root() || !requires_program("mkfs.ext4") || !requires_program("mkfs.xfs") {
-        return;
+    for scenario in scenarios(name) {
+        Stage::new(scenario).disturb_each(Action::KillAfter);
     }
-    let (_, scenario) = SCENARIOS.into_iter().find(|(n, _)| *n == name).unwrap();
-    Stage::new(scenario).disturb_each(Action::KillAfter);
 }
 
 macro_rules! scenarios {
@@ -51,4 +49,36 @@ scenarios! {
     root_killed_rename_of_a_folder_is_before_or_after: "plain rename"
     root_killed_mount_of_a_folder_is_before_or_after: "plain mount"
     root_killed_umount_of_a_folder_is_before_or_after: "plain umount"
+    root_killed_new_subvolume_is_before_or_after: "btrfs new"
+    root_killed_new_mapped_subvolume_is_before_or_after: "btrfs new mapped"
+    root_killed_snapshot_is_before_or_after: "btrfs clone"
+    root_killed_snapshot_with_a_size_is_before_or_after: "btrfs clone with a size"
+    root_killed_mapped_snapshot_is_before_or_after: "btrfs clone mapped"
+    root_killed_snapshot_of_nested_ones_is_before_or_after: "btrfs clone nested"
+    root_killed_drop_of_a_subvolume_is_before_or_after: "btrfs drop"
+    root_killed_drop_of_nested_ones_is_before_or_after: "btrfs drop nested"
+    root_killed_rename_of_a_subvolume_is_before_or_after: "btrfs rename"
+    root_killed_resize_of_a_subvolume_is_before_or_after: "btrfs resize"
+    root_killed_mount_of_a_subvolume_is_before_or_after: "btrfs mount"
+    root_killed_umount_of_a_subvolume_is_before_or_after: "btrfs umount"
+}
+
+/// The verbs that promise to be durable.
+#[test]
+fn root_killed_in_a_power_cut_a_btrfs_is_before_or_after() {
+    for name in [
+        "btrfs new mapped",
+        "btrfs clone nested",
+        "btrfs drop nested",
+        "btrfs rename",
+    ] {
+        for scenario in scenarios(name) {
+            let cuts_power = true;
+            let scenario = Scenario {
+                cuts_power,
+                ..scenario
+            };
+            Stage::new(scenario).disturb_each(Action::KillAfter);
+        }
+    }
 }

@@ -11,7 +11,7 @@ use mosaic_tests::{
     Action, Outcome, Site, SystemCall, Traced, Tracee, requires_program, requires_root,
 };
 use nix::libc;
-use scenario::{SCENARIOS, Stage};
+use scenario::{SCENARIOS, Stage, scenarios};
 
 /// include/uapi/linux/loop.h
 const LOOP_CONFIGURE: u64 = 0x4c0a;
@@ -20,11 +20,9 @@ const LOOP_SET_CAPACITY: u64 = 0x4c07;
 const FICLONE: u64 = 0x4004_9409;
 
 fn each_call_fails(name: &str) {
-    if !requires_root() || !requires_program("mkfs.ext4") || !requires_program("mkfs.xfs") {
-        return;
+    for scenario in scenarios(name) {
+        Stage::new(scenario).disturb_each(Action::Fail(libc::EIO));
     }
-    let (_, scenario) = SCENARIOS.into_iter().find(|(n, _)| *n == name).unwrap();
-    Stage::new(scenario).disturb_each(Action::Fail(libc::EIO));
 }
 
 macro_rules! scenarios {
@@ -60,6 +58,18 @@ scenarios! {
     root_an_error_in_rename_of_a_folder_leaves_before_or_after: "plain rename"
     root_an_error_in_mount_of_a_folder_leaves_before_or_after: "plain mount"
     root_an_error_in_umount_of_a_folder_leaves_before_or_after: "plain umount"
+    root_an_error_in_new_subvolume_leaves_before_or_after: "btrfs new"
+    root_an_error_in_new_mapped_subvolume_leaves_before_or_after: "btrfs new mapped"
+    root_an_error_in_snapshot_leaves_before_or_after: "btrfs clone"
+    root_an_error_in_snapshot_with_a_size_leaves_before_or_after: "btrfs clone with a size"
+    root_an_error_in_mapped_snapshot_leaves_before_or_after: "btrfs clone mapped"
+    root_an_error_in_snapshot_of_nested_ones_leaves_before_or_after: "btrfs clone nested"
+    root_an_error_in_drop_of_a_subvolume_leaves_before_or_after: "btrfs drop"
+    root_an_error_in_drop_of_nested_ones_leaves_before_or_after: "btrfs drop nested"
+    root_an_error_in_rename_of_a_subvolume_leaves_before_or_after: "btrfs rename"
+    root_an_error_in_resize_of_a_subvolume_leaves_before_or_after: "btrfs resize"
+    root_an_error_in_mount_of_a_subvolume_leaves_before_or_after: "btrfs mount"
+    root_an_error_in_umount_of_a_subvolume_leaves_before_or_after: "btrfs umount"
 }
 
 /// A loop mosaic with the volume `a`, and room for a mountpoint.

@@ -4,19 +4,27 @@
 //! Whatever the disturbance, afterwards there is the state before or the state after; nothing is
 //! left in the kernel; the next changing command leaves nothing half-made in `.mosaic`.
 
+mod verbs;
+
+use std::process::Command;
+
 use mosaic_tests::{
-    Action, Outcome, Site, SystemCall, Traced, Tracee, eventually, is_long, is_quick, left_out,
-    run_status,
+    Action, Outcome, Output, Site, SystemCall, Traced, Tracee, eventually, is_long, is_quick,
+    left_out, qgroups, requires_program, requires_root, run, run_status,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
+
+pub use verbs::SCENARIOS;
 
 /// How many system calls of each command a quick run disturbs.
 const SAMPLE: usize = 8;
 
-/// How many of those that only ask any run but a long one makes fail.
-const FAILURES: usize = 100;
+/// After how many of them any run but a long one cuts the power.
+const CUTS: usize = 6;
 
-/// A command, what it needs, and how to get back to before it.
+/// A command, what it needs, and how to get back to before it. Commands are `moctl`'s, or begin with
+/// `btrfs` and are that program's, run in the location; `AT` is a mountpoint.
+#[derive(Debug, Clone, Copy)]
 pub struct Scenario {
     /// Type of the mosaic.
     pub driver: &'static str,
@@ -24,12 +32,16 @@ pub struct Scenario {
     pub fs: &'static str,
     /// Further lines of the config.
     pub config: &'static str,
-    /// Commands that lead to the state before; `AT` is a mountpoint.
+    /// Commands that lead to the state before.
     pub prepare: &'static [&'static [&'static str]],
     /// The command.
     pub command: &'static [&'static str],
     /// Commands that lead from the state after, or before, to the one before; they may fail.
     pub reset: &'static [&'static [&'static str]],
+    /// How many of its calls that only ask any run but a long one makes fail.
+    pub asks: usize,
+    /// After each disturbance the power is cut as well.
+    pub cuts_power: bool,
 }
 
 /// A scenario at work.
@@ -41,6 +53,25 @@ pub struct Stage {
     after: Value,
     /// Its system calls.
     calls: Vec<SystemCall>,
+}
+
+/// The scenarios of that name: one, or in a long run one for each kind of quota that the verb can
+/// live with. None where there is not all that they need; that was said.
+pub fn scenarios(name: &str) -> Vec<Scenario> {
+    let has = |fs: &str| requires_program(&format!("mkfs.{fs}"));
+    if !requires_root() || !["ext4", "xfs", "btrfs"].into_iter().all(has) {
+        return Vec::new();
+    }
+    let (_, scenario) = SCENARIOS.iter().find(|(n, _)| *n == name).unwrap();
+    if scenario.driver != "btrfs" || !is_long() {
+        return vec![*scenario];
+    }
+    let kinds = ["btrfs+simple", "btrfs+full", "btrfs"];
+    let number = if name == "btrfs resize" { 2 } else { 3 };
+    kinds[..number]
+        .iter()
+        .map(|fs| Scenario { fs, ..*scenario })
+        .collect()
 }
 
 impl Stage {
@@ -57,13 +88,13 @@ impl Stage {
             calls: Vec::new(),
         };
         for words in stage.scenario.prepare {
-            stage.site.ok(&stage.words(words));
+            stage.outcome_of(words).unwrap();
         }
-        stage.before = stage.site.state();
+        stage.before = stage.state();
         // The first changing command in a location makes `.mosaic` on its way.
         for _ in 0..2 {
             stage.calls = stage.tracee().record().unwrap();
-            stage.after = stage.site.state();
+            stage.after = stage.state();
             assert_ne!(stage.before, stage.after, "the command changes nothing");
             stage.reset();
         }
@@ -73,13 +104,23 @@ impl Stage {
     /// Disturbs the command at each of its calls that may change something. Where calls fail, also at
     /// those that ask, or at a sample: a program asks far more than it changes.
     pub fn disturb_each(&self, action: Action) {
-        if is_long() {
-            return self.disturb_those(action, |_| true, usize::MAX);
+        let changes = |call: &SystemCall| !call.leaves_nothing();
+        match (is_long(), self.scenario.cuts_power) {
+            (true, false) => self.disturb_those(action, |_| true, usize::MAX),
+            (false, true) => self.disturb_those(action, changes, CUTS),
+            _ => self.disturb_those(action, changes, usize::MAX),
         }
-        self.disturb_those(action, |call| !call.leaves_nothing(), usize::MAX);
-        if let Action::Fail(_) = action {
+        if let Action::Fail(_) = action
+            && !is_long()
+        {
             let asks = |call: &SystemCall| call.leaves_nothing() && call.can_matter();
-            self.disturb_those(action, asks, FAILURES);
+            self.disturb_those(action, asks, self.scenario.asks);
+        }
+        if self.is_btrfs() {
+            for at in self.site.mounts() {
+                run("umount", &[at]).unwrap();
+            }
+            self.site.assert_sound();
         }
     }
 
@@ -128,6 +169,9 @@ impl Stage {
             "{:?} with {action:?} at its {at}th call {disturbed:?}: {traced:?}",
             self.scenario.command
         );
+        if self.scenario.cuts_power {
+            self.site.fs().unwrap().cut_power().unwrap();
+        }
         self.verify(&traced, &place);
         self.reset();
         disturbed.is_some()
@@ -137,7 +181,7 @@ impl Stage {
         let site = &self.site;
         let mut state = Value::Null;
         let whole = eventually(|| {
-            state = site.state();
+            state = self.state();
             state == self.before || state == self.after
         });
         assert!(
@@ -149,21 +193,14 @@ impl Stage {
             assert_eq!(state, self.after, "{place}");
         }
         let in_use = volumes(&state).filter(|v| v["state"] != "idle").count();
-        let expected = if self.scenario.driver == "plain" {
-            0
-        } else {
-            in_use
-        };
+        let is_loop = self.scenario.driver == "loop";
+        let expected = if is_loop { in_use } else { 0 };
         assert!(
             eventually(|| site.loop_devices().len() == expected),
             "{place}\nloop devices {:?}, {expected} expected",
             site.loop_devices()
         );
-        let kind = if self.scenario.driver == "plain" {
-            "fs"
-        } else {
-            "disk"
-        };
+        let kind = if is_loop { "disk" } else { "fs" };
         site.ok(&["new", kind, "next", "1M"]);
         site.ok(&["drop", "next"]);
         assert!(
@@ -171,7 +208,7 @@ impl Stage {
             "{place}\nleft {:?}",
             site.leftovers()
         );
-        assert_eq!(site.state(), state, "{place}");
+        assert_eq!(site.state(), state["volumes"], "{place}");
         for volume in volumes(&state).filter(|v| v["fs"] == "ext4" && v["state"] == "idle") {
             let image = site.location().join(volume["name"].as_str().unwrap());
             let checked = run_status("e2fsck", &["-fn".as_ref(), image.as_path()]).unwrap();
@@ -182,14 +219,63 @@ impl Stage {
     fn reset(&self) {
         for words in self.scenario.reset {
             // It may be the state before already.
-            self.site.run(&self.words(words));
+            let _ = self.outcome_of(words);
         }
         let mut state = Value::Null;
         let back = eventually(|| {
-            state = self.site.state();
+            state = self.state();
             state == self.before
         });
         assert!(back, "cannot get back: {state}, before {}", self.before);
+    }
+
+    /// What a user can tell apart, and on btrfs the subvolumes that are not Mosaic's own.
+    fn state(&self) -> Value {
+        if !self.is_btrfs() {
+            return json!({ "volumes": self.site.state() });
+        }
+        // The limit that a subvolume is made with binds at once, and is shown from the commit on.
+        run(
+            "btrfs",
+            &["filesystem".as_ref(), "sync".as_ref(), self.site.location()],
+        )
+        .unwrap();
+        let volumes = self.site.state();
+        let groups = qgroups(self.site.location()).unwrap();
+        let subvolumes: Vec<Value> = self
+            .site
+            .subvolumes()
+            .iter()
+            .filter(|subvolume| !subvolume.path.starts_with(".mosaic"))
+            .map(|subvolume| {
+                let id = format!("0/{}", subvolume.id);
+                let limit = groups.iter().find(|group| group.id == id).map(|g| g.limit);
+                json!([subvolume.path, subvolume.read_only, limit])
+            })
+            .collect();
+        json!({ "volumes": volumes, "subvolumes": subvolumes })
+    }
+
+    fn is_btrfs(&self) -> bool {
+        self.scenario.driver == "btrfs"
+    }
+
+    /// Runs a command of the scenario.
+    fn outcome_of(&self, words: &[&str]) -> Result<(), String> {
+        let words = self.words(words);
+        let mut command = match words.split_first() {
+            Some((&"btrfs", rest)) => {
+                let mut btrfs = Command::new("btrfs");
+                btrfs.args(rest).current_dir(self.site.location());
+                btrfs
+            }
+            _ => self.site.command(&words),
+        };
+        let output = Output::from(command.output().unwrap());
+        match output.status {
+            0 => Ok(()),
+            _ => Err(format!("{words:?}: {output:?}")),
+        }
     }
 
     fn tracee(&self) -> Tracee {
@@ -209,161 +295,5 @@ impl Stage {
 }
 
 fn volumes(state: &Value) -> impl Iterator<Item = &Value> {
-    state.as_array().into_iter().flatten()
+    state["volumes"].as_array().into_iter().flatten()
 }
-
-const LOOP: Scenario = Scenario {
-    driver: "loop",
-    fs: "xfs",
-    config: "default_fs: ext4\n",
-    prepare: &[],
-    command: &[],
-    reset: &[],
-};
-
-const PLAIN: Scenario = Scenario {
-    driver: "plain",
-    fs: "ext4",
-    config: "",
-    ..LOOP
-};
-
-/// Every changing verb, on both drivers where both have it.
-pub const SCENARIOS: [(&str, Scenario); 15] = [
-    (
-        "loop new fs",
-        Scenario {
-            command: &["new", "fs", "a", "16M"],
-            reset: &[&["drop", "a"]],
-            ..LOOP
-        },
-    ),
-    (
-        "loop new disk",
-        Scenario {
-            command: &["new", "disk", "a", "1M"],
-            reset: &[&["drop", "a"]],
-            ..LOOP
-        },
-    ),
-    (
-        "loop clone",
-        Scenario {
-            prepare: &[&["new", "fs", "a", "16M"]],
-            command: &["clone", "a", "b", "--size", "32M"],
-            reset: &[&["drop", "b"]],
-            ..LOOP
-        },
-    ),
-    (
-        "loop drop",
-        Scenario {
-            prepare: &[&["new", "disk", "a", "1M"]],
-            command: &["drop", "a"],
-            reset: &[&["new", "disk", "a", "1M"]],
-            ..LOOP
-        },
-    ),
-    (
-        "loop rename",
-        Scenario {
-            prepare: &[&["new", "disk", "a", "1M"]],
-            command: &["rename", "a", "b"],
-            reset: &[&["rename", "b", "a"]],
-            ..LOOP
-        },
-    ),
-    (
-        "loop attach",
-        Scenario {
-            prepare: &[&["new", "disk", "a", "1M"]],
-            command: &["attach", "a"],
-            reset: &[&["detach", "a"]],
-            ..LOOP
-        },
-    ),
-    (
-        "loop detach",
-        Scenario {
-            prepare: &[&["new", "disk", "a", "1M"], &["attach", "a"]],
-            command: &["detach", "a"],
-            reset: &[&["attach", "a"]],
-            ..LOOP
-        },
-    ),
-    (
-        "loop mount",
-        Scenario {
-            prepare: &[&["new", "fs", "a", "16M"]],
-            command: &["mount", "a", "AT"],
-            reset: &[&["umount", "a", "AT"]],
-            ..LOOP
-        },
-    ),
-    (
-        "loop umount",
-        Scenario {
-            prepare: &[&["new", "fs", "a", "16M"], &["mount", "a", "AT"]],
-            command: &["umount", "a", "AT"],
-            reset: &[&["mount", "a", "AT"]],
-            ..LOOP
-        },
-    ),
-    (
-        "loop resize disk",
-        Scenario {
-            prepare: &[&["new", "disk", "a", "1M"], &["attach", "a"]],
-            command: &["resize", "a", "2M"],
-            reset: &[
-                &["detach", "a"],
-                &["resize", "a", "1M", "--shrink"],
-                &["attach", "a"],
-            ],
-            ..LOOP
-        },
-    ),
-    (
-        "plain new",
-        Scenario {
-            command: &["new", "fs", "a", "1M"],
-            reset: &[&["drop", "a"]],
-            ..PLAIN
-        },
-    ),
-    (
-        "plain drop",
-        Scenario {
-            prepare: &[&["new", "fs", "a", "1M"]],
-            command: &["drop", "a"],
-            reset: &[&["new", "fs", "a", "1M"]],
-            ..PLAIN
-        },
-    ),
-    (
-        "plain rename",
-        Scenario {
-            prepare: &[&["new", "fs", "a", "1M"]],
-            command: &["rename", "a", "b"],
-            reset: &[&["rename", "b", "a"]],
-            ..PLAIN
-        },
-    ),
-    (
-        "plain mount",
-        Scenario {
-            prepare: &[&["new", "fs", "a", "1M"]],
-            command: &["mount", "a", "AT"],
-            reset: &[&["umount", "a", "AT"]],
-            ..PLAIN
-        },
-    ),
-    (
-        "plain umount",
-        Scenario {
-            prepare: &[&["new", "fs", "a", "1M"], &["mount", "a", "AT"]],
-            command: &["umount", "a", "AT"],
-            reset: &[&["mount", "a", "AT"]],
-            ..PLAIN
-        },
-    ),
-];
