@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use common::schema::Schema;
 use common::{make, plain, repository_file};
-use mosaic_tests::{Moctl, requires_root};
+use mosaic_tests::{Moctl, requires_program, requires_root};
 use serde_json::Value;
 
 /// Runs with `--json`, checks all that holds for every object, and notes which one it is.
@@ -149,6 +149,52 @@ fn clone(runs: &mut Runs) {
         (&cloned["from"], &cloned["volume"]),
         (&"v".into(), &"w".into())
     );
+}
+
+#[test]
+fn root_objects_of_subvolumes_are_as_the_schema_says() {
+    if !requires_root() || !requires_program("mkfs.btrfs") {
+        return;
+    }
+    for kind in ["btrfs", "btrfs+simple", "btrfs+full"] {
+        let fs = mosaic_tests::MountedFs::new(kind).unwrap();
+        let moctl = Moctl::new().unwrap();
+        moctl.mosaic("m", "btrfs", fs.path(), "").unwrap();
+        let mut runs = Runs::new();
+        let mut run =
+            |object: &str, words: &[&str]| runs.run(&moctl, 0, object, &[&["m"], words].concat());
+        let new = run("new", &["new", "fs", "v", "16M"]);
+        let has_quotas = kind != "btrfs";
+        assert_eq!(new["warnings"].as_array().unwrap().is_empty(), has_quotas);
+        run("clone", &["clone", "v", "w"]);
+        let list = run("list", &["list"]);
+        let volume = &run("info_volume", &["info", "w"])["volume"];
+        assert_eq!(volume["facts"], list["volumes"][1]["facts"], "{kind}");
+        assert_eq!(
+            (&volume["origin"], &volume["fs"]),
+            (&"v".into(), &Value::Null)
+        );
+        assert_eq!(volume["used"].is_u64(), has_quotas, "{volume}");
+        assert_eq!(volume["exclusive"].is_u64(), has_quotas, "{volume}");
+        let info = run("info_mosaic", &["info"]);
+        let classes = info["space"].as_array().unwrap().iter();
+        let classes: Vec<_> = classes.map(|space| space["class"].clone()).collect();
+        assert_eq!(classes, ["data", "metadata"], "{kind}");
+        assert_eq!(run("check", &["check"])["clean"], true, "{kind}");
+        run("rename", &["rename", "w", "x"]);
+        let pending = run("drop", &["drop", "x"])["pending"].clone();
+        assert!(pending.as_array().unwrap().len() <= 1, "{kind}: {pending}");
+        assert_eq!(
+            run("drop", &["drop", "v", "--wait"])["pending"],
+            Value::Array(Vec::new())
+        );
+        if kind == "btrfs" {
+            let made = run("init", &["init", "--quota", "simple"]);
+            assert_eq!(made["changed"], true);
+        }
+        let refused = runs.run(&moctl, 6, "failure", &["m", "new", "disk", "d", "16M"]);
+        assert_eq!(refused["error"]["kind"], "unsupported");
+    }
 }
 
 #[test]

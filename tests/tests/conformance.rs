@@ -60,4 +60,7 @@ drivers! {
     loop_on_ext4: "loop" on "ext4", "default_fs: ext4\n";
     plain_on_ext4: "plain" on "ext4", "";
     plain_on_xfs: "plain" on "xfs", "";
+    btrfs_without_quotas: "btrfs" on "btrfs", "";
+    btrfs_with_simple_quotas: "btrfs" on "btrfs+simple", "";
+    btrfs_with_full_quotas: "btrfs" on "btrfs+full", "";
 }

@@ -92,3 +92,36 @@ fn root_a_historic_image_is_mounted_attached_and_dropped() {
     assert_eq!(site.entries(), [""; 0]);
     site.assert_idle();
 }
+
+#[test]
+fn root_historic_subvolumes_are_volumes() {
+    if !requires_root() || !requires_program("mkfs.btrfs") {
+        return;
+    }
+    let site = Site::on("btrfs", "btrfs", MAP).unwrap();
+    fs::create_dir_all(site.location().join("1/0")).unwrap();
+    site.subvolume("1/0/101");
+    fs::write(site.location().join("1/0/101/file"), "kept").unwrap();
+    assert_eq!(site.names(), ["1/0/101"]);
+    assert!(site.ok(&["have", "101"]).contains("101 exists: yes"));
+    assert!(
+        !site.location().join(".mosaic").exists(),
+        "reading changes nothing"
+    );
+    site.expect(4, &["new", "fs", "101", "16M"]);
+    let at = site.mountpoint("at");
+    let path = at.to_str().unwrap();
+    site.ok(&["mount", "101", path]);
+    assert_eq!(fs::read_to_string(at.join("file")).unwrap(), "kept");
+    site.expect(5, &["drop", "101"]);
+    site.ok(&["umount", "101", path]);
+    site.ok(&["clone", "101", "102"]);
+    // What is ours carries its name.
+    assert_eq!(site.names(), ["1/0/101", "102"]);
+    site.ok(&["rename", "101", "201"]);
+    assert_eq!(site.names(), ["102", "201"]);
+    site.ok(&["drop", "102"]);
+    site.ok(&["drop", "201"]);
+    assert_eq!(site.entries(), [""; 0]);
+    site.assert_sound();
+}

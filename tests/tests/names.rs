@@ -1,15 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Names and sizes that are refused make nothing; strange but legal ones are just names.
 //!
-//! Needs no privilege: plain folders and images of disks.
+//! Plain folders and images of disks need no privilege, subvolumes do.
 
-use mosaic_tests::Site;
+use mosaic_tests::{Site, requires_program, requires_root};
 
-const DRIVERS: [&str; 2] = ["plain", "loop"];
+const DRIVERS: [&str; 3] = ["plain", "loop", "btrfs"];
 
-/// `fs` on plain, `disk` on loop: neither runs a program.
+/// `disk` on loop: nothing here runs a program.
 fn kind(driver: &str) -> &'static str {
-    if driver == "plain" { "fs" } else { "disk" }
+    if driver == "loop" { "disk" } else { "fs" }
+}
+
+/// A fresh mosaic; None where there is no btrfs to be had: that was said.
+fn site(driver: &str) -> Option<Site> {
+    if driver != "btrfs" {
+        return Some(Site::in_folder(driver, "").unwrap());
+    }
+    let ready = requires_root() && requires_program("mkfs.btrfs");
+    ready.then(|| Site::on("btrfs+simple", driver, "").unwrap())
 }
 
 #[test]
@@ -37,7 +46,9 @@ fn bad_names_are_refused_and_nothing_is_made() {
         &long,
     ];
     for driver in DRIVERS {
-        let site = Site::in_folder(driver, "").unwrap();
+        let Some(site) = site(driver) else {
+            continue;
+        };
         for name in names {
             // `--` so that moctl and not the parser of its arguments judges `-n`.
             let output = site.expect(2, &["new", "--", kind(driver), name, "1M"]);
@@ -109,7 +120,9 @@ fn bad_sizes_are_refused_and_nothing_is_made() {
         "1000",
     ];
     for driver in DRIVERS {
-        let site = Site::in_folder(driver, "").unwrap();
+        let Some(site) = site(driver) else {
+            continue;
+        };
         for size in sizes {
             let output = site.expect(2, &["new", "--", kind(driver), "a", size]);
             assert_eq!(
@@ -187,7 +200,9 @@ fn strange_names_are_just_names() {
         &longest,
     ];
     for driver in DRIVERS {
-        let site = Site::in_folder(driver, "").unwrap();
+        let Some(site) = site(driver) else {
+            continue;
+        };
         for name in names {
             site.ok(&["new", kind(driver), name, "1M"]);
             site.expect(4, &["new", kind(driver), name, "1M"]);

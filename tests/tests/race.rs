@@ -28,6 +28,19 @@ fn rounds(all: usize, sample: usize) -> usize {
     all
 }
 
+/// Each driver, what it makes without a program, and a fresh mosaic of it.
+fn each_driver() -> impl Iterator<Item = (&'static str, &'static str, Site)> {
+    [("plain", "fs"), ("loop", "disk"), ("btrfs", "fs")]
+        .into_iter()
+        .filter_map(|(driver, kind)| {
+            if driver != "btrfs" {
+                return Some((driver, kind, Site::in_folder(driver, "").unwrap()));
+            }
+            let ready = requires_root() && requires_program("mkfs.btrfs");
+            ready.then(|| (driver, kind, Site::on("btrfs+simple", driver, "").unwrap()))
+        })
+}
+
 #[track_caller]
 fn assert_one_winner(outputs: &[Output], losers_status: i32, losers_say: &str) {
     let winners = outputs.iter().filter(|o| o.status == 0).count();
@@ -69,15 +82,16 @@ fn root_four_parallel_attach_make_one_device_and_three_clear_refusals() {
 
 #[test]
 fn four_parallel_new_of_one_name_make_one_volume() {
-    for (driver, kind) in [("plain", "fs"), ("loop", "disk")] {
-        let site = Site::in_folder(driver, "").unwrap();
+    for (driver, kind, site) in each_driver() {
         let sizes = ["1M", "2M", "3M", "4M"];
-        for _ in 0..rounds(50, 5) {
+        // On btrfs each of them waits for a commit.
+        let most = if driver == "btrfs" { 10 } else { 50 };
+        for _ in 0..rounds(most, 5) {
             let commands = sizes.map(|size| vec!["new", kind, "a", size]);
             let outputs = at_once(&site, &commands);
             assert_one_winner(&outputs, 4, "\"a\"");
             assert_eq!(site.entries(), ["a"]);
-            if driver == "loop" {
+            if driver != "plain" {
                 let winner = outputs.iter().position(|o| o.status == 0).unwrap() as u64;
                 assert_eq!(
                     site.json(&["info", "a"])["volume"]["size"],
@@ -92,8 +106,7 @@ fn four_parallel_new_of_one_name_make_one_volume() {
 
 #[test]
 fn four_parallel_drop_of_one_volume_drop_it_once() {
-    for (driver, kind) in [("plain", "fs"), ("loop", "disk")] {
-        let site = Site::in_folder(driver, "").unwrap();
+    for (_, kind, site) in each_driver() {
         for _ in 0..rounds(25, 3) {
             site.ok(&["new", kind, "a", "1M"]);
             let outputs = at_once(
