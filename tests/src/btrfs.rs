@@ -93,6 +93,19 @@ pub fn subvolumes(at: &Path) -> Result<Vec<Subvolume>> {
     all.lines().map(line).collect()
 }
 
+/// Makes subvolumes in a folder.
+///
+/// # Errors
+/// The kernel's.
+pub fn make_subvolumes<S: AsRef<str>>(folder: &Path, names: &[S]) -> Result<()> {
+    let open = File::open(folder)?;
+    for name in names {
+        let name = name.as_ref();
+        ioctl::make_subvolume(&open, name).with_context(|| format!("cannot make {name}"))?;
+    }
+    Ok(())
+}
+
 fn word_after<'l>(line: &'l str, name: &str) -> Option<&'l str> {
     let mut words = line.split_whitespace();
     words.find(|word| *word == name)?;

@@ -38,7 +38,7 @@ mod site;
 mod tracee;
 
 pub use await_condition::{eventually, eventually_within};
-pub use btrfs::{Qgroup, Quota, Subvolume, qgroups, quota, subvolumes};
+pub use btrfs::{Qgroup, Quota, Subvolume, make_subvolumes, qgroups, quota, subvolumes};
 pub use built::{built_program, target_folder};
 pub use loop_file::{LoopFile, loop_devices_beneath};
 pub use moctl::{Moctl, Output};

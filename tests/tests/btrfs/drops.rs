@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How volumes go: with all that is within them, not while somebody needs them, and until their
+//! space is back.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use mosaic_tests::{Site, eventually, run, stdout_of, subvolumes};
+
+use crate::{KINDS, MIB, WITH_QUOTAS, fill, on_each, site, word};
+
+/// Subvolumes that have no name any more and are being cleaned.
+fn dead(site: &Site) -> usize {
+    let top = site.fs().unwrap().path();
+    let words = ["subvolume", "list", "-d"].map(Path::new);
+    let text = stdout_of("btrfs", &[&words[..], &[top]].concat()).unwrap();
+    text.lines().count()
+}
+
+/// A volume of 24 MiB, a third of it in subvolumes within it.
+fn big(site: &Site, name: &str) {
+    site.ok(&["new", "fs", name, "64M"]);
+    site.subvolume(&format!("{name}/within"));
+    site.subvolume(&format!("{name}/within/deeper"));
+    for folder in [
+        name,
+        &format!("{name}/within"),
+        &format!("{name}/within/deeper"),
+    ] {
+        fill(&site.location().join(folder).join("file"), 8).unwrap();
+    }
+}
+
+#[test]
+fn root_drop_with_wait_returns_when_the_space_is_back() {
+    on_each(&KINDS, "", |kind, site| {
+        big(site, "a");
+        let used = || {
+            let space = site.json(&["info"])["space"].clone();
+            let data = space
+                .as_array()
+                .unwrap()
+                .iter()
+                .find(|s| s["class"] == "data")
+                .cloned();
+            data.unwrap()["used"].as_u64().unwrap()
+        };
+        // What is written counts from the next commit on.
+        run("btrfs", &["filesystem", "sync", word(site.location())]).unwrap();
+        assert!(used() >= 24 * MIB, "{kind}: {}", used());
+        let said = site.json(&["drop", "--wait", "a"]);
+        assert_eq!(dead(site), 0, "{kind}");
+        assert_eq!(said["pending"], serde_json::json!([]), "{kind}");
+        assert!(used() < 8 * MIB, "{kind}: {}", used());
+        // There is nothing to wait for the second time.
+        site.expect(3, &["drop", "--wait", "a"]);
+        site.ok(&["drop", "--wait", "--missing-ok", "a"]);
+    });
+}
+
+#[test]
+fn root_drop_without_wait_says_what_is_still_to_come_back() {
+    let Some(site) = site("btrfs", "") else {
+        return;
+    };
+    big(&site, "a");
+    // The cleaner may have been faster than the answer.
+    let said = site.json(&["drop", "a"]);
+    assert!(!site.entries().contains(&"a".to_owned()));
+    let pending = said["pending"].as_array().unwrap();
+    assert!(pending.len() <= 3, "{said}");
+    assert!(
+        pending
+            .iter()
+            .all(|p| p.as_str().unwrap().starts_with("subvolume ")),
+        "{said}"
+    );
+    // Each commit wakes the kernel's cleaner.
+    assert!(eventually(|| {
+        run("btrfs", &["filesystem", "sync", word(site.location())]).unwrap();
+        dead(&site) == 0
+    }));
+    assert_eq!(subvolumes(site.location()).unwrap().len(), 0);
+    site.assert_sound();
+}
+
+#[test]
+fn root_quota_groups_of_what_was_dropped_go_too() {
+    on_each(&WITH_QUOTAS, "", |kind, site| {
+        for _ in 0..2 {
+            big(site, "a");
+            site.ok(&["clone", "a", "b"]);
+            // With simple quotas the origin's group keeps what the clone shares.
+            site.ok(&["drop", "--wait", "a"]);
+            site.ok(&["drop", "--wait", "b"]);
+        }
+        // What reads 0 only now is swept by the next changing command.
+        site.ok(&["new", "fs", "c", "8M"]);
+        site.ok(&["new", "fs", "d", "8M"]);
+        assert_eq!(site.dead_qgroups(), [], "{kind}");
+        assert!(site.ok(&["check"]).contains("no faults"), "{kind}");
+    });
+}
+
+#[test]
+fn root_what_is_mounted_anywhere_is_not_dropped() {
+    on_each(&["btrfs"], "", |_, site| {
+        site.ok(&["new", "fs", "a", "8M"]);
+        site.subvolume("a/within");
+        let at = site.mountpoint("at");
+        let device = word(site.fs().unwrap().device()).to_owned();
+        for subvolume in ["location/a", "location/a/within"] {
+            let options = format!("subvol=/{subvolume}");
+            run("mount", &["-o", &options, &device, word(&at)]).unwrap();
+            let refused = site.expect(5, &["drop", "a"]);
+            run("umount", &[&at]).unwrap();
+            assert!(refused.stderr.contains(word(&at)), "{}", refused.stderr);
+        }
+        assert!(site.location().join("a/within").is_dir());
+        assert_eq!(site.subvolumes().len(), 2);
+        site.ok(&["drop", "a"]);
+    });
+}
+
+/// A `btrfs send` that nobody reads from.
+struct Sender(Child);
+
+impl Sender {
+    fn new(of: &Path) -> Self {
+        let child = Command::new("btrfs")
+            .args(["send", "-q"])
+            .arg(of)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        Self(child.unwrap())
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn root_what_is_being_sent_is_not_dropped() {
+    on_each(&["btrfs"], "", |_, site| {
+        site.ok(&["new", "fs", "a", "64M"]);
+        fill(&site.location().join("a/file"), 8).unwrap();
+        let sent = site.read_only_snapshot("a", "sent");
+        let sender = Sender::new(&sent);
+        let pid = sender.0.id().to_string();
+        // Until the send has begun the volume is free, and has to be made again.
+        let mut refused = String::new();
+        assert!(eventually(|| {
+            let output = site.run(&["drop", "sent"]);
+            if output.status == 0 {
+                site.read_only_snapshot("a", "sent");
+                return false;
+            }
+            assert_eq!(output.status, 5, "{}", output.stderr);
+            refused = output.stderr;
+            true
+        }));
+        assert!(refused.contains(&pid), "{refused} does not name {pid}");
+        drop(sender);
+        assert!(site.entries().contains(&"sent".to_owned()));
+        site.ok(&["drop", "sent"]);
+    });
+}
+
+#[test]
+fn root_the_default_subvolume_is_not_dropped() {
+    on_each(&["btrfs"], "", |_, site| {
+        site.ok(&["new", "fs", "a", "8M"]);
+        site.subvolume("a/within");
+        for default in ["a", "a/within"] {
+            let path = site.location().join(default);
+            run("btrfs", &["subvolume", "set-default", word(&path)]).unwrap();
+            let refused = site.run(&["drop", "a"]);
+            assert_ne!(refused.status, 0, "{default}");
+            assert!(refused.stderr.contains("default"), "{}", refused.stderr);
+            assert!(path.is_dir(), "{default}");
+            assert_eq!(site.names(), ["a"], "{default}");
+        }
+        let top = word(site.fs().unwrap().path());
+        run("btrfs", &["subvolume", "set-default", "5", top]).unwrap();
+        site.ok(&["drop", "a"]);
+    });
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Commands at the same time: each has its turn or says clearly why not, and nothing is left over.
+
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use mosaic_tests::{Output, Site, is_long};
+
+use crate::{MAP, on_each};
+
+const AT_ONCE: [&str; 8] = ["11", "12", "13", "14", "15", "16", "17", "18"];
+
+fn rounds(few: usize) -> usize {
+    if is_long() { few * 10 } else { few }
+}
+
+/// Starts all commands and then waits for all.
+fn at_once(site: &Site, commands: &[Vec<&str>]) -> Vec<Output> {
+    let start = |words: &Vec<&str>| {
+        let mut command = site.command(words);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let running: Vec<_> = commands.iter().map(start).collect();
+    let end = |child: std::process::Child| Output::from(child.wait_with_output().unwrap());
+    running.into_iter().map(end).collect()
+}
+
+#[test]
+fn root_eight_news_and_drops_share_a_folder_that_comes_and_goes() {
+    on_each(&["btrfs+simple"], MAP, |_, site| {
+        thread::scope(|scope| {
+            for name in AT_ONCE {
+                scope.spawn(move || {
+                    for _ in 0..rounds(6) {
+                        site.ok(&["new", "fs", name, "8M"]);
+                        site.ok(&["drop", name]);
+                    }
+                });
+            }
+        });
+        assert_eq!(site.names(), [""; 0]);
+        assert_eq!(
+            site.entries(),
+            [""; 0],
+            "the folder goes with its last volume"
+        );
+    });
+}
+
+#[test]
+fn root_eight_clones_of_one_volume_are_eight_volumes() {
+    on_each(&["btrfs", "btrfs+full"], MAP, |kind, site| {
+        site.ok(&["new", "fs", "01", "8M"]);
+        site.subvolume("0/01/within");
+        let size = (kind == "btrfs+full").then_some(16 << 20);
+        for _ in 0..rounds(2) {
+            let clone = |to| vec!["clone", "01", to, "--size", "16M"];
+            let outputs = at_once(site, &AT_ONCE.map(clone));
+            assert!(outputs.iter().all(|o| o.status == 0), "{kind}: {outputs:?}");
+            assert_eq!(
+                site.subvolumes().len(),
+                2 + 16 + usize::from(false),
+                "{kind}"
+            );
+            for volume in site.json(&["list"])["volumes"].as_array().unwrap() {
+                if volume["name"] != "01" {
+                    assert_eq!(volume["size"].as_u64(), size, "{kind}: {volume}");
+                    assert_eq!(volume["origin"], "01", "{kind}: {volume}");
+                }
+            }
+            let outputs = at_once(site, &AT_ONCE.map(|name| vec!["drop", name]));
+            assert!(outputs.iter().all(|o| o.status == 0), "{kind}: {outputs:?}");
+            assert_eq!(site.entries(), ["0"], "{kind}");
+        }
+    });
+}
+
+#[test]
+fn root_a_clone_of_what_another_drops_is_whole_or_not_there() {
+    on_each(&["btrfs+simple"], "", |_, site| {
+        for _ in 0..rounds(10) {
+            site.ok(&["new", "fs", "a", "8M"]);
+            site.subvolume("a/within");
+            let commands = ["clone a b", "drop a", "clone a c"].map(|c| c.split(' ').collect());
+            let outputs = at_once(site, &commands);
+            assert_eq!(outputs[1].status, 0, "{outputs:?}");
+            let mut expected = Vec::new();
+            for (name, output) in [("b", &outputs[0]), ("c", &outputs[2])] {
+                match output.status {
+                    0 => expected.extend([name.to_owned(), format!("{name}/within")]),
+                    3 => assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr),
+                    _ => panic!("{outputs:?}"),
+                }
+            }
+            let paths = site.subvolumes().into_iter();
+            let mut found: Vec<_> = paths
+                .map(|s| s.path.to_string_lossy().into_owned())
+                .collect();
+            found.sort();
+            assert_eq!(found, expected, "{outputs:?}");
+            for name in site.names() {
+                site.ok(&["drop", &name]);
+            }
+        }
+    });
+}
+
+#[test]
+fn root_list_beside_writers_shows_no_half_made_volume() {
+    on_each(&["btrfs+full"], "", |_, site| {
+        site.ok(&["new", "fs", "stays", "8M"]);
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let mut writers = Vec::new();
+            for name in ["a", "b"] {
+                writers.push(scope.spawn(move || {
+                    for _ in 0..rounds(8) {
+                        site.ok(&["clone", "stays", name, "--size", "16M"]);
+                        site.ok(&["rename", name, &format!("{name}{name}")]);
+                        site.ok(&["drop", &format!("{name}{name}")]);
+                    }
+                }));
+            }
+            let reader = scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let list = site.json(&["list"]);
+                    let volumes = list["volumes"].as_array().unwrap();
+                    assert!(volumes.iter().any(|v| v["name"] == "stays"), "{list}");
+                    for volume in volumes {
+                        let size = if volume["name"] == "stays" {
+                            8 << 20
+                        } else {
+                            16 << 20
+                        };
+                        assert!(!volume["stored"].as_str().unwrap().contains(".mosaic"));
+                        // A quota group may be younger than what the list has of it, or gone.
+                        let seen = volume["size"].as_u64();
+                        assert!(seen.is_none_or(|seen| seen == size), "{volume}");
+                    }
+                }
+            });
+            let ended: Vec<_> = writers.into_iter().map(|writer| writer.join()).collect();
+            stop.store(true, Ordering::Relaxed);
+            reader.join().unwrap();
+            assert!(ended.iter().all(Result::is_ok));
+        });
+        assert_eq!(site.names(), ["stays"]);
+    });
+}
