@@ -81,6 +81,26 @@ mod tests {
     use mosaic_core::ErrorKind;
 
     #[test]
+    fn the_manuals_have_the_keys_of_the_schema() {
+        let config = include_str!("../../doc/config.md");
+        let readme = include_str!("../README.md");
+        for key in schema() {
+            let KeyKind::Choice(words) = &key.kind else {
+                panic!("{:?} is not described as a choice", key.path);
+            };
+            let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+            let (path, default) = (&key.path, key.default.unwrap_or_default());
+            let row = format!(
+                "| `{path}` | one of {} | `{default}` | {} |\n",
+                words.join(", "),
+                key.help
+            );
+            assert!(config.contains(&row), "doc/config.md should have:\n{row}");
+            assert!(readme.contains(&row), "README.md should have:\n{row}");
+        }
+    }
+
+    #[test]
     fn another_file_system_is_a_fault_of_the_config() {
         let mut settings = Settings::new("/srv/ct");
         assert_eq!(Options::new(&settings).unwrap().quota, QuotaUse::Auto);
