@@ -199,7 +199,7 @@ impl Btrfs {
     fn remove_dead(&self) -> Result<usize> {
         let mut removed = 0;
         loop {
-            let candidates = Candidates::before(self);
+            let candidates = Candidates::all_before(self);
             crate::commit::everything(self.location.dir().as_fd())?;
             let more = candidates.sweep(self);
             removed += more;

@@ -112,41 +112,69 @@ pub fn each_since(
 ) -> Result<()> {
     let mut next = Some(first);
     let mut buffer = vec![0; ioctl::SEARCH_HEAD + ROOM];
-    while let Some(from) = next.filter(|from| *from <= last) {
-        let key = btrfs_ioctl_search_key {
-            tree_id: tree,
-            min_objectid: from.object,
-            max_objectid: last.object,
-            min_offset: from.offset,
-            max_offset: last.offset,
-            min_transid: since,
-            max_transid: u64::MAX,
-            min_type: from.kind,
-            max_type: last.kind,
-            nr_items: u32::MAX,
-            unused: 0,
-            unused1: 0,
-            unused2: 0,
-            unused3: 0,
-            unused4: 0,
-        };
-        let number = match ioctl::tree_search(dir, key, &mut buffer) {
-            Err(Errno::NOENT) => return Ok(()),
-            other => other?,
-        };
-        if number == 0 {
-            return Ok(());
-        }
-        let (mut seen, mut rest) = (from, &buffer[ioctl::SEARCH_HEAD..]);
-        for _ in 0..number {
-            let (key, data);
-            (key, data, rest) = take_item(rest).ok_or(Errno::UCLEAN)?;
-            seen = key;
-            item(key, data);
-        }
-        next = seen.next();
+    while let Some(from) = next {
+        next = page(dir, tree, [from, last], since, &mut buffer, &mut item)?;
     }
     Ok(())
+}
+
+/// The same with as many items as fit into `room` bytes, which may be none. Gives the key from which
+/// to go on; `None`: that was all.
+///
+/// # Errors
+/// `EOVERFLOW` if not even the first item fits; else those of [`each`].
+pub fn some(
+    dir: BorrowedFd<'_>,
+    tree: u64,
+    keys: [Key; 2],
+    room: usize,
+    mut item: impl FnMut(Key, &[u8]),
+) -> Result<Option<Key>> {
+    let mut buffer = vec![0; ioctl::SEARCH_HEAD + room];
+    page(dir, tree, keys, 0, &mut buffer, &mut item)
+}
+
+/// One search; gives the key from which to go on.
+fn page(
+    dir: BorrowedFd<'_>,
+    tree: u64,
+    [from, last]: [Key; 2],
+    since: u64,
+    buffer: &mut [u8],
+    item: &mut impl FnMut(Key, &[u8]),
+) -> Result<Option<Key>> {
+    let key = btrfs_ioctl_search_key {
+        tree_id: tree,
+        min_objectid: from.object,
+        max_objectid: last.object,
+        min_offset: from.offset,
+        max_offset: last.offset,
+        min_transid: since,
+        max_transid: u64::MAX,
+        min_type: from.kind,
+        max_type: last.kind,
+        nr_items: u32::MAX,
+        unused: 0,
+        unused1: 0,
+        unused2: 0,
+        unused3: 0,
+        unused4: 0,
+    };
+    let number = match ioctl::tree_search(dir, key, buffer) {
+        Err(Errno::NOENT) => return Ok(None),
+        other => other?,
+    };
+    if number == 0 {
+        return Ok(None);
+    }
+    let (mut seen, mut rest) = (from, &buffer[ioctl::SEARCH_HEAD..]);
+    for _ in 0..number {
+        let (key, data);
+        (key, data, rest) = take_item(rest).ok_or(Errno::UCLEAN)?;
+        seen = key;
+        item(key, data);
+    }
+    Ok(seen.next().filter(|next| *next <= last))
 }
 
 /// The first item, its data, and what follows.

@@ -6,6 +6,7 @@ mod common;
 use std::os::fd::AsFd;
 
 use common::{MIB, Quotas, Site, site, site_with};
+use mosaic_btrfs::ioctl;
 use mosaic_btrfs::stale::{self, Candidates};
 use mosaic_core::Settings;
 use mosaic_tests::eventually;
@@ -51,6 +52,28 @@ fn root_a_group_goes_when_no_clone_has_its_data_any_more() {
     make_dead(&site);
     assert_eq!(change(&site), 1);
     assert_eq!(dead(&site), []);
+}
+
+#[test]
+fn root_among_many_groups_a_dead_one_is_met_in_time() {
+    let Some(site) = site(Quotas::Simple) else {
+        return;
+    };
+    let dir = site.dir();
+    // More than one look shows, before and after the dead one.
+    let make = |from: u32| {
+        for number in from..from + 1500 {
+            ioctl::create(dir.as_fd(), format!("n{number}"), None).unwrap();
+        }
+    };
+    make(0);
+    make_dead(&site);
+    make(1500);
+    let all = Candidates::all_before(&site.driver);
+    let met = (0..1000).any(|_| change(&site) == 1);
+    assert!(met);
+    assert_eq!(dead(&site), []);
+    assert_eq!(all.sweep(&site.driver), 0, "it is gone already");
 }
 
 #[test]
