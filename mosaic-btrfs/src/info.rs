@@ -10,6 +10,10 @@ use crate::items::{Root, Uuid};
 use crate::quota::{self, Account, Mode};
 use crate::subvolume::Subvolume;
 
+/// What a size does not bind: each subvolume has a quota group of its own, also one that a tenant makes.
+const NESTED: &str = "size and usage do not count what is in the subvolumes within it, each of which \
+                      counts for itself";
+
 /// A volume, and by which names the file system knows it and what it is a snapshot of.
 #[derive(Debug)]
 pub(crate) struct Seen {
@@ -19,6 +23,8 @@ pub(crate) struct Seen {
     pub(crate) uuid: Option<Uuid>,
     /// That of what it is a snapshot of.
     pub(crate) parent: Option<Uuid>,
+    /// How many subvolumes are right within it.
+    nested: usize,
 }
 
 impl Seen {
@@ -30,6 +36,7 @@ impl Seen {
             volume,
             uuid: None,
             parent: None,
+            nested: 0,
         }
     }
 
@@ -55,6 +62,7 @@ impl Seen {
             },
             uuid: root.uuid,
             parent: root.parent,
+            nested,
         }
     }
 }
@@ -127,22 +135,20 @@ impl Btrfs {
             seen.volume.user = label::name(subvolume.dir())?;
         }
         match self.account(subvolume.id(), sizes.mode) {
-            Ok(account) => self.show_account(&mut seen.volume, subvolume.id(), sizes, &account),
+            Ok(account) => self.show_account(&mut seen, subvolume.id(), sizes, &account),
             Err(error) => seen.volume.notes.push(error.chain()),
         }
         Ok(seen)
     }
 
     /// Puts what quotas say into a volume. Usage that the kernel itself calls wrong is unknown.
-    pub(crate) fn show_account(
-        &self,
-        volume: &mut Volume,
-        id: u64,
-        sizes: &Sizes,
-        account: &Account,
-    ) {
+    pub(crate) fn show_account(&self, seen: &mut Seen, id: u64, sizes: &Sizes, account: &Account) {
+        let volume = &mut seen.volume;
         volume.size = account.limit.map(Bytes);
         volume.notes.extend(self.no_group(id, sizes.mode, account));
+        if seen.nested > 0 && sizes.mode.is_on() {
+            volume.notes.push(NESTED.to_owned());
+        }
         let is_right = sizes.mode != Mode::Full { inconsistent: true };
         if let Some(usage) = account.usage.filter(|_| is_right) {
             volume.used = Some(Bytes(usage.referenced));

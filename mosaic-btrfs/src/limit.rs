@@ -14,6 +14,9 @@
 //! So the groups of the subvolume above are named with simple quotas; and with full ones a snapshot
 //! is put into the groups of its source: outside of them the kernel could not go on counting, and
 //! would call all its numbers inconsistent.
+//!
+//! A limit binds one subvolume, not those within it: each of these has a limit of its own, or none,
+//! and a clone's have those of their sources.
 
 use std::os::fd::BorrowedFd;
 

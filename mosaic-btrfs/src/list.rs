@@ -54,7 +54,7 @@ impl Btrfs {
         let seen = placed.into_iter().map(|(name, entry)| {
             let mut seen = Seen::new(&name, entry.id, &entry.root, entry.nested);
             let account = self.newest(entry.id, accounts.of(entry.id), sizes.mode);
-            self.show_account(&mut seen.volume, entry.id, sizes, &account);
+            self.show_account(&mut seen, entry.id, sizes, &account);
             seen.volume.user = self.label_of(&name);
             seen
         });

@@ -164,6 +164,11 @@ fn root_a_subvolume_within_keeps_its_limit() {
         }
         let stopped = fill(&site.at("b/one/more"), 16 * MIB);
         assert_eq!(stopped, Some(Errno::DQUOT));
+        // None of that counts for the volume, and this is said.
+        let free = fill(&site.at("b/free/file"), 160 * MIB);
+        assert_eq!(free, None);
+        let notes = site.found("b").notes.join("\n");
+        assert!(notes.contains("within it, each of which counts for itself"));
     }
 }
 
