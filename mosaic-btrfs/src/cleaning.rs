@@ -26,8 +26,9 @@ const WORD: &str = "subvolume ";
 
 /// How long a look at what is left is put off, at first and at last.
 const PAUSE: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(50)];
-/// How long nothing may happen before the cleaner is woken once more, at first and at last.
-const NUDGE: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
+/// How long nothing may happen before the cleaner is woken once more, at first and at last. That costs
+/// others a sync each time.
+const NUDGE: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(15)];
 /// After how long a silent wait says what it waits for.
 const SILENCE: Duration = Duration::from_secs(5);
 
@@ -149,7 +150,7 @@ impl Btrfs {
                 return commit::everything(dir);
             }
             if ids.len() < before {
-                wait = Wait::new();
+                wait.goes_on();
             }
             wait.a_moment(self)?;
         }
@@ -211,6 +212,13 @@ impl Wait {
             nudge: None,
             said: false,
         }
+    }
+
+    /// The cleaner is awake.
+    fn goes_on(&mut self) {
+        self.since = Instant::now();
+        self.pause = PAUSE[0];
+        self.nudge_after = NUDGE[0];
     }
 
     /// Waits a little, longer each time, and wakes the cleaner now and then.

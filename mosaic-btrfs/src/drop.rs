@@ -117,8 +117,8 @@ impl Btrfs {
 
     /// Deletes what is left over: a subvolume with all that are within it, or a plain tree.
     ///
-    /// Without privilege, and without `user_subvol_rm_allowed`, a subvolume goes as a directory does:
-    /// once it is empty.
+    /// Without the privilege for that, or `user_subvol_rm_allowed`, a subvolume goes as a directory
+    /// does: once it is empty.
     pub(crate) fn remove_unfinished(&self, place: Place, scratch: &ScratchName) -> Result<()> {
         let Some(folder) = self.location.find_private_folder(place)? else {
             return Ok(());
@@ -126,14 +126,10 @@ impl Btrfs {
         let name = scratch.as_str();
         match fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => return Ok(()),
-            Ok(stat) if stat.st_ino == ROOT_INODE => {
-                let destroyed = self.destroy_all(folder.as_fd(), name);
-                match destroyed {
-                    Err(error)
-                        if error.kind() == ErrorKind::Permission && !self.is_privileged() => {}
-                    other => return other,
-                }
-            }
+            Ok(stat) if stat.st_ino == ROOT_INODE => match self.destroy_all(folder.as_fd(), name) {
+                Err(error) if error.kind() == ErrorKind::Permission => {}
+                other => return other,
+            },
             _ => {}
         }
         let removed = tree::remove(folder.as_fd(), name, &self.host);

@@ -54,7 +54,12 @@ impl Btrfs {
         let mut roots = HashSet::new();
         for id in ids {
             self.host.check_cancelled()?;
-            if let Some(subvolume) = Subvolume::of_id(dir, *id)?
+            let subvolume = match Subvolume::of_id(dir, *id) {
+                // Without CAP_DAC_READ_SEARCH. What the kernel keeps then stays in the trash.
+                Err(error) if error.kind() == ErrorKind::Permission => None,
+                other => other?,
+            };
+            if let Some(subvolume) = subvolume
                 && ioctl::is_read_only(subvolume.dir()).context(failed)?
             {
                 roots.insert(fs::fstat(subvolume.dir()).context(failed)?.st_dev);

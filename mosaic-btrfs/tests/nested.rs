@@ -17,6 +17,7 @@ use mosaic_tests::{is_quick, left_out};
 use rustix::fs::{self, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 /// From now on this program has few descriptors.
 fn few_descriptors() {
@@ -121,6 +122,32 @@ fn root_what_is_found_is_what_is_there() {
     assert_eq!(found[1].destroy(site.dir().as_fd()), Ok(()));
     assert_eq!(site.id("kept"), b);
     assert!(site.at("v/x/y/b").is_dir());
+}
+
+#[test]
+fn root_without_the_right_to_open_by_number_they_are_emptied() {
+    let Some(site) = site(Quotas::Off) else {
+        return;
+    };
+    for name in ["v", "v/a", "v/a/b", "v/c"] {
+        site.subvolume(name);
+        site.write(&format!("{name}/file"), 1);
+    }
+    site.set_read_only("v/a/b", true);
+    site.set_read_only("v/a", true);
+    std::thread::scope(|scope| {
+        // Each thread has its own.
+        let dropped = scope.spawn(|| {
+            let mut sets = capabilities(None).unwrap();
+            sets.effective.remove(CapabilitySet::DAC_READ_SEARCH);
+            set_capabilities(None, sets).unwrap();
+            let opened = ioctl::open_directory(site.dir(), 5, 256);
+            assert_eq!(opened.unwrap_err(), Errno::PERM);
+            site.drop_volume("v").unwrap();
+        });
+        dropped.join().unwrap();
+    });
+    site.ends_clear();
 }
 
 #[test]
