@@ -11,6 +11,7 @@ use mosaic_core::{Context, Error, ErrorKind, Result, VolumeName, label};
 use rustix::fs::{OFlags, fstat};
 use rustix::io::Errno;
 
+use crate::commit;
 use crate::driver::Btrfs;
 use crate::info::{Seen, Sizes};
 use crate::inventory::{self, Entry};
@@ -46,14 +47,19 @@ impl Btrfs {
 
     /// The volumes among all subvolumes.
     fn placed(&self, entries: Vec<Entry>, sizes: &Sizes) -> Result<Vec<Seen>> {
-        let accounts = match sizes.mode.is_on() {
-            true => quota::accounts(self.location.dir())?,
-            false => Accounts::default(),
+        let dir = self.location.dir();
+        // Of which transaction the tree of quotas has not heard, asked before it is read.
+        let (running, accounts) = match sizes.mode.is_on() {
+            true => (commit::generation(dir)?, quota::accounts(dir)?),
+            false => (u64::MAX, Accounts::default()),
         };
         let placed = self.place_all(entries)?;
         let seen = placed.into_iter().map(|(name, entry)| {
             let mut seen = Seen::new(&name, entry.id, &entry.root, entry.nested);
-            let account = self.newest(entry.id, accounts.of(entry.id), sizes.mode);
+            let mut account = accounts.of(entry.id);
+            if entry.root.generation >= running {
+                account = self.newest(entry.id, account, sizes.mode);
+            }
             self.show_account(&mut seen, entry.id, sizes, &account);
             seen.volume.user = self.label_of(&name);
             seen
@@ -64,7 +70,8 @@ impl Btrfs {
     /// What the quota tree says of a subvolume, or of one that was made since the last commit, which
     /// that has not heard of, what the kernel counts with.
     fn newest(&self, id: u64, account: Account, mode: Mode) -> Account {
-        // One that was committed refers to its root block at least.
+        // With full quotas one that was committed refers to its root block at least, with simple ones
+        // one that is younger than these.
         let is_committed = account.usage.is_some_and(|usage| usage.referenced > 0);
         match is_committed {
             true => account,

@@ -119,7 +119,7 @@ pub fn each_since(
 }
 
 /// The same with as many items as fit into `room` bytes, which may be none. Gives the key from which
-/// to go on; `None`: that was all.
+/// to go on, where there may be others; `None`: that was all.
 ///
 /// # Errors
 /// `EOVERFLOW` if not even the first item fits; else those of [`each`].

@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use common::{MIB, Quotas, Site, site, site_with};
 use mosaic_btrfs::ioctl;
 use mosaic_btrfs::stale::{self, Candidates};
-use mosaic_core::Settings;
+use mosaic_core::{Bytes, Driver, Settings};
 use mosaic_tests::eventually;
 
 /// The dead groups' ids, with what they count.
@@ -90,6 +90,29 @@ fn root_groups_of_subvolumes_that_are_there_stay() {
         site.commit();
         let limit = |id| mosaic_btrfs::ioctl::limit(site.dir(), id, Some(1 << 20));
         assert_eq!([limit(made), limit(fresh)], [Ok(()); 2]);
+    }
+}
+
+/// All that was there before simple quotas counts nothing: none of it is a candidate, which each
+/// command would have to look at again, and none is removed.
+#[test]
+fn root_what_is_older_than_the_quotas_is_not_looked_at_one_by_one() {
+    let Some(site) = site(Quotas::Off) else {
+        return;
+    };
+    let old = ["a", "b", "c"].map(|name| site.subvolume(name));
+    common::enable(&site.fs, Quotas::Simple);
+    site.commit();
+    let origin = make_dead(&site);
+    let candidates = Candidates::before(&site.driver);
+    assert_eq!(format!("{candidates:?}"), format!("Candidates([{origin}])"));
+    assert_eq!(change(&site), 1);
+    for (name, id) in ["a", "b", "c"].iter().zip(old) {
+        let listed = site.driver.list().unwrap();
+        let listed = listed.into_iter().find(|v| v.stored == *name).unwrap();
+        assert_eq!(listed.used, Some(Bytes(0)));
+        assert_eq!(site.found(name).used, listed.used);
+        mosaic_btrfs::ioctl::limit(site.dir(), id, Some(MIB)).unwrap();
     }
 }
 
