@@ -18,17 +18,24 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use mosaic_core::{Context, Result};
-use rustix::fs::fsync;
+use rustix::fs::{fstat, fsync};
 
 use crate::ioctl;
 
 /// Returns when a name of a subvolume that came to this folder, or went from it, is on disk, and with
-/// it all that was changed in the file system before. The folder must not have been removed since.
+/// it all that was changed in the file system before.
 ///
 /// # Errors
 /// What the commit failed with; the file system then takes no changes any more.
 pub fn folder(folder: impl AsFd) -> Result<()> {
-    fsync(folder).context(|| "cannot write the change to disk".to_owned())
+    let failed = || "cannot write the change to disk".to_owned();
+    fsync(&folder).context(failed)?;
+    // A neighbour that took the last volume from it removed it meanwhile. There are kernels that write
+    // nothing for a folder without a name (fs/btrfs/tree-log.c, `btrfs_log_inode_parent`).
+    if fstat(&folder).context(failed)?.st_nlink == 0 {
+        return everything(folder.as_fd());
+    }
+    Ok(())
 }
 
 /// Returns when all that was changed in the file system before is on disk, other people's data too:

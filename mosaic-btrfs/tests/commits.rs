@@ -41,6 +41,28 @@ fn root_a_changed_name_costs_one_commit() {
     assert_eq!(commits(&top, &|| {}), 0);
 }
 
+/// As a neighbour does that drops another volume of it at the same time.
+#[test]
+fn root_a_folder_that_was_removed_meanwhile_is_waited_for_too() {
+    if !requires_root() || !requires_program("mkfs.btrfs") {
+        return;
+    }
+    let fs = MountedFs::new("btrfs").unwrap();
+    let at = |name: &str| fs.path().join(name);
+    fs::create_dir(at("folder")).unwrap();
+    let below = open(at("folder"));
+    ioctl::create(below.as_fd(), "v", None).unwrap();
+    folder(&below).unwrap();
+    let before = generation(below.as_fd()).unwrap();
+    ioctl::destroy(below.as_fd(), "v").unwrap();
+    fs::remove_dir(at("folder")).unwrap();
+    folder(&below).unwrap();
+    assert_eq!(generation(below.as_fd()).unwrap(), before + 1);
+    drop(below);
+    fs.cut_power().unwrap();
+    assert!(!at("folder").exists());
+}
+
 #[test]
 fn root_a_folder_that_was_made_along_with_a_volume_is_there_with_it() {
     if !requires_root() || !requires_program("mkfs.btrfs") {
