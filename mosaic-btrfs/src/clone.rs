@@ -14,8 +14,9 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use mosaic_core::location::rename_noreplace;
 use mosaic_core::volume::CloneOptions;
-use mosaic_core::{Context, Error, ErrorKind, Place, Result, VolumeName, label};
+use mosaic_core::{Context, Error, ErrorKind, Place, Result, ScratchName, VolumeName, label};
 
 use crate::commit;
 use crate::driver::Btrfs;
@@ -42,7 +43,9 @@ struct Wanted<'b> {
 impl Btrfs {
     /// Steps where the source holds no subvolumes, and the clone has its label and, by the kernel,
     /// the right limit: look for dead qgroups; make the folders above; **commit**: one snapshot at
-    /// the clone's name. Killed before it there are at most empty folders, after it the clone.
+    /// the clone's name. Killed before it there are at most empty folders, after it the clone. Where a
+    /// subvolume was made in the source at that moment the clone is taken back, which costs a commit
+    /// more, and is made as follows.
     ///
     /// Else: snapshot to `.mosaic/tmp`, those within put into it one by one; limit; label; rename to
     /// its name; **commit** of the transaction. Killed before the rename there is at most a thing in
@@ -71,7 +74,7 @@ impl Btrfs {
         let comes_whole = !wanted.relabel
             && limits.come_with_a_snapshot(limits.of(&source)?, limit)
             && began.children.is_empty();
-        if !comes_whole || !self.snapshot_in_place(&source, to, wanted, &began)? {
+        if !comes_whole || !self.snapshot_in_place(&source, to, wanted, &began, &how.scratch)? {
             commit::folder(self.snapshot_aside(&source, to, wanted, how)?)?;
         }
         dead.sweep(self);
@@ -85,6 +88,7 @@ impl Btrfs {
         to: &VolumeName,
         wanted: Wanted<'_>,
         began: &Began,
+        scratch: &ScratchName,
     ) -> Result<bool> {
         self.host.debug(&format!("BTRFS_IOC_SNAP_CREATE_V2 {to}"));
         let made = self.location.in_parent(to, |folder, leaf| {
@@ -100,28 +104,37 @@ impl Btrfs {
         if matches!(&within, Ok(Some(within)) if within.is_empty()) {
             return Ok(true);
         }
-        let taken_back = self.take_back(source, &clone, to);
+        let taken_back = self.take_back(source, &clone, to, scratch);
+        self.location.remove_empty_parents(to);
         match within {
-            Err(error) => {
-                self.location.remove_empty_parents(to);
-                Err(error.after_undo(taken_back))
-            }
+            Err(error) => Err(error.after_undo(taken_back)),
             Ok(_) => taken_back.map(|()| false),
         }
     }
 
-    /// Removes the clone that was made at its name just now.
-    fn take_back(&self, source: &Subvolume, clone: &Subvolume, to: &VolumeName) -> Result<()> {
+    /// Removes the clone that was made at its name just now. It is on disk, so that its name goes by a
+    /// commit first, and as a rename, which its owner may do who may not destroy it.
+    fn take_back(
+        &self,
+        source: &Subvolume,
+        clone: &Subvolume,
+        to: &VolumeName,
+        scratch: &ScratchName,
+    ) -> Result<()> {
         let (is_of, uuid) = (clone.root()?.parent, source.root()?.uuid);
         if is_of.is_none() || is_of != uuid {
             let why = format!("volume \"{to}\" was replaced meanwhile");
             return Err(Error::new(ErrorKind::Busy, why));
         }
+        let failed = || format!("cannot remove the clone \"{to}\", which is not whole");
         let (folder, leaf) = self.location.parent(to)?;
+        let tmp = self.tmp()?;
         clone.prove_named(&folder, leaf)?;
-        ioctl::destroy(folder.as_fd(), leaf)
-            .context(|| format!("cannot remove the clone \"{to}\", which is not whole"))
-            .map_err(|error| self.explained(Call::Destroy, error))
+        rename_noreplace(&folder, leaf, &tmp, scratch.as_str())
+            .context(failed)
+            .map_err(|error| self.explained(Call::Rename, error))?;
+        commit::folder(folder)?;
+        self.remove_unfinished(Place::Tmp, scratch).context(failed)
     }
 
     fn snapshot_aside(

@@ -76,10 +76,10 @@ impl Btrfs {
                 }
             }
         });
-        made.map_err(|error| {
+        if !matches!(made, Ok(Some(_))) {
             self.location.remove_empty_parents(name);
-            self.explained(Call::Create, error)
-        })
+        }
+        made.map_err(|error| self.explained(Call::Create, error))
     }
 
     fn create_aside(
