@@ -118,16 +118,16 @@ impl Btrfs {
         };
         let (folder, leaf) = self.location.parent(name)?;
         self.refuse_covered(&folder, name.stored())?;
-        let (above, place) = subvolume.place()?;
         let is_here = || {
             let is_same_fs = ioctl::fs_info(subvolume.dir())?.fsid == ioctl::fs_info(&folder)?.fsid;
+            let standing = subvolume.standing()?;
             Ok(is_same_fs
-                && above == ioctl::subvolume_id(&folder)?
-                && place.directory == fs::fstat(&folder)?.st_ino)
+                && standing.above == ioctl::subvolume_id(&folder)?
+                && standing.place.directory == fs::fstat(&folder)?.st_ino
+                && standing.place.name == leaf.as_bytes())
         };
         let looked: rustix::io::Result<bool> = is_here();
-        let is_here = looked.context(|| format!("cannot look at {:?}", name.stored()))?;
-        Ok(is_here && place.name == leaf.as_bytes())
+        looked.context(|| format!("cannot look at {:?}", name.stored()))
     }
 
     /// Refuses what is another mount than the location's.

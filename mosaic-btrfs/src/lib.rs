@@ -41,6 +41,7 @@ pub mod resize;
 pub mod search;
 pub mod space;
 pub mod stale;
+pub mod stub;
 pub mod subvolume;
 
 pub use driver::Btrfs;

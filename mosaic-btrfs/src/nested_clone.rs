@@ -2,8 +2,7 @@
 //! Snapshots of a subvolume along with all subvolumes within it, however deep.
 //!
 //! The kernel's snapshot has an empty directory, a stub, where its source has a subvolume. Each stub
-//! is replaced by a snapshot of that subvolume: found in the source by name, without privilege; in
-//! the snapshot by the same path, since a snapshot keeps inode numbers, by which both are compared.
+//! is replaced by a snapshot of that subvolume ([`crate::stub`]).
 //!
 //! Each of them is an instant of its own. A tenant at work may make, drop and move subvolumes
 //! meanwhile. One that is younger than the snapshot of the one above it is not part of it. Else what
@@ -15,15 +14,12 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::vec;
 
-use linux_raw_sys::btrfs::{BTRFS_DIR_INDEX_KEY, BTRFS_EMPTY_SUBVOL_DIR_OBJECTID};
-use mosaic_core::{Context, Error, ErrorKind, Result};
-use rustix::fs::{
-    AtFlags, Mode, OFlags, ResolveFlags, Timespec, Timestamps, fstat, futimens, openat, openat2,
-    statat, unlinkat,
-};
+use linux_raw_sys::btrfs::BTRFS_DIR_INDEX_KEY;
+use mosaic_core::{Context, Error, Result};
+use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, fstat, futimens, openat, unlinkat};
 use rustix::io::Errno;
 
 use crate::commit::generation;
@@ -33,6 +29,7 @@ use crate::ioctl;
 use crate::items::Entry;
 use crate::limit::Limits;
 use crate::search::{self, Key, OWN_TREE};
+use crate::stub;
 use crate::subvolume::{Child, Subvolume};
 
 /// To open a directory on the way, beneath a subvolume.
@@ -40,10 +37,6 @@ const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
-/// Neither a link, nor a way out, nor what is mounted there.
-const BENEATH: ResolveFlags = ResolveFlags::BENEATH
-    .union(ResolveFlags::NO_SYMLINKS)
-    .union(ResolveFlags::NO_XDEV);
 
 /// A subvolume that a snapshot is to be taken of.
 struct Source {
@@ -173,10 +166,10 @@ impl Work<'_> {
         if !after.is_empty() {
             self.limits.lift(&copy)?;
         }
-        let info = ioctl::subvolume_info(copy.dir());
-        let info = info.context(|| "cannot look at the snapshot".to_owned())?;
+        let standing = copy.standing();
+        let standing = standing.context(|| "cannot look at the snapshot".to_owned())?;
         Ok(Some(Level {
-            taken: info.otransid,
+            taken: standing.made,
             source,
             copy,
             rest: after.into_iter(),
@@ -185,56 +178,30 @@ impl Work<'_> {
 
     /// Puts a snapshot of one subvolume to the place where the snapshot above it has a stub.
     fn descend(&self, level: &Level, child: &Child) -> Result<Step> {
-        let above = &level.source.subvolume;
-        let (name, folder) = match ioctl::path_within(above.dir(), child.id, child.directory) {
-            Err(Errno::NOENT) => return Ok(Step::Changed),
-            other => {
-                let path = &level.source.path;
-                other.context(|| format!("cannot find subvolume {} in {path:?}", child.id))?
-            }
-        };
-        let within = [folder.as_slice(), name.as_slice()].concat();
-        let path = level.source.path.join(OsStr::from_bytes(&within));
-        self.put(level, child, &folder, &name, &path)
-            .context(|| format!("subvolume {path:?} within it"))
-    }
-
-    fn put(
-        &self,
-        level: &Level,
-        child: &Child,
-        folder: &[u8],
-        name: &[u8],
-        path: &Path,
-    ) -> Result<Step> {
-        let place = [folder, name].concat();
-        let subvolume = match open_beneath(&level.source.subvolume, &place)? {
-            Some(dir) => Subvolume::at(dir)?,
-            None => None,
-        };
-        let Some(subvolume) = subvolume.filter(|found| found.id() == child.id) else {
+        let (above, copy) = (&level.source.subvolume, &level.copy);
+        let path = stub::path_of(above, child);
+        let path = level.source.path.join(OsStr::from_bytes(&path));
+        let failed = || format!("subvolume {path:?} within it");
+        let dir = self.btrfs.location.dir();
+        let Some(found) = stub::find(dir, above, copy, child).context(failed)? else {
             return Ok(Step::Changed);
-        };
-        // The kernel finds no such subvolume also while it is being renamed.
-        let info = match ioctl::subvolume_info(subvolume.dir()) {
-            Err(Errno::NOENT) => return Ok(Step::Changed),
-            other => other.context(|| "cannot ask the file system about it".to_owned())?,
         };
         // One of the same transaction is older: snapshots are taken when that takes no more changes
         // (fs/btrfs/transaction.c `create_pending_snapshots`).
-        if info.otransid > level.taken {
+        if found.standing.made > level.taken {
             return Ok(Step::Younger);
         }
-        let Some(stub) = stub_of(level, child, folder, name)? else {
+        let name = &found.standing.place.name;
+        if !stub::is_stub(&found.folder, name) {
             return Ok(Step::Changed);
-        };
+        }
         let source = Source {
-            limit: self.limits.of(&subvolume)?,
-            read_only: is_read_only(&subvolume)?,
-            path: path.to_owned(),
-            subvolume,
+            limit: self.limits.of(&found.subvolume)?,
+            read_only: is_read_only(&found.subvolume).context(failed)?,
+            path: path.clone(),
+            subvolume: found.subvolume,
         };
-        let level = self.replace(source, &stub, name)?;
+        let level = self.replace(source, &found.folder, name).context(failed)?;
         Ok(level.map_or(Step::Changed, Step::Into))
     }
 
@@ -318,37 +285,4 @@ impl Began {
 
 fn is_read_only(subvolume: &Subvolume) -> Result<bool> {
     ioctl::is_read_only(subvolume.dir()).context(|| "cannot ask whether it is read-only".to_owned())
-}
-
-/// The folder of the copy in which it has a stub for this subvolume of the source; `Ok(None)`: it has
-/// none there.
-fn stub_of(level: &Level, child: &Child, folder: &[u8], name: &[u8]) -> Result<Option<OwnedFd>> {
-    let failed = || "cannot look at its place in the clone".to_owned();
-    let Some(folder) = open_beneath(&level.copy, folder).context(failed)? else {
-        return Ok(None);
-    };
-    let (at, root) = (fstat(&folder), fstat(level.copy.dir()));
-    let (at, root) = (at.context(failed)?, root.context(failed)?);
-    if (at.st_ino, at.st_dev) != (child.directory, root.st_dev) {
-        return Ok(None);
-    }
-    let stub = u64::from(BTRFS_EMPTY_SUBVOL_DIR_OBJECTID);
-    let found = statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW);
-    Ok(found
-        .is_ok_and(|found| found.st_ino == stub)
-        .then_some(folder))
-}
-
-/// Opens a directory of a subvolume; `Ok(None)` if there is none (any more).
-fn open_beneath(subvolume: &Subvolume, path: &[u8]) -> Result<Option<OwnedFd>> {
-    let path = if path.is_empty() { b"." } else { path };
-    match openat2(subvolume.dir(), path, DIRECTORY, Mode::empty(), BENEATH) {
-        Ok(dir) => Ok(Some(dir)),
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
-        Err(Errno::XDEV) => Err(Error::new(
-            ErrorKind::Busy,
-            "something is mounted over it; unmount that first",
-        )),
-        Err(errno) => Err(Error::io(errno, "cannot open it")),
-    }
 }

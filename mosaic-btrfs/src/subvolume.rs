@@ -27,6 +27,17 @@ pub struct Child {
     pub directory: u64,
 }
 
+/// Where a subvolume stands, and since when it is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Id of the subvolume that it is in.
+    pub above: u64,
+    /// The directory in there, and its name.
+    pub place: Reference,
+    /// The transaction that made it.
+    pub made: u64,
+}
+
 impl Subvolume {
     /// The subvolume whose root this directory is, opened again for reading where it is only held
     /// (`O_PATH`); `Ok(None)` if it is the root of none.
@@ -107,19 +118,21 @@ impl Subvolume {
         })
     }
 
-    /// Where it stands, without privilege: id of the subvolume above, directory and name in there.
+    /// Where it stands, without privilege.
     ///
     /// # Errors
-    /// The kernel's.
-    pub fn place(&self) -> Result<(u64, Reference)> {
-        let info = ioctl::subvolume_info(&self.dir)
-            .context(|| "cannot ask the file system about it".to_owned())?;
+    /// `ENOENT` if it was destroyed, or is just being renamed; the kernel's.
+    pub fn standing(&self) -> rustix::io::Result<Standing> {
+        let info = ioctl::subvolume_info(&self.dir)?;
         let name = info.name.iter().map(|c| c.to_ne_bytes()[0]);
-        let place = Reference {
-            directory: info.dirid,
-            name: name.take_while(|byte| *byte != 0).collect(),
-        };
-        Ok((info.parent_id, place))
+        Ok(Standing {
+            above: info.parent_id,
+            place: Reference {
+                directory: info.dirid,
+                name: name.take_while(|byte| *byte != 0).collect(),
+            },
+            made: info.otransid,
+        })
     }
 
     /// The subvolumes right within it, without privilege.

@@ -18,6 +18,7 @@ use mosaic_btrfs::{Btrfs, ioctl, quota};
 use mosaic_core::volume::CloneOptions;
 use mosaic_core::{Driver, ErrorKind, Host, Level, Result, ScratchName, Services, Settings};
 use mosaic_tests::run;
+use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, openat, statat};
 use rustix::io::Errno;
 
 /// Inode of an empty directory where a snapshot's source has a subvolume.
@@ -197,18 +198,59 @@ fn assert_refused(site: &Site, cloned: Result<()>, kind: ErrorKind, word: &str) 
 }
 
 #[test]
-fn root_what_is_mounted_over_a_subvolume_within_is_in_the_way() {
+fn root_what_is_mounted_over_a_subvolume_does_not_hide_it() {
     let Some(site) = site(Quotas::Off) else {
         return;
     };
+    site.give_to_owner();
     fill_volume(&site);
-    let over = site.at("a/one/within");
-    let path = over.to_str().unwrap();
-    run("mount", &["-t", "tmpfs", "none", path]).unwrap();
-    let cloned = site.clone_volume("a", "1/b", None);
-    run("umount", &[path]).unwrap();
-    assert_refused(&site, cloned, ErrorKind::Busy, "one/within");
-    site.clone_volume("a", "1/b", None).unwrap();
+    let before = tree(&site.at("a"));
+    let (over, folder) = (site.at("a/one"), site.at("a/folder"));
+    for path in [&over, &folder] {
+        run("mount", &["-t", "tmpfs", "none", path.to_str().unwrap()]).unwrap();
+    }
+    let cloned = site.clone_volume("a", "b", None);
+    // By path there is no way around it.
+    std::os::unix::fs::chown(site.at("a"), Some(1000), Some(1000)).unwrap();
+    let refused = as_owner(|| site.clone_volume("a", "1/c", None)).unwrap_err();
+    for path in [&over, &folder] {
+        run("umount", &[path]).unwrap();
+    }
+    cloned.unwrap();
+    assert_eq!(tree(&site.at("b")), before);
+    assert_eq!(refused.kind(), ErrorKind::Busy, "{}", refused.chain());
+    site.sweep();
+}
+
+#[test]
+fn root_a_path_that_is_too_long_for_a_call_is_no_obstacle() {
+    let Some(site) = site(Quotas::Off) else {
+        return;
+    };
+    site.new_volume("a", MIB).unwrap();
+    let name = "n".repeat(255);
+    let bottom = |volume: &str, make: bool| {
+        let mut at = open(&site.at(volume));
+        for _ in 0..20 {
+            if make {
+                mkdirat(&at, &name, Mode::RWXU).unwrap();
+            }
+            at = openat(&at, &name, OFlags::DIRECTORY, Mode::empty())
+                .unwrap()
+                .into();
+        }
+        at
+    };
+    let source = bottom("a", true);
+    for name in ["one", "two"] {
+        ioctl::create(source.as_fd(), name, None).unwrap();
+    }
+    site.clone_volume("a", "b", None).unwrap();
+    let copy = bottom("b", false);
+    for name in ["one", "two"] {
+        let found = statat(&copy, name, AtFlags::empty()).unwrap();
+        assert_eq!(found.st_ino, 256, "{name}");
+    }
 }
 
 #[test]
