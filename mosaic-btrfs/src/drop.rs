@@ -153,7 +153,10 @@ impl Btrfs {
             match ioctl::destroy(folder, name) {
                 Ok(()) | Err(Errno::NOENT) => return Ok(()),
                 Err(Errno::NOTEMPTY) => {}
-                Err(errno @ Errno::PERM) => return Err(self.kept(errno, id.as_slice())),
+                Err(errno @ Errno::PERM) => {
+                    let id = id.or_else(|| id_of(&place).ok());
+                    return Err(self.kept(errno, id.as_slice()));
+                }
                 Err(errno) => return Err(Error::io(errno, failed())),
             }
             let top = match id {

@@ -225,6 +225,14 @@ fn root_what_is_mounted_by_default_is_kept() {
     set_default(5);
     site.drop_volume("v").unwrap();
     assert_eq!(site.subvolumes(), [""; 0]);
+    // One that has come to the trash already, with nothing within it.
+    let id = site.subvolume("v");
+    std::fs::rename(site.at("v"), site.in_trash()).unwrap();
+    set_default(id);
+    let error = site.empty_trash().unwrap_err().chain();
+    assert!(error.contains("mounts by default"), "{error}");
+    set_default(5);
+    site.empty_trash().unwrap();
 }
 
 /// A swap file in use, until it is dropped.
