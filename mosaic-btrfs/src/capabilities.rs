@@ -5,20 +5,18 @@ use linux_raw_sys::btrfs::BTRFS_ROOT_SUBVOL_RDONLY;
 use mosaic_core::volume::{About, Capability, capability};
 use mosaic_core::{Result, VolumeName};
 use rustix::fs::{StatVfsMountFlags, fstatvfs};
-use rustix::io::Errno;
 
 use crate::config::QuotaUse;
 use crate::driver::Btrfs;
+use crate::error::{Call, privilege};
 use crate::ioctl;
+use crate::keepers;
 use crate::layout::missing;
 use crate::quota::Mode;
-use crate::search::{self, Key, ROOT_TREE};
 use crate::subvolume::Subvolume;
 
 /// Why there are no disks.
 pub(crate) const NO_DISK: &str = "a subvolume is no block device; type loop or dmthin has disks";
-/// Why nobody but root changes a size.
-const NO_LIMITS: &str = "only root can limit a subvolume that is there (CAP_SYS_ADMIN)";
 
 /// One answer from a reason or none.
 fn answer(name: &str, refusal: Option<&String>) -> Capability {
@@ -75,10 +73,10 @@ impl Btrfs {
 
     /// Why limits of subvolumes that are there are not this process' to change.
     fn no_limits(&self) -> Option<String> {
-        // The kernel asks for the same privilege before it searches for nothing.
-        let none = Key::all(0, 0);
-        let asked = search::each(self.location.dir(), ROOT_TREE, none, |_, _| {});
-        (asked == Err(Errno::PERM)).then(|| NO_LIMITS.to_owned())
+        match keepers::is_privileged(self.location.dir()) {
+            true => None,
+            false => privilege(Call::Limit).map(str::to_owned),
+        }
     }
 
     /// What a user should know of the location.

@@ -116,7 +116,7 @@ fn meaning(call: Call, errno: Errno, location: &Path) -> Option<(ErrorKind, Stri
 }
 
 /// Whom the kernel lets do it, when it says `EPERM`.
-fn privilege(call: Call) -> Option<&'static str> {
+pub(crate) fn privilege(call: Call) -> Option<&'static str> {
     match call {
         Call::Snapshot => Some("only its owner, or root, can clone a subvolume (CAP_FOWNER)"),
         Call::Limit => Some("only root can limit a subvolume that is there (CAP_SYS_ADMIN)"),

@@ -8,26 +8,9 @@ use std::sync::Arc;
 
 use common::drops::{helpers_driver, scratch};
 use common::{ALL_QUOTAS, MIB, Quotas, Said, Site, open, site, site_with, volume};
-use mosaic_btrfs::items::Uuid;
 use mosaic_btrfs::{Btrfs, ioctl};
 use mosaic_core::{Driver, ErrorKind, Host, Place, Settings};
 use mosaic_tests::run;
-
-/// How many times the file system commits during the step (`commit_stats`, Linux 6.1).
-fn commits(site: &Site, step: impl FnOnce()) -> u64 {
-    let info = ioctl::fs_info(site.dir()).unwrap();
-    let fsid = Uuid::new(info.fsid).unwrap();
-    let count = || {
-        let path = format!("/sys/fs/btrfs/{fsid}/commit_stats");
-        let text = std::fs::read_to_string(path).unwrap();
-        let commits = text.lines().find_map(|line| line.strip_prefix("commits "));
-        commits.unwrap().parse::<u64>().unwrap()
-    };
-    site.commit();
-    let before = count();
-    step();
-    count() - before
-}
 
 #[test]
 fn root_a_volume_goes_in_one_commit() {
@@ -38,7 +21,7 @@ fn root_a_volume_goes_in_one_commit() {
         std::fs::create_dir(site.at("v/folder")).unwrap();
         // As long as this is open nothing is cleaned, so all commits are the command's.
         let open = open(&site.at("v/folder"));
-        let commits = commits(&site, || {
+        let commits = site.commits(|| {
             let dropped = site.drop_volume("v").unwrap();
             assert_eq!(dropped.pending, [format!("subvolume {id}")]);
         });
