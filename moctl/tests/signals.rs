@@ -37,6 +37,20 @@ fn catches(pid: u32, signal: Signal) -> bool {
     mask & (1 << (signal as u32 - 1)) != 0
 }
 
+/// The same command without the signals that this process was told to ignore, as under nohup.
+fn heeding_signals(command: &Command) -> Command {
+    let mut env = Command::new("env");
+    env.arg("--default-signal").arg(command.get_program());
+    env.args(command.get_args());
+    for (key, value) in command.get_envs() {
+        match value {
+            Some(value) => env.env(key, value),
+            None => env.env_remove(key),
+        };
+    }
+    env
+}
+
 fn send(child: &Child, signal: Signal) {
     kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
 }
@@ -47,7 +61,8 @@ fn each_stop_signal_ends_a_wait_with_status_11() {
     make(&moctl, &["a"]);
     let _lock = hold_lock(&location);
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        let mut command = moctl.command(&["web", "drop", "a", "--lock-timeout", "600"]);
+        let command = moctl.command(&["web", "drop", "a", "--lock-timeout", "600"]);
+        let mut command = heeding_signals(&command);
         let child = command.stderr(Stdio::piped()).spawn().unwrap();
         assert!(eventually(|| catches(child.id(), signal)));
         send(&child, signal);
