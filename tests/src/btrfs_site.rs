@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A mosaic of subvolumes, held against what btrfs-progs say of the same file system.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -86,27 +87,22 @@ impl Site {
         .expect("btrfs commits");
         let list = self.json(&["list"]);
         let volumes = list["volumes"].as_array().cloned().unwrap_or_default();
+        let depth = volumes.first().and_then(|volume| volume["stored"].as_str());
+        let depth = depth.map_or(1, |stored| Path::new(stored).components().count());
+        let seen: BTreeMap<String, Value> = volumes.iter().map(seen).collect();
+        assert_eq!(seen.len(), volumes.len(), "a volume is listed twice");
         let groups = btrfs::qgroups(self.own_fs().path()).expect("btrfs shows quota groups");
-        let has_quotas = !groups.is_empty();
+        let groups: HashMap<_, _> = groups.iter().map(|group| (&*group.id, group)).collect();
         let all = self.subvolumes();
-        let ours = |subvolume: &&Subvolume| is_volume(&volumes, &all, subvolume);
-        let seen: Vec<Value> = volumes.iter().map(seen).collect();
-        let mut expected: Vec<Value> = all
+        let paths: HashSet<&Path> = all.iter().map(|subvolume| &*subvolume.path).collect();
+        let expected: BTreeMap<String, Value> = all
             .iter()
-            .filter(ours)
+            .filter(|subvolume| is_volume(&subvolume.path, depth, &paths))
             .map(|subvolume| {
-                let group = groups
-                    .iter()
-                    .find(|g| g.id == format!("0/{}", subvolume.id));
-                expected(subvolume, group.filter(|_| has_quotas))
+                let group = groups.get(&*format!("0/{}", subvolume.id));
+                expected(subvolume, group.copied())
             })
             .collect();
-        expected.sort_by_key(|volume| {
-            let at = seen
-                .iter()
-                .position(|seen| seen["stored"] == volume["stored"]);
-            at.unwrap_or(usize::MAX)
-        });
         assert_eq!(seen, expected);
     }
 
@@ -129,22 +125,18 @@ impl Site {
     }
 }
 
-/// Whether a subvolume is one that `list` has to show: it is as deep as volumes are, and neither
+/// Whether `list` has to show the subvolume with this path: it is as deep as volumes are, and neither
 /// Mosaic's own nor within a volume.
-fn is_volume(volumes: &[Value], all: &[Subvolume], subvolume: &Subvolume) -> bool {
-    let stored = volumes.first().and_then(|volume| volume["stored"].as_str());
-    let depth = stored.map_or(1, |stored| Path::new(stored).components().count());
-    let path = &subvolume.path;
-    let is_within = |other: &Subvolume| path.starts_with(&other.path) && *path != other.path;
+fn is_volume(path: &Path, depth: usize, all: &HashSet<&Path>) -> bool {
+    let is_within = path.ancestors().skip(1).any(|above| all.contains(above));
     let is_apart = path.starts_with(".mosaic") || path.starts_with("meta");
-    path.components().count() == depth && !is_apart && !all.iter().any(is_within)
+    path.components().count() == depth && !is_apart && !is_within
 }
 
-/// What `list` says of a volume, as far as others know it too.
-fn seen(volume: &Value) -> Value {
+/// The stored name, and what `list` says of the volume as far as others know it too.
+fn seen(volume: &Value) -> (String, Value) {
     let fact = |name: &str| volume["facts"].get(name).cloned().unwrap_or(Value::Null);
-    json!({
-        "stored": volume["stored"],
+    let seen = json!({
         "id": fact("id"),
         "generation": fact("generation"),
         "uuid": fact("uuid"),
@@ -154,12 +146,13 @@ fn seen(volume: &Value) -> Value {
         "size": volume["size"],
         "used": volume["used"],
         "exclusive": volume["exclusive"],
-    })
+    });
+    let stored = volume["stored"].as_str().unwrap_or_default();
+    (stored.to_owned(), seen)
 }
 
-fn expected(subvolume: &Subvolume, group: Option<&Qgroup>) -> Value {
-    json!({
-        "stored": subvolume.path.to_string_lossy(),
+fn expected(subvolume: &Subvolume, group: Option<&Qgroup>) -> (String, Value) {
+    let expected = json!({
         "id": subvolume.id.to_string(),
         "generation": subvolume.generation.to_string(),
         "uuid": subvolume.uuid,
@@ -169,5 +162,6 @@ fn expected(subvolume: &Subvolume, group: Option<&Qgroup>) -> Value {
         "size": group.and_then(|group| group.limit),
         "used": group.map(|group| group.referenced),
         "exclusive": group.map(|group| group.exclusive),
-    })
+    });
+    (subvolume.path.to_string_lossy().into_owned(), expected)
 }
