@@ -57,13 +57,22 @@ impl Loop {
             label::set_names(file, &[from, to])?;
             let kept = fs::fsync(file).context(|| "cannot write the image's label to disk".into());
             let moved = kept.and_then(|()| self.move_name(&image, from, to));
-            let now = if moved.is_ok() { to } else { from };
-            // With both names the volume is shown by the right one too.
-            let _ = label::set_name(file, now);
+            // An error can also be one after the rename. With both names it is shown by the right one.
+            if moved.is_ok() {
+                let _ = label::set_name(file, to);
+            } else if self.is_still(&image, from) {
+                let _ = label::set_name(file, from);
+            }
             moved
         })?;
         self.location.remove_empty_parents(from);
         Ok(())
+    }
+
+    /// Whether the name is the image's.
+    fn is_still(&self, image: &Image, name: &VolumeName) -> bool {
+        let place = self.location.parent(name);
+        place.is_ok_and(|(folder, leaf)| self.prove_same(&folder, leaf, image).is_ok())
     }
 
     fn move_name(&self, image: &Image, from: &VolumeName, to: &VolumeName) -> Result<()> {

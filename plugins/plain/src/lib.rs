@@ -152,9 +152,13 @@ impl Driver for Plain {
         label::set_names(&dir, &[from, to])?;
         let synced = fsync(&dir).context(|| "cannot write the directory to disk".to_owned());
         let renamed = synced.and_then(|()| self.location.rename(from, to));
-        let now = if renamed.is_ok() { to } else { from };
-        // With both names the volume is shown by the right one too.
-        let _ = label::set_name(&dir, now);
+        // An error can also be one after the rename. With both names it is shown by the right one.
+        let has_stayed = || matches!(self.location.open_directory(from), Ok(Some(_)));
+        if renamed.is_ok() {
+            let _ = label::set_name(&dir, to);
+        } else if has_stayed() {
+            let _ = label::set_name(&dir, from);
+        }
         renamed
     }
 

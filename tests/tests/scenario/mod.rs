@@ -234,13 +234,13 @@ impl Stage {
         if !self.is_btrfs() {
             return json!({ "volumes": self.site.state() });
         }
-        // The limit that a subvolume is made with binds at once, and is shown from the commit on.
+        let volumes = self.site.state();
+        // The limit that a subvolume is made with btrfs-progs show from the commit on.
         run(
             "btrfs",
             &["filesystem".as_ref(), "sync".as_ref(), self.site.location()],
         )
         .unwrap();
-        let volumes = self.site.state();
         let groups = qgroups(self.site.location()).unwrap();
         let subvolumes: Vec<Value> = self
             .site

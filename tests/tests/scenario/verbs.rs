@@ -124,6 +124,16 @@ pub const SCENARIOS: &[(&str, Scenario)] = &[
         },
     ),
     (
+        "loop rename mapped",
+        Scenario {
+            config: MAP,
+            prepare: &[&["new", "disk", "a", "1M"]],
+            command: &["rename", "a", "b"],
+            reset: &[&["rename", "b", "a"]],
+            ..LOOP
+        },
+    ),
+    (
         "loop mount",
         Scenario {
             prepare: &[&["new", "fs", "a", "16M"]],
@@ -174,6 +184,16 @@ pub const SCENARIOS: &[(&str, Scenario)] = &[
     (
         "plain rename",
         Scenario {
+            prepare: &[&["new", "fs", "a", "1M"]],
+            command: &["rename", "a", "b"],
+            reset: &[&["rename", "b", "a"]],
+            ..PLAIN
+        },
+    ),
+    (
+        "plain rename mapped",
+        Scenario {
+            config: MAP,
             prepare: &[&["new", "fs", "a", "1M"]],
             command: &["rename", "a", "b"],
             reset: &[&["rename", "b", "a"]],
@@ -273,6 +293,7 @@ pub const SCENARIOS: &[(&str, Scenario)] = &[
     (
         "btrfs rename",
         Scenario {
+            config: MAP,
             prepare: &[&["new", "fs", "a", "16M"]],
             command: &["rename", "a", "b"],
             reset: &[&["rename", "b", "a"]],
