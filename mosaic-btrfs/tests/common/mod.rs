@@ -10,7 +10,9 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use linux_raw_sys::btrfs::{BTRFS_QGROUP_STATUS_FLAG_RESCAN, BTRFS_QGROUP_STATUS_KEY};
+use linux_raw_sys::btrfs::{
+    BTRFS_QGROUP_STATUS_FLAG_INCONSISTENT, BTRFS_QGROUP_STATUS_FLAG_RESCAN, BTRFS_QGROUP_STATUS_KEY,
+};
 use mosaic_btrfs::search::{self, Key, QUOTA_TREE};
 use mosaic_btrfs::{Btrfs, ioctl, items};
 use mosaic_core::volume::Volume;
@@ -89,9 +91,11 @@ pub fn enable(fs: &MountedFs, quotas: Quotas) {
         Quotas::Simple => ioctl::enable_quotas(&dir, true).unwrap(),
         Quotas::Full => ioctl::enable_quotas(&dir, false).unwrap(),
     }
-    let rescan = u64::from(BTRFS_QGROUP_STATUS_FLAG_RESCAN);
+    // The kernel puts the first of them there only a moment after the call.
+    let counting =
+        u64::from(BTRFS_QGROUP_STATUS_FLAG_RESCAN | BTRFS_QGROUP_STATUS_FLAG_INCONSISTENT);
     assert!(eventually(|| {
-        let mut flags = rescan;
+        let mut flags = counting;
         search::each(
             dir.as_fd(),
             QUOTA_TREE,
@@ -99,7 +103,7 @@ pub fn enable(fs: &MountedFs, quotas: Quotas) {
             |_, data| flags = items::quota_flags(data).unwrap(),
         )
         .unwrap();
-        flags & rescan == 0
+        flags & counting == 0
     }));
 }
 
