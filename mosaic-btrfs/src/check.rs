@@ -151,7 +151,10 @@ impl Btrfs {
                 "it takes {used}, more than its size of {size}, so that nothing can be written or \
                  deleted in it; resize it"
             ),
-            (None, _) if self.options.quota == QuotaUse::Required => {
+            _ if self.options.quota != QuotaUse::Required => return None,
+            // One without a quota group cannot have a limit; a note of it says how to make one.
+            (None, None) => volume.notes.join("; "),
+            (None, _) => {
                 "it has no limit, although the config says quota: required; resize it".to_owned()
             }
             _ => return None,

@@ -97,9 +97,11 @@ impl Btrfs {
         if dead.is_empty() {
             return Ok(Vec::new());
         }
-        let mut bytes = 0;
+        let mut bytes = 0_u64;
         for id in &dead {
-            bytes += stale::usage(dir, *id)?.map_or(0, |usage| usage.exclusive);
+            // From the disk, where any number can stand.
+            let usage = stale::usage(dir, *id)?;
+            bytes = bytes.saturating_add(usage.map_or(0, |usage| usage.exclusive));
         }
         let amount = match bytes {
             0 => String::new(),
@@ -120,7 +122,8 @@ impl Btrfs {
             return Ok(None);
         }
         let groups = stale::dead_groups(self.location.dir())?;
-        let bytes = groups.iter().map(|group| group.usage.referenced).sum();
+        let counted = groups.iter().map(|group| group.usage.referenced);
+        let bytes = counted.fold(0_u64, u64::saturating_add);
         Ok((bytes > 0).then(|| {
             format!(
                 "clones hold {} that dropped subvolumes wrote, and that count for no volume",

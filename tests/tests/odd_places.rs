@@ -99,6 +99,7 @@ fn root_a_location_that_went_read_only_can_be_taken_down_and_looked_at() {
         }
         site.ok(&["check"]);
         for verb in [
+            vec!["mount", "v", path],
             vec!["new", "fs", "w", "64M"],
             vec!["rename", "v", "w"],
             vec!["drop", "v"],

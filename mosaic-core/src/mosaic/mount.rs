@@ -6,6 +6,8 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{StatVfsMountFlags, fstatvfs};
+
 use super::Mosaic;
 use super::guard::Names;
 use crate::busy;
@@ -133,6 +135,13 @@ impl Mosaic {
             "mount its directory at {:?} -o {options}",
             target.path()
         ));
+        let now = fstatvfs(dir).context(|| "cannot look at its file system".to_owned())?;
+        if now.f_flag.contains(StatVfsMountFlags::RDONLY) && !options.is_read_only() {
+            return Err(Error::new(
+                ErrorKind::Permission,
+                "its file system is mounted read-only; mount it with -o ro",
+            ));
+        }
         mounts::mount_directory(dir, target, options)
     }
 

@@ -183,6 +183,7 @@ fn root_a_read_only_location_can_be_looked_at() {
         ground.check(mosaic);
         m.ok(&[mosaic, "info"]);
         let at = m.make_folder(&format!("at-{mosaic}")).unwrap();
+        refused_as_read_only(&m.run(&[mosaic, "mount", "v", word(&at)]));
         m.ok(&[mosaic, "mount", "v", word(&at), "-o", "ro"]);
         assert!(fs::write(at.join("file"), "x").is_err());
         m.ok(&[mosaic, "umount", "v", word(&at)]);
