@@ -7,7 +7,9 @@
 
 mod scenario;
 
-use mosaic_tests::Action;
+use mosaic_tests::{
+    Action, Outcome, Quota, Site, Tracee, quota, requires_program, requires_root, run,
+};
 use scenario::{SCENARIOS, Scenario, Stage, scenarios};
 
 fn killed_anywhere(name: &str) {
@@ -83,4 +85,42 @@ fn root_killed_in_a_power_cut_a_btrfs_is_before_or_after() {
             Stage::new(scenario).disturb_each(Action::KillAfter);
         }
     }
+}
+
+#[test]
+fn root_killed_init_has_switched_quotas_on_or_not_and_can_be_repeated() {
+    if !requires_root() || !requires_program("mkfs.btrfs") {
+        return;
+    }
+    let site = Site::on("btrfs", "btrfs", "").unwrap();
+    let top = site.fs().unwrap().path();
+    let fresh = top.join("fresh");
+    site.moctl().mosaic("fresh", "btrfs", &fresh, "").unwrap();
+    let words = ["fresh", "init", "--quota", "simple"];
+    for at in 0.. {
+        let mut point = 0;
+        let tracee = Tracee::new(&site.moctl().command(&words));
+        let traced = tracee.run(|call| {
+            point += usize::from(!call.leaves_nothing());
+            match point == at + 1 && !call.leaves_nothing() {
+                true => Action::KillAfter,
+                false => Action::Continue,
+            }
+        });
+        let traced = traced.unwrap();
+        let found = quota(top).unwrap();
+        assert!([None, Some(Quota::Simple)].contains(&found), "{traced:?}");
+        let again = site.moctl().run(&words);
+        // What was killed at its end had done it all.
+        assert!([0, 4].contains(&again.status), "{traced:?}: {again:?}");
+        assert_eq!(quota(top).unwrap(), Some(Quota::Simple), "{traced:?}");
+        assert!(fresh.is_dir());
+        if traced.outcome == Outcome::Exited(0) {
+            assert!(at > 1);
+            break;
+        }
+        run("btrfs", &["quota".as_ref(), "disable".as_ref(), top]).unwrap();
+        std::fs::remove_dir_all(&fresh).unwrap();
+    }
+    site.assert_sound();
 }

@@ -2,10 +2,14 @@
 //! How volumes go: with all that is within them, not while somebody needs them, and until their
 //! space is back.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use mosaic_tests::{Site, eventually, run, stdout_of, subvolumes};
+use mosaic_tests::{Output, Site, eventually, run, stdout_of, subvolumes};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::{KINDS, MIB, WITH_QUOTAS, fill, on_each, site, word};
 
@@ -187,6 +191,128 @@ fn root_the_default_subvolume_is_not_dropped() {
         }
         let top = word(site.fs().unwrap().path());
         run("btrfs", &["subvolume", "set-default", "5", top]).unwrap();
+        site.ok(&["drop", "a"]);
+    });
+}
+
+/// `moctl m drop --wait NAME`, which goes on.
+fn waiting_drop(site: &Site, name: &str) -> Child {
+    let mut command = site.command(&["drop", "--wait", name]);
+    command.stderr(Stdio::piped()).spawn().unwrap()
+}
+
+#[test]
+fn root_a_wait_lasts_as_long_as_somebody_has_a_file_open() {
+    on_each(&["btrfs+simple"], "", |_, site| {
+        for name in ["a", "b"] {
+            site.ok(&["new", "fs", name, "64M"]);
+            fill(&site.location().join(name).join("file"), 8).unwrap();
+        }
+        let open = File::open(site.location().join("a/file")).unwrap();
+        let mut waiting = waiting_drop(site, "a");
+        assert!(eventually(|| site.names() == ["b"]));
+        let note = || site.json(&["info"])["notes"].to_string();
+        assert!(
+            eventually(|| note().contains("being cleaned")),
+            "{}",
+            note()
+        );
+        // It holds no lock, and what others drop does not wait for it.
+        site.ok(&["new", "fs", "a", "8M"]);
+        site.ok(&["drop", "--wait", "b"]);
+        assert!(waiting.try_wait().unwrap().is_none());
+        drop(open);
+        assert!(waiting.wait().unwrap().success());
+        assert_eq!(dead(site), 0);
+        assert!(!note().contains("being cleaned"), "{}", note());
+    });
+}
+
+#[test]
+fn root_a_wait_that_is_interrupted_leaves_the_volume_dropped() {
+    on_each(&["btrfs"], "", |_, site| {
+        site.ok(&["new", "fs", "a", "64M"]);
+        fill(&site.location().join("a/file"), 8).unwrap();
+        let open = File::open(site.location().join("a/file")).unwrap();
+        let waiting = waiting_drop(site, "a");
+        assert!(eventually(|| site.names().is_empty()));
+        assert!(eventually(|| dead(site) == 1));
+        let pid = Pid::from_raw(i32::try_from(waiting.id()).unwrap());
+        kill(pid, Signal::SIGINT).unwrap();
+        let output = Output::from(waiting.wait_with_output().unwrap());
+        assert_eq!(output.status, 11, "{}", output.stderr);
+        assert!(output.stderr.contains("is dropped"), "{}", output.stderr);
+        drop(open);
+    });
+}
+
+#[test]
+fn root_an_ordinary_drop_leaves_no_fault() {
+    on_each(&KINDS, "", |kind, site| {
+        big(site, "a");
+        site.ok(&["drop", "a"]);
+        assert!(site.ok(&["check"]).contains("no faults"), "{kind}");
+        assert!(eventually(|| {
+            run("btrfs", &["filesystem", "sync", word(site.location())]).unwrap();
+            dead(site) == 0
+        }));
+        assert!(site.ok(&["check"]).contains("no faults"), "{kind}");
+    });
+}
+
+/// A process in a mount namespace of its own.
+struct Elsewhere(Child);
+
+impl Elsewhere {
+    /// Mounts the subvolume there and stays.
+    fn mounting(device: &Path, subvolume: &str, at: &Path) -> Self {
+        let script = r#"mount -o "$1" "$2" "$3" && echo done && exec cat"#;
+        let mut child = Command::new("unshare")
+            .args([
+                "--mount",
+                "--propagation",
+                "private",
+                "sh",
+                "-c",
+                script,
+                "sh",
+            ])
+            .arg(format!("subvol=/{subvolume}"))
+            .args([device, at])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        assert_eq!(line, "done\n");
+        Self(child)
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn root_what_is_mounted_in_another_namespace_is_not_dropped() {
+    on_each(&["btrfs"], "", |_, site| {
+        site.ok(&["new", "fs", "a", "8M"]);
+        site.subvolume("a/within");
+        let at = site.mountpoint("at");
+        let device = site.fs().unwrap().device();
+        for subvolume in ["location/a", "location/a/within"] {
+            let elsewhere = Elsewhere::mounting(device, subvolume, &at);
+            let refused = site.expect(5, &["drop", "a"]).stderr;
+            let pid = elsewhere.0.id().to_string();
+            assert!(refused.contains(&pid), "{refused} does not name {pid}");
+        }
+        assert_eq!(site.subvolumes().len(), 2);
         site.ok(&["drop", "a"]);
     });
 }

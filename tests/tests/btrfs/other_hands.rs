@@ -99,6 +99,57 @@ fn root_snapshots_that_snapper_takes_are_within_their_volume() {
 }
 
 #[test]
+fn root_a_snapshot_of_the_location_holds_no_volumes_of_it() {
+    let Some(site) = site("btrfs", "") else {
+        return;
+    };
+    // A location that is a subvolume, which snapper looks after.
+    let top = site.fs().unwrap().path();
+    let (home, copy) = (top.join("home"), top.join("home/.snapshots/1/snapshot"));
+    run("btrfs", &["subvolume", "create", word(&home)]).unwrap();
+    run(
+        "btrfs",
+        &["subvolume", "create", word(&home.join(".snapshots"))],
+    )
+    .unwrap();
+    fs::create_dir(home.join(".snapshots/1")).unwrap();
+    let m = site.moctl();
+    m.mosaic("home", "btrfs", &home, "").unwrap();
+    m.mosaic("copy", "btrfs", &copy, "").unwrap();
+    m.ok(&["home", "new", "fs", "a", "8M"]);
+    run(
+        "btrfs",
+        &["subvolume", "snapshot", word(&home), word(&copy)],
+    )
+    .unwrap();
+    let names = |mosaic: &str| {
+        let list = m.json(&[mosaic, "list"]);
+        let names = list["volumes"].as_array().unwrap().iter();
+        names
+            .map(|v| v["name"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names("home"), [".snapshots", "a"]);
+    // Where subvolumes were in its origin a snapshot has what looks like empty directories.
+    assert_eq!(names("copy"), [""; 0]);
+    for words in [
+        &["new", "fs", "a", "8M"][..],
+        &["drop", "a"],
+        &["clone", "a", "b"],
+        &["mount", "a", word(&site.mountpoint("at"))],
+    ] {
+        let refused = m.run(&[&["copy"], words].concat());
+        assert!([3, 4].contains(&refused.status), "{words:?}: {refused:?}");
+    }
+    m.ok(&["copy", "new", "fs", "b", "8M"]);
+    assert_eq!(names("copy"), ["b"]);
+    m.ok(&["home", "clone", "a", "b"]);
+    m.ok(&["home", "drop", "a"]);
+    assert_eq!(names("home"), [".snapshots", "b"]);
+    site.fs().unwrap().check().unwrap();
+}
+
+#[test]
 fn root_a_mount_over_a_volume_hides_it_from_every_verb() {
     on_each(&["btrfs"], "", |_, site| {
         site.ok(&["new", "fs", "a", "8M"]);

@@ -149,3 +149,26 @@ fn root_list_beside_writers_shows_no_half_made_volume() {
         assert_eq!(site.names(), ["stays"]);
     });
 }
+
+#[test]
+fn root_mount_and_drop_at_once_leave_a_mounted_volume_or_none() {
+    on_each(&["btrfs"], "", |_, site| {
+        let at = site.mountpoint("at");
+        let at = at.to_str().unwrap();
+        for _ in 0..rounds(10) {
+            site.ok(&["new", "fs", "a", "8M"]);
+            site.subvolume("a/within");
+            let outputs = at_once(site, &[vec!["mount", "a", at], vec!["drop", "a"]]);
+            match (outputs[0].status, outputs[1].status) {
+                (0, 5) => {
+                    site.ok(&["umount", "a", at]);
+                    site.ok(&["drop", "a"]);
+                }
+                (3 | 5, 0) => {}
+                _ => panic!("{outputs:?}"),
+            }
+            assert_eq!(site.subvolumes(), []);
+            site.assert_idle();
+        }
+    });
+}
