@@ -274,3 +274,63 @@ fn root_a_size_binds_or_new_fails_whatever_cannot_be_looked_at() {
         }
     }
 }
+
+/// Number of a btrfs ioctl in include/uapi/linux/btrfs.h.
+fn is_btrfs(call: &SystemCall, number: u64) -> bool {
+    let is_ours = call.args[1] >> 8 & 0xff == 0x94 && call.args[1] & 0xff == number;
+    call.number == libc::SYS_ioctl && is_ours
+}
+
+#[test]
+fn root_a_step_on_btrfs_that_fails_leaves_nothing() {
+    const SNAP_CREATE_V2: u64 = 23;
+    const SUBVOL_CREATE_V2: u64 = 24;
+    const QGROUP_LIMIT: u64 = 43;
+    const SNAP_DESTROY_V2: u64 = 63;
+    if !requires_root() || !requires_program("mkfs.btrfs") {
+        return;
+    }
+    let map = "volumeMap: ^\\(.\\)\\(.*\\)$ \\1/\\1\\2\n";
+    let site = Site::on("btrfs+full", "btrfs", map).unwrap();
+    for volume in ["a", "n"] {
+        site.ok(&["new", "fs", volume, "16M"]);
+    }
+    site.subvolume("n/n/within");
+    site.subvolume("n/n/within/deeper");
+    let ioctl = |number: u64| move |call: &SystemCall| is_btrfs(call, number);
+    let label = |call: &SystemCall| call.number == libc::SYS_fsetxattr;
+    let rename = |call: &SystemCall| call.number == libc::SYS_renameat2;
+    let new = ["new", "fs", "b", "16M"];
+    fails_cleanly(&site, &new, libc::EIO, ioctl(SUBVOL_CREATE_V2));
+    fails_cleanly(&site, &new, libc::ENOSPC, label);
+    fails_cleanly(&site, &new, libc::EIO, rename);
+    for source in ["a", "n"] {
+        let clone = ["clone", source, "b", "--size", "32M"];
+        fails_cleanly(&site, &clone, libc::EIO, ioctl(SNAP_CREATE_V2));
+        fails_cleanly(&site, &clone, libc::EIO, ioctl(QGROUP_LIMIT));
+        fails_cleanly(&site, &clone, libc::EDQUOT, label);
+        fails_cleanly(&site, &clone, libc::EIO, rename);
+    }
+    for nth in 1..3 {
+        let mut seen = 0;
+        fails_cleanly(&site, &["clone", "n", "b"], libc::EIO, |call| {
+            seen += usize::from(is_btrfs(call, SNAP_CREATE_V2));
+            is_btrfs(call, SNAP_CREATE_V2) && seen == nth + 1
+        });
+    }
+    fails_cleanly(&site, &["drop", "a"], libc::EIO, ioctl(SNAP_DESTROY_V2));
+    fails_cleanly(&site, &["drop", "n"], libc::EIO, rename);
+    fails_cleanly(&site, &["rename", "a", "b"], libc::EIO, rename);
+    fails_cleanly(
+        &site,
+        &["resize", "a", "32M"],
+        libc::EIO,
+        ioctl(QGROUP_LIMIT),
+    );
+    let mut paths: Vec<_> = site.subvolumes().into_iter().map(|s| s.path).collect();
+    paths.sort();
+    let expected = ["a/a", "n/n", "n/n/within", "n/n/within/deeper"];
+    assert_eq!(paths, expected.map(std::path::PathBuf::from));
+    assert_eq!(site.entries(), ["a", "n"]);
+    site.assert_sound();
+}
