@@ -168,3 +168,87 @@ fn root_mount_and_drop_at_once_leave_a_mounted_volume_or_none() {
         }
     });
 }
+
+/// Numbers that look random and are the same in each run.
+struct Numbers(u64);
+
+impl Numbers {
+    /// One below `end`.
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (self.0 >> 33) % end
+    }
+}
+
+/// One command on a few names, now and then killed: what it ended with.
+fn disturbed(site: &Site, numbers: &mut Numbers) -> Output {
+    const NAMES: [&str; 5] = ["11", "12", "21", "22", "31"];
+    let mut name = || NAMES[usize::try_from(numbers.below(5)).unwrap()];
+    let (one, other) = (name(), name());
+    let words: Vec<&str> = match numbers.below(8) {
+        0 => vec!["new", "fs", one, "8M"],
+        1 => vec!["clone", "01", one],
+        2 => vec!["clone", "01", one, "--size", "16M"],
+        3 => vec!["clone", one, other],
+        4 => vec!["rename", one, other],
+        5 => vec!["resize", one, "24M"],
+        6 => vec!["drop", "--wait", one],
+        _ => vec!["drop", one],
+    };
+    let mut command = site.command(&words);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    if numbers.below(3) == 0 {
+        thread::sleep(std::time::Duration::from_millis(numbers.below(40)));
+        child.kill().unwrap();
+    }
+    Output::from(child.wait_with_output().unwrap())
+}
+
+#[test]
+fn root_whatever_is_done_and_killed_at_once_volumes_stay_whole() {
+    on_each(&["btrfs+simple", "btrfs+full"], MAP, |kind, site| {
+        site.ok(&["new", "fs", "01", "8M"]);
+        site.subvolume("0/01/within");
+        site.subvolume("0/01/within/deeper");
+        thread::scope(|scope| {
+            for seed in 0..6 {
+                scope.spawn(move || {
+                    let mut numbers = Numbers(seed);
+                    for _ in 0..rounds(12) {
+                        let output = disturbed(site, &mut numbers);
+                        // Killed; done; usage, such as a clone to itself; not there; there; busy.
+                        assert!(
+                            [-1, 0, 2, 3, 4, 5].contains(&output.status),
+                            "{kind}: {output:?}"
+                        );
+                    }
+                });
+            }
+        });
+        // The next command finds what those that were killed left.
+        site.ok(&["new", "fs", "41", "8M"]);
+        site.ok(&["drop", "41"]);
+        let all = site.subvolumes();
+        let within = |name: &str| all.iter().filter(|s| s.path.starts_with(name)).count();
+        for volume in site.json(&["list"])["volumes"].as_array().unwrap() {
+            let stored = volume["stored"].as_str().unwrap();
+            // New ones hold nothing, clones all of it.
+            assert!([1, 3].contains(&within(stored)), "{kind}: {volume}");
+            let size = volume["size"].as_u64().unwrap() >> 20;
+            assert!([8, 16, 24].contains(&size), "{kind}: {volume}");
+            assert_ne!(volume["name"], volume["stored"], "{kind}: {volume}");
+        }
+        for name in site.names() {
+            site.ok(&["drop", "--wait", &name]);
+        }
+        assert_eq!(site.subvolumes(), [], "{kind}");
+        assert!(
+            site.ok(&["check", "--repair"]).contains("no faults"),
+            "{kind}"
+        );
+    });
+}
