@@ -31,6 +31,12 @@ pub(crate) fn init(host: &Host, settings: &Settings, options: &InitOptions) -> R
     let mut made = match Location::init(path, metadata) {
         // Then there is this to do.
         Err(error) if wanted.is_some() && is_made(&error, path, metadata) => Vec::new(),
+        Err(error) if options.quota.is_some() && is_made(&error, path, metadata) => {
+            return Err(Error::new(
+                ErrorKind::Exists,
+                format!("location {path:?} is there already, and quotas of this kind are on"),
+            ));
+        }
         other => other?,
     };
     if let Some(kind) = wanted {

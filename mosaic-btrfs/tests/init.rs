@@ -70,6 +70,7 @@ fn root_quotas_are_switched_on_when_asked_for() {
         // On already.
         let error = init(&site.path, Some(word)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Exists, "{}", error.chain());
+        assert!(error.chain().contains("quotas of this kind are on"));
         let new = site.fs.path().join("new");
         let made = init(&new, Some(word)).unwrap();
         assert_eq!(made.len(), 1, "{made:?}");
