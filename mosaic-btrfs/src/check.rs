@@ -162,10 +162,11 @@ impl Btrfs {
         Some(fault(Some(volume), what))
     }
 
-    /// Groups that count nothing and are of no subvolume. Those that count something are no fault:
-    /// clones share that with a dropped subvolume.
+    /// Removes the groups that count nothing and are of no subvolume. They are no fault: each drop
+    /// under simple quotas leaves one for the next commands to remove. Nor are those that count
+    /// something: clones share that with a dropped subvolume.
     fn dead_groups(&self, repair: bool, findings: &mut Vec<Finding>) -> Result<()> {
-        if !self.quota_mode()?.is_on() {
+        if !repair || !self.quota_mode()?.is_on() {
             return Ok(());
         }
         let dead = match stale::dead_groups(self.location.dir()) {
@@ -180,7 +181,7 @@ impl Btrfs {
         if empty == 0 {
             return Ok(());
         }
-        let removed = if repair { self.remove_dead()? } else { 0 };
+        let removed = self.remove_dead()?;
         let (what, remedy) = match empty {
             1 => (
                 "a quota group is of a subvolume that is gone, and counts nothing".to_owned(),
