@@ -10,13 +10,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use common::drops::helpers_driver;
-use common::{ALL_QUOTAS, MIB, Quotas, Said, Site, open, site, site_with};
+use common::{ALL_QUOTAS, MIB, Quotas, Site, open, site, site_with};
 use mosaic_btrfs::Btrfs;
 use mosaic_btrfs::stale;
 use mosaic_core::volume::Finding;
 use mosaic_core::{Driver, Host, Settings};
 use mosaic_tests::{
-    Scratch, eventually, requires_program, requires_root, run, run_status, stdout_of,
+    Said, Scratch, eventually, requires_program, requires_root, run, run_status, stdout_of,
 };
 
 fn check(site: &Site) -> Vec<Finding> {

@@ -7,10 +7,10 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use common::drops::{helpers_driver, scratch};
-use common::{ALL_QUOTAS, MIB, Quotas, Said, Site, open, site, site_with, volume};
+use common::{ALL_QUOTAS, MIB, Quotas, Site, open, site, site_with, volume};
 use mosaic_btrfs::{Btrfs, ioctl};
 use mosaic_core::{Driver, ErrorKind, Host, Place, Settings};
-use mosaic_tests::run;
+use mosaic_tests::{Said, run};
 
 #[test]
 fn root_a_volume_goes_in_one_commit() {

@@ -7,12 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use common::changes::fill;
-use common::{MIB, Quotas, Said, Site, site};
+use common::{MIB, Quotas, Site, site};
 use mosaic_btrfs::Btrfs;
 use mosaic_btrfs::quota::{self, Mode};
 use mosaic_core::volume::InitOptions;
 use mosaic_core::{Driver, ErrorKind, Host, Result, Settings};
-use mosaic_tests::{MountedFs, requires_program, requires_root};
+use mosaic_tests::{MountedFs, Said, requires_program, requires_root};
 use rustix::io::Errno;
 use std::os::fd::AsFd;
 

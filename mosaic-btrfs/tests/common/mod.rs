@@ -8,7 +8,7 @@ pub mod changes;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use linux_raw_sys::btrfs::{
     BTRFS_QGROUP_STATUS_FLAG_INCONSISTENT, BTRFS_QGROUP_STATUS_FLAG_RESCAN, BTRFS_QGROUP_STATUS_KEY,
@@ -16,34 +16,12 @@ use linux_raw_sys::btrfs::{
 use mosaic_btrfs::search::{self, Key, QUOTA_TREE};
 use mosaic_btrfs::{Btrfs, ioctl, items};
 use mosaic_core::volume::Volume;
-use mosaic_core::{Driver, Host, Level, Result, Services, Settings, VolumeName};
-use mosaic_tests::{MountedFs, eventually, requires_program, requires_root, run};
+use mosaic_core::{Driver, Host, Result, Settings, VolumeName};
+use mosaic_tests::{MountedFs, Said, eventually, requires_program, requires_root, run};
 
 pub mod drops;
 
 pub const MIB: u64 = 1 << 20;
-
-/// Keeps what was said to the user.
-#[derive(Debug, Default)]
-pub struct Said(Mutex<Vec<String>>);
-
-impl Services for Said {
-    fn log(&self, level: Level, message: &str) {
-        if level <= Level::Warning {
-            self.0.lock().unwrap().push(message.to_owned());
-        }
-    }
-    fn progress(&self, _: u64, _: u64, _: &str) {}
-    fn cancelled(&self) -> bool {
-        false
-    }
-}
-
-impl Said {
-    pub fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().unwrap())
-    }
-}
 
 /// What counts and limits usage on the file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
