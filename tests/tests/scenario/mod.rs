@@ -140,8 +140,17 @@ impl Stage {
             .filter(|at| self.disturb(action, &is_point, *at))
             .count();
         // From run to run a program makes a few calls more or less.
+        // What it asks /proc follows the processes of the machine, whoever starts and ends them.
+        let least = match self
+            .calls
+            .iter()
+            .any(|call| is_point(call) && call.leaves_nothing())
+        {
+            true => most / 2,
+            false => (most * 9).div_ceil(10),
+        };
         assert!(
-            reached * 10 >= most * 9,
+            reached >= least,
             "{:?} made only {reached} of the {most} calls that were to be disturbed",
             self.scenario.command
         );
