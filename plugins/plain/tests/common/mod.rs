@@ -145,6 +145,8 @@ fn helper(program: &Path, test: &str, what: &str) -> Command {
     let mut helper = Command::new(program);
     helper.args(["--exact", test, "--nocapture"]);
     helper.env("MOSAIC_TEST_HELPER", what).current_dir("/");
+    // Its result is no test's: what failed is on stderr.
+    helper.stdout(std::process::Stdio::null());
     helper
 }
 
