@@ -20,8 +20,15 @@ const PACKAGES: [&str; 4] = ["moctl", "mosaic-btrfs", "mosaic-loop", "mosaic-pla
 /// # Errors
 /// The test was not started from where cargo built it.
 pub fn target_folder() -> Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let deps = test.parent().context("a test binary has a folder")?;
+    target_folder_of(&std::env::current_exe()?)
+}
+
+/// The same for another program that cargo built.
+///
+/// # Errors
+/// It has no folder.
+pub(crate) fn target_folder_of(program: &Path) -> Result<PathBuf> {
+    let deps = program.parent().context("a test binary has a folder")?;
     if deps.file_name().is_some_and(|name| name == "deps") {
         Ok(deps.parent().context("deps has a folder")?.to_owned())
     } else {

@@ -36,6 +36,7 @@ mod shell;
 mod site;
 #[cfg(target_arch = "x86_64")]
 mod tracee;
+pub mod vm;
 
 pub use await_condition::{eventually, eventually_within};
 pub use btrfs::{Qgroup, Quota, Subvolume, make_subvolumes, qgroups, quota, subvolumes};
@@ -44,7 +45,10 @@ pub use loop_file::{LoopFile, loop_devices_beneath};
 pub use moctl::{Moctl, Output};
 pub use mount_table::{is_mountpoint, mountpoints_beneath};
 pub use mounted_fs::{MountedFs, requires_project_quota};
-pub use requires::{is_long, is_quick, left_out, requires, requires_program, requires_root, skip};
+pub use requires::{
+    is_in_vm, is_long, is_quick, left_out, requires, requires_program, requires_qemu,
+    requires_root, requires_vm, skip,
+};
 pub use said::Said;
 pub use scratch::{Scratch, keep};
 pub use shell::{run, run_status, stdout_of};

@@ -5,7 +5,7 @@
 //! and throws it away when the test passes. `cargo xtask test` counts these lines.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Where programs of the system are, root's included.
 const DIRECTORIES: [&str; 6] = [
@@ -30,10 +30,31 @@ pub fn requires_root() -> bool {
 /// # Panics
 /// With `MOSAIC_TEST_REQUIRED=1`.
 pub fn requires_program(name: &str) -> bool {
-    let found = DIRECTORIES
-        .iter()
-        .any(|folder| Path::new(folder).join(name).is_file());
-    found || could_run(&format!("needs the program {name}"))
+    find_program(name).is_some() || could_run(&format!("needs the program {name}"))
+}
+
+/// True in the project's virtual machine; otherwise says that the test is skipped, and
+/// `cargo xtask test` runs it there.
+pub fn requires_vm() -> bool {
+    requires(is_in_vm(), "needs the virtual machine")
+}
+
+/// True where a test can start a virtual machine by itself; otherwise says that the test is
+/// skipped.
+///
+/// # Panics
+/// With `MOSAIC_TEST_REQUIRED=1`, outside of the virtual machine.
+pub fn requires_qemu() -> bool {
+    let can = cfg!(target_arch = "x86_64") && !is_in_vm();
+    let why = "virtual machines are started on x86-64, and not within one";
+    requires(can, why)
+        && crate::vm::PROGRAMS.into_iter().all(requires_program)
+        && (crate::vm::kernel_is_in_reach() || could_run("needs a kernel to boot"))
+}
+
+/// Whether this is the project's virtual machine.
+pub fn is_in_vm() -> bool {
+    is_set("MOSAIC_VM")
 }
 
 /// For what no installation can give, such as an ability of this kernel: passes `possible` on and
@@ -63,6 +84,12 @@ pub fn left_out(what: &str) {
 /// Says that the running test is skipped, and why.
 pub fn skip(reason: &str) {
     say("skipped", reason);
+}
+
+/// Where the system has a program.
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
+    let paths = DIRECTORIES.map(|folder| Path::new(folder).join(name));
+    paths.into_iter().find(|path| path.is_file())
 }
 
 fn could_run(reason: &str) -> bool {

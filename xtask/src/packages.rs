@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 
 /// Programs and their packages in Debian and Ubuntu.
-const PACKAGES: [(&str, &str); 21] = [
+const PACKAGES: [(&str, &str); 31] = [
     ("mkfs.ext4", "e2fsprogs"),
     ("tune2fs", "e2fsprogs"),
     ("mkfs.xfs", "xfsprogs"),
@@ -30,6 +30,17 @@ const PACKAGES: [(&str, &str); 21] = [
     ("man", "man-db"),
     ("readelf", "binutils"),
     ("cc", "gcc"),
+    ("repquota", "quota"),
+    ("setquota", "quota"),
+    ("dmsetup", "dmsetup"),
+    ("thin_check", "thin-provisioning-tools"),
+    ("thin_dump", "thin-provisioning-tools"),
+    // The virtual machine.
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("busybox", "busybox-static"),
+    ("depmod", "kmod"),
+    ("xz", "xz-utils"),
+    ("zstd", "zstd"),
 ];
 
 /// What all tests together run: everything that we know the package of.
@@ -125,11 +136,13 @@ pub fn is_here(program: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use mosaic_tests::vm;
+
     use super::*;
 
     #[test]
     fn every_program_has_its_package() {
-        for program in FOR_DEMO.iter().chain(FOR_BENCH) {
+        for program in FOR_DEMO.iter().chain(FOR_BENCH).chain(&vm::PROGRAMS) {
             assert!(
                 PACKAGES.iter().any(|(name, _)| name == program),
                 "{program}"

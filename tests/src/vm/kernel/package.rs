@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The distribution's newest kernel, from its package archive.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::shell;
+use crate::vm::say;
+
+/// Packages that depend on the newest kernel: Debian's, Ubuntu's.
+const PACKAGES: [&str; 2] = ["linux-image-amd64", "linux-image-generic"];
+
+/// Downloads the distribution's newest kernel and unpacks it.
+pub(super) fn download(to: &Path) -> Result<()> {
+    let packages = match newest_packages() {
+        Some(packages) => packages,
+        None => {
+            // A fresh container knows of no packages.
+            shell::run("apt-get", &["update", "--quiet"])
+                .context("no kernel is installed, and none can be downloaded")?;
+            newest_packages().context("no kernel is installed, and apt-cache knows of none")?
+        }
+    };
+    say(&format!(
+        "downloading {} (not installed, only unpacked)",
+        packages.join(" ")
+    ));
+    if fetch(to, &packages).is_err() {
+        // The newest one may be gone already.
+        shell::run("apt-get", &["update", "--quiet"])?;
+        fetch(to, &newest_packages().unwrap_or(packages))?;
+    }
+    for file in fs::read_dir(to)?.flatten().map(|entry| entry.path()) {
+        if file.extension().is_some_and(|extension| extension == "deb") {
+            shell::run("dpkg-deb", &[Path::new("--extract"), &file, to])?;
+            fs::remove_file(file)?;
+        }
+    }
+    Ok(())
+}
+
+fn fetch(to: &Path, packages: &[String]) -> Result<()> {
+    let output = Command::new("apt-get")
+        .args(["download", "--quiet"])
+        .args(packages)
+        .current_dir(to)
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run apt-get")?;
+    ensure!(
+        output.status.success(),
+        "cannot download {}: {}",
+        packages.join(" "),
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(())
+}
+
+/// The packages of image and modules that one of [`PACKAGES`] stands for.
+fn newest_packages() -> Option<Vec<String>> {
+    let show = |package: &str| shell::stdout_of("apt-cache", &["show", package]);
+    for package in PACKAGES {
+        let Ok(text) = show(package) else {
+            continue;
+        };
+        let mut found = kernel_dependencies(&text);
+        // Ubuntu's image package brings its modules.
+        for at in 0..found.len() {
+            let text = show(&found[at]).unwrap_or_default();
+            found.extend(kernel_dependencies(&text));
+        }
+        found.sort();
+        found.dedup();
+        if !found.is_empty() {
+            return Some(found);
+        }
+    }
+    None
+}
+
+/// Images and modules in the first record's `Depends: a (= 1) | b, c`.
+fn kernel_dependencies(record: &str) -> Vec<String> {
+    let row = record
+        .lines()
+        .find_map(|line| line.strip_prefix("Depends: "));
+    let names = row.unwrap_or_default().split(", ");
+    names
+        .filter_map(|choice| choice.split([' ', '|']).next())
+        .filter(|name| name.starts_with("linux-image-") || name.starts_with("linux-modules-"))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_of_both_distributions_are_read() {
+        let debian = "Package: linux-image-amd64\nDepends: linux-image-6.1.0-56-amd64 (= 6.1.192-2)\n\n\
+                      Package: linux-image-amd64\nDepends: linux-image-6.1.0-50-amd64 (= 6.1.176-1)\n";
+        assert_eq!(kernel_dependencies(debian), ["linux-image-6.1.0-56-amd64"]);
+        let ubuntu = "Depends: linux-image-6.8.0-31-generic | linux-image-unsigned-6.8.0-31-generic, \
+                      linux-modules-extra-6.8.0-31-generic, linux-firmware, intel-microcode\n";
+        assert_eq!(
+            kernel_dependencies(ubuntu),
+            [
+                "linux-image-6.8.0-31-generic",
+                "linux-modules-extra-6.8.0-31-generic"
+            ]
+        );
+    }
+}
