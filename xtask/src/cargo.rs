@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Running cargo in this workspace, with the very cargo that runs us.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
 /// The folder with the workspace's `Cargo.toml`.
 pub fn workspace() -> PathBuf {
@@ -29,6 +31,34 @@ pub fn command(args: &[&str]) -> Command {
         .args(args)
         .stdin(Stdio::null());
     command
+}
+
+/// The test binaries of a `cargo test` that was run before, each with the folder of its package,
+/// where cargo starts it.
+///
+/// # Errors
+/// It cannot be run, or fails.
+pub fn test_folders(args: &[&str]) -> Result<BTreeMap<PathBuf, PathBuf>> {
+    let output = command(args)
+        .args(["--no-run", "--message-format=json", "--quiet"])
+        .output()
+        .context("cannot run cargo")?;
+    ensure!(
+        output.status.success(),
+        "cargo {} --no-run failed",
+        args.join(" ")
+    );
+    let text = String::from_utf8(output.stdout)?;
+    let messages = text.lines().map(serde_json::from_str::<Value>);
+    let row = |message: Value| {
+        let manifest = Path::new(message["manifest_path"].as_str()?);
+        let folder = manifest.parent()?.to_owned();
+        Some((message["executable"].as_str()?.into(), folder))
+    };
+    messages
+        .filter_map(|message| message.map(row).transpose())
+        .map(|row| Ok(row?))
+        .collect()
 }
 
 /// Runs cargo, says so, and shows what it writes.

@@ -11,13 +11,17 @@ mod bench;
 mod cargo;
 mod demo;
 mod interrupt;
+mod lines;
 mod lint;
 mod man;
 mod packages;
 mod show;
 mod tally;
+mod terminal;
 mod test;
+mod test_in_vm;
 mod tree_rules;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -41,6 +45,9 @@ enum Task {
     Lint,
     /// Measures each verb beside a floor program and the usual tool.
     Bench(bench::Options),
+    /// Runs something in the virtual machine that tests of other kernels' abilities run in.
+    #[command(subcommand)]
+    Vm(vm::Task),
     /// Writes a manual page per verb to target/man.
     Man,
 }
@@ -51,10 +58,15 @@ fn main() -> ExitCode {
         Task::Test(options) => test::run(&options),
         Task::Lint => lint::run(),
         Task::Bench(options) => bench::run(&options),
+        Task::Vm(task) => return answer(vm::run(&task)),
         Task::Man => man::run(),
     };
+    answer(done.map(|()| ExitCode::SUCCESS))
+}
+
+fn answer(done: anyhow::Result<ExitCode>) -> ExitCode {
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             eprintln!("xtask: {error:#}");
             ExitCode::FAILURE

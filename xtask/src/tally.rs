@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 /// How libtest ends the line of what only another test starts, as a process of its own.
 const HELPER: &str = "... ignored, a helper of other tests";
@@ -18,9 +19,13 @@ pub struct Tally {
     ignored: usize,
     helpers: usize,
     failures: Vec<String>,
-    skipped: BTreeMap<String, String>,
+    skipped: BTreeMap<Test, String>,
     left_out: Vec<String>,
+    running: PathBuf,
 }
+
+/// The test binary and the name in it.
+type Test = (PathBuf, String);
 
 impl Tally {
     /// Takes a line of output into account.
@@ -31,9 +36,12 @@ impl Tally {
             self.ignored += count(rest, "ignored");
         } else if let Some(rest) = line.strip_prefix("skipped: ") {
             let (test, reason) = rest.split_once(": ").unwrap_or((rest, ""));
-            self.skipped.insert(test.to_owned(), reason.to_owned());
+            let test = (self.running.clone(), test.to_owned());
+            self.skipped.insert(test, reason.to_owned());
         } else if let Some(what) = line.strip_prefix("left out: ") {
             self.left_out.push(what.to_owned());
+        } else if let Some(binary) = started_binary(line) {
+            self.start(&binary);
         } else if line.starts_with("test ") && line.ends_with(HELPER) {
             self.helpers += 1;
         } else if let Some(test) = failed_test(line) {
@@ -41,10 +49,39 @@ impl Tally {
         }
     }
 
+    /// What is skipped from now on is of this binary. Cargo says so on stderr, as tests do.
+    pub fn start(&mut self, binary: &Path) {
+        binary.clone_into(&mut self.running);
+    }
+
+    /// The tests that were skipped for a reason that `counts`, by their binaries.
+    pub fn skipped_because(&self, counts: impl Fn(&str) -> bool) -> BTreeMap<PathBuf, Vec<String>> {
+        let mut found: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
+        let skipped = self.skipped.iter().filter(|(_, reason)| counts(reason));
+        for ((binary, test), _) in skipped {
+            found.entry(binary.clone()).or_default().push(test.clone());
+        }
+        found
+    }
+
+    /// These tests run again, elsewhere: what comes of them there is what counts.
+    pub fn start_again(&mut self, binary: &Path, tests: &[String]) {
+        self.start(binary);
+        for test in tests {
+            let known = self.skipped.remove(&(binary.to_owned(), test.clone()));
+            self.passed -= usize::from(known.is_some());
+        }
+    }
+
     /// Counts something that failed without a line of libtest, such as a build.
     pub fn add_failure(&mut self, what: &str) {
         self.failed += 1;
         self.failures.push(what.to_owned());
+    }
+
+    /// How many tests have run, skipped ones among them.
+    pub fn ran(&self) -> usize {
+        self.passed + self.failed + self.ignored
     }
 
     /// How many tests failed.
@@ -62,7 +99,7 @@ impl Tally {
         let skipped = self
             .skipped
             .iter()
-            .map(|(test, why)| format!("skipped: {test}: {why}"));
+            .map(|((_, test), why)| format!("skipped: {test}: {why}"));
         let left_out = self.left_out.iter().map(|what| format!("left out: {what}"));
         let failed = self.failures.iter().map(|test| format!("failed: {test}"));
         skipped.chain(left_out).chain(failed).collect()
@@ -99,6 +136,16 @@ fn failed_test(line: &str) -> Option<&str> {
     line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
 }
 
+/// `     Running tests/quota.rs (target/debug/deps/quota-351eccfc85f99467)`; after these come
+/// `   Doc-tests mosaic_core`, which have no binary.
+fn started_binary(line: &str) -> Option<PathBuf> {
+    if line.starts_with("   Doc-tests ") {
+        return Some(PathBuf::new());
+    }
+    let rest = line.strip_prefix("     Running ")?.strip_suffix(')')?;
+    rest.rsplit_once(" (").map(|(_, path)| PathBuf::from(path))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +174,43 @@ mod tests {
                 "failed: c::d"
             ]
         );
+    }
+
+    #[test]
+    fn what_was_skipped_here_counts_as_what_it_is_elsewhere() {
+        let mut tally = Tally::default();
+        for line in [
+            "     Running unittests src/lib.rs (target/debug/deps/core-1)",
+            "skipped: a: needs the virtual machine",
+            "skipped: b: needs root",
+            "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0s",
+            "     Running tests/quota.rs (target/debug/deps/quota-2)",
+            "skipped: a: no quota",
+            "skipped: b: no quota",
+            "skipped: b: no other quota",
+            "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0s",
+        ] {
+            tally.read(line);
+        }
+        assert_eq!(tally.to_string(), "2 passed, 0 failed, 4 skipped");
+        let elsewhere = tally.skipped_because(|why| why != "needs root");
+        let expected = [
+            ("target/debug/deps/core-1", vec!["a"]),
+            ("target/debug/deps/quota-2", vec!["a", "b"]),
+        ];
+        assert_eq!(elsewhere.len(), expected.len());
+        for (binary, tests) in expected {
+            let binary = Path::new(binary);
+            assert_eq!(elsewhere[binary], tests);
+            tally.start_again(binary, &elsewhere[binary]);
+            tally.read("skipped: b: no such luck");
+            let passed = tests.len();
+            tally.read(&format!(
+                "test result: ok. {passed} passed; 0 failed; 0 ignored; 0 measured; 1 filtered out"
+            ));
+        }
+        // Of core `b` still is skipped, which also was said again, of quota `b` again.
+        assert_eq!(tally.to_string(), "4 passed, 0 failed, 2 skipped");
     }
 
     #[test]

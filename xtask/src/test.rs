@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask test`: everything, and a closing line that can be believed.
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::Stdio;
-use std::sync::mpsc::{Sender, channel};
+use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::cargo;
+use crate::lines;
 use crate::packages;
 use crate::tally::Tally;
+use crate::test_in_vm;
+use crate::vm;
 
 /// How much to test.
 #[derive(Debug, clap::Args)]
@@ -26,7 +27,8 @@ pub struct Options {
 }
 
 const BUILD: [&str; 4] = ["build", "--workspace", "--all-features", "--all-targets"];
-const TEST: [&str; 4] = ["test", "--workspace", "--all-features", "--no-fail-fast"];
+/// The words for cargo that run all tests.
+pub const TEST: [&str; 4] = ["test", "--workspace", "--all-features", "--no-fail-fast"];
 
 /// Installs, builds, tests; the last line is `N passed, N failed, N skipped`.
 ///
@@ -41,7 +43,15 @@ pub fn run(options: &Options) -> Result<()> {
         println!("{error:#}");
     }
     match cargo::run(&BUILD, &[]) {
-        Ok(()) => test(options, root, &mut tally)?,
+        Ok(()) => {
+            if let Err(error) = vm::prepare() {
+                // The tests that need it fail or say so.
+                println!("{error:#}");
+            }
+            let settings = Settings::new(options, root);
+            test(options, &settings, &mut tally)?;
+            test_in_vm::run(root, &settings, &mut tally)?;
+        }
         Err(_) => tally.add_failure("the build"),
     }
     println!();
@@ -62,53 +72,51 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn test(options: &Options, root: bool, tally: &mut Tally) -> Result<()> {
-    let mut command = cargo::command(&TEST);
-    command.env("MOSAIC_TEST_BUILT", "1");
-    for (set, variable) in [
-        (root, "MOSAIC_TEST_REQUIRED"),
-        (options.quick, "MOSAIC_QUICK"),
-        (options.long, "MOSAIC_LONG"),
-    ] {
-        match set {
-            true => command.env(variable, "1"),
-            false => command.env_remove(variable),
-        };
+/// Variables that tests look at; false is unset.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings([(&'static str, bool); 5]);
+
+impl Settings {
+    fn new(options: &Options, root: bool) -> Self {
+        Self([
+            ("MOSAIC_TEST_BUILT", true),
+            ("MOSAIC_TEST_REQUIRED", root),
+            ("MOSAIC_QUICK", options.quick),
+            ("MOSAIC_LONG", options.long),
+            // Or the lines that we read would have colours.
+            ("CARGO_TERM_COLOR", false),
+        ])
     }
+
+    /// Sets them for a command.
+    pub fn give_to(&self, command: &mut Command) {
+        for (name, set) in self.0 {
+            match set {
+                true => command.env(name, "1"),
+                false => command.env_remove(name),
+            };
+        }
+    }
+}
+
+fn test(options: &Options, settings: &Settings, tally: &mut Tally) -> Result<()> {
+    let mut command = cargo::command(&TEST);
     if !options.filter.is_empty() {
         command.arg("--").args(&options.filter);
     }
     println!("$ cargo {}", TEST.join(" "));
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .context("cannot run cargo")?;
-    let (lines, received) = channel();
-    forward(child.stdout.take(), lines.clone());
-    forward(child.stderr.take(), lines);
-    for line in received {
-        println!("{line}");
-        tally.read(&line);
-    }
-    let status = child.wait()?;
-    if !status.success() && tally.failed() == 0 {
+    let success = run_and_read(&mut command, settings, tally)?;
+    if !success && tally.failed() == 0 {
         tally.add_failure("cargo test, without a failed test: a test binary crashed");
     }
     Ok(())
 }
 
-/// Both streams come line by line, so that they do not end up within each other's lines.
-fn forward(stream: Option<impl Read + Send + 'static>, lines: Sender<String>) {
-    let Some(stream) = stream else {
-        return;
-    };
-    std::thread::spawn(move || {
-        for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
-            let text = String::from_utf8_lossy(&line).into_owned();
-            if lines.send(text).is_err() {
-                return;
-            }
-        }
-    });
+/// Shows what a command writes, counts what tests say in it, gives whether it succeeded.
+fn run_and_read(command: &mut Command, settings: &Settings, tally: &mut Tally) -> Result<bool> {
+    settings.give_to(command);
+    lines::of(command, |line| {
+        println!("{line}");
+        tally.read(&line);
+    })
 }
