@@ -60,6 +60,8 @@ drivers! {
     loop_on_ext4: "loop" on "ext4", "default_fs: ext4\n";
     plain_on_ext4: "plain" on "ext4", "";
     plain_on_xfs: "plain" on "xfs", "";
+    plain_on_ext4_with_quota: "plain" on "ext4+prjquota", "";
+    plain_on_xfs_with_quota: "plain" on "xfs+prjquota", "";
     btrfs_without_quotas: "btrfs" on "btrfs", "";
     btrfs_with_simple_quotas: "btrfs" on "btrfs+simple", "";
     btrfs_with_full_quotas: "btrfs" on "btrfs+full", "";

@@ -4,7 +4,7 @@
 mod access;
 mod life;
 
-use mosaic_tests::{Output, Site, requires_program, requires_root};
+use mosaic_tests::{Output, Site, requires_program, requires_project_quota, requires_root};
 
 pub use access::*;
 pub use life::*;
@@ -23,9 +23,11 @@ pub struct Subject {
 impl Subject {
     /// None where it cannot be made here; that was said.
     pub fn new(driver: &'static str, fs: &'static str, config: &'static str) -> Option<Self> {
+        let (kind, quota) = fs.split_once('+').unwrap_or((fs, ""));
         if !requires_root()
             || !requires_program("mkfs.ext4")
-            || !requires_program(&format!("mkfs.{}", fs.split('+').next()?))
+            || !requires_program(&format!("mkfs.{kind}"))
+            || (quota == "prjquota" && !requires_project_quota(kind))
         {
             return None;
         }
