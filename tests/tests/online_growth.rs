@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A volume with ext4 grows while it is mounted and written to.
+//!
+//! That needs `CAP_SYS_RESOURCE` (ext4_resize_begin in fs/ext4/resize.c, Linux 6.1), which many
+//! containers lack: there these tests are left to the virtual machine.
+
+use std::fs;
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use mosaic_tests::{Site, requires, requires_program, requires_root, run, run_status, stdout_of};
+use rustix::thread::{CapabilitySet, capabilities};
+
+fn ready() -> bool {
+    requires_root()
+        && requires_program("mkfs.ext4")
+        && requires_program("setpriv")
+        && requires(
+            capabilities(None)
+                .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_RESOURCE)),
+            "growing a mounted ext4 needs CAP_SYS_RESOURCE",
+        )
+}
+
+fn site() -> Site {
+    Site::on("ext4", "loop", "default_fs: ext4\n").unwrap()
+}
+
+/// The size of a mounted file system, in bytes.
+fn size_at(path: &Path) -> u64 {
+    let stat = rustix::fs::statvfs(path).unwrap();
+    stat.f_blocks * stat.f_frsize
+}
+
+#[test]
+fn root_a_mounted_ext4_grows_while_it_is_written() {
+    if !ready() {
+        return;
+    }
+    let site = site();
+    site.ok(&["new", "fs", "a", "32M"]);
+    let at = site.mountpoint("at");
+    let path = at.to_str().unwrap();
+    site.ok(&["mount", "a", path]);
+    let before = size_at(&at);
+    let stop = AtomicBool::new(false);
+    let rounds = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| write_until(&at.join("file"), &stop));
+        for size in ["64M", "+64M", "256M"] {
+            site.ok(&["resize", "a", size]);
+        }
+        stop.store(true, Ordering::Relaxed);
+        writer.join().unwrap()
+    });
+    assert!(rounds > 0);
+    assert_eq!(site.json(&["info", "a"])["volume"]["size"], 256 << 20);
+    let after = size_at(&at);
+    assert!(before < 32 << 20 && after > 200 << 20, "{before} {after}");
+    // The new room holds something.
+    fs::write(at.join("large"), vec![7; 100 << 20]).unwrap();
+    site.ok(&["umount", "a", path]);
+    site.assert_idle();
+    let image = site.location().join("a");
+    let image = stdout_of("find", &[image.to_str().unwrap(), "-type", "f"]).unwrap();
+    assert_eq!(
+        run_status("e2fsck", &["-f", "-n", image.trim()]).unwrap(),
+        Some(0)
+    );
+}
+
+/// Writes and reads back; how often.
+fn write_until(path: &Path, stop: &AtomicBool) -> u32 {
+    let mut file = fs::File::options()
+        .create(true)
+        .truncate(true)
+        .read(true)
+        .write(true)
+        .open(path)
+        .unwrap();
+    let mut rounds = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let byte = u8::try_from(rounds % 251).unwrap();
+        file.rewind().unwrap();
+        file.write_all(&vec![byte; 256 << 10]).unwrap();
+        file.sync_all().unwrap();
+        file.rewind().unwrap();
+        let mut read = Vec::new();
+        file.read_to_end(&mut read).unwrap();
+        assert!(read.iter().all(|b| *b == byte));
+        rounds += 1;
+    }
+    rounds
+}
+
+#[test]
+fn root_who_may_not_grow_it_mounted_is_told_and_another_can() {
+    if !ready() {
+        return;
+    }
+    let site = site();
+    site.ok(&["new", "fs", "a", "32M"]);
+    let at = site.mountpoint("at");
+    let path = at.to_str().unwrap();
+    site.ok(&["mount", "a", path]);
+    let before = size_at(&at);
+    let without = ["--bounding-set=-sys_resource", "--inh-caps=-sys_resource"];
+    let command = site.command(&["resize", "a", "64M"]);
+    let mut refused = std::process::Command::new("setpriv");
+    refused
+        .args(without)
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => refused.env(name, value),
+            None => refused.env_remove(name),
+        };
+    }
+    let output = refused.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("CAP_SYS_RESOURCE"), "{said}");
+    assert_eq!(size_at(&at), before);
+    // Its image has grown already, which is not all.
+    let done = site.json(&["resize", "a", "64M"]);
+    assert_eq!(done["changed"], true, "{done}");
+    assert!(size_at(&at) > before);
+    run("umount", &[path]).unwrap();
+    site.ok(&["check"]);
+}
