@@ -12,3 +12,4 @@ pub mod dm;
 pub mod ioctl;
 pub mod packet;
 pub mod target;
+pub mod thin_metadata;

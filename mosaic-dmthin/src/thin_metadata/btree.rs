@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! B-trees of device-mapper's persistent data: lookup and walk.
+//!
+//! A node is one block: a header (checksum, flags, own number, numbers of entries, length of a
+//! value), room for all keys, then the values. An inner node's values are the blocks beneath it, its
+//! keys the least key of each.
+
+use mosaic_core::Result;
+
+use super::{BLOCK, Blocks, corrupt, le32, le64};
+use crate::crc32c;
+
+/// Bytes of `struct node_header`.
+pub(crate) const HEADER: usize = 32;
+/// `INTERNAL_NODE`.
+pub(crate) const INTERNAL: u32 = 1;
+/// `LEAF_NODE`.
+pub(crate) const LEAF: u32 = 2;
+/// `BTREE_CSUM_XOR`.
+pub(crate) const SUM_XOR: u32 = 121_107;
+/// More levels than a tree of 2^32 keys has.
+const DEPTH: usize = 16;
+
+/// A node whose header fits its block.
+struct Node {
+    block: Box<[u8; BLOCK]>,
+    entries: usize,
+    room: usize,
+    value: usize,
+    is_leaf: bool,
+}
+
+impl Node {
+    fn read(blocks: &dyn Blocks, number: u64) -> Result<Self> {
+        let block = blocks.block(number)?;
+        if crc32c::update(!0, &block[4..]) ^ SUM_XOR != le32(&block[..], 0) {
+            return Err(corrupt("the checksum of a node is wrong"));
+        }
+        let size = |at| le32(&block[..], at) as usize;
+        let (entries, room, value) = (size(16), size(20), size(24));
+        let is_leaf = match le32(&block[..], 4) {
+            LEAF => true,
+            INTERNAL if value == 8 => false,
+            _ => return Err(corrupt("a node is of an unknown kind")),
+        };
+        let fits = value
+            .checked_add(8)
+            .and_then(|entry| entry.checked_mul(room))
+            .is_some_and(|length| length <= BLOCK - HEADER);
+        if le64(&block[..], 8) != number || entries > room || !fits {
+            return Err(corrupt("a node is not what its place says"));
+        }
+        Ok(Self {
+            block,
+            entries,
+            room,
+            value,
+            is_leaf,
+        })
+    }
+
+    fn key(&self, index: usize) -> u64 {
+        le64(&self.block[..], HEADER + 8 * index)
+    }
+
+    fn value(&self, index: usize) -> &[u8] {
+        let at = HEADER + 8 * self.room + self.value * index;
+        &self.block[at..at + self.value]
+    }
+
+    fn child(&self, index: usize) -> u64 {
+        le64(self.value(index), 0)
+    }
+
+    /// The last entry whose key is not above this one.
+    fn at_or_below(&self, key: u64) -> Option<usize> {
+        let keys: Vec<u64> = (0..self.entries).map(|index| self.key(index)).collect();
+        keys.partition_point(|have| *have <= key).checked_sub(1)
+    }
+}
+
+/// The value of a key.
+///
+/// # Errors
+/// `Corrupt` for damage; the kernel's.
+pub fn find(blocks: &dyn Blocks, root: u64, key: u64) -> Result<Option<Vec<u8>>> {
+    let mut number = root;
+    for _ in 0..DEPTH {
+        let node = Node::read(blocks, number)?;
+        let Some(index) = node.at_or_below(key) else {
+            return Ok(None);
+        };
+        if node.is_leaf {
+            let found = node.key(index) == key;
+            return Ok(found.then(|| node.value(index).to_vec()));
+        }
+        number = node.child(index);
+    }
+    Err(corrupt("a tree leads back into itself"))
+}
+
+/// Shows each key with its value, in order.
+///
+/// # Errors
+/// What `visit` answers; `Corrupt` for damage; the kernel's.
+pub fn walk(
+    blocks: &dyn Blocks,
+    root: u64,
+    visit: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
+) -> Result<()> {
+    let mut least = 0;
+    descend(blocks, root, 0, &mut |key, value| {
+        // Else a damaged tree may have more keys than anybody can wait for.
+        if key < least {
+            return Err(corrupt("the keys of a tree are not in order"));
+        }
+        least = key.saturating_add(1);
+        visit(key, value)
+    })
+}
+
+fn descend(
+    blocks: &dyn Blocks,
+    number: u64,
+    depth: usize,
+    visit: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
+) -> Result<()> {
+    if depth == DEPTH {
+        return Err(corrupt("a tree leads back into itself"));
+    }
+    let node = Node::read(blocks, number)?;
+    for index in 0..node.entries {
+        match node.is_leaf {
+            true => visit(node.key(index), node.value(index))?,
+            false => descend(blocks, node.child(index), depth + 1, visit)?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The pool's own metadata, read beside the kernel that writes it.
+//!
+//! The kernel tells nobody which thin ids there are, and what an inactive one takes. Both stand in a
+//! B-tree on the metadata device. The kernel never writes over a block that the last committed
+//! superblock leads to, so who reads the superblock, then the tree, and then finds the same
+//! superblock has read one state. Nothing is reserved and nothing written for that.
+//!
+//! Kernel: drivers/md/dm-thin-metadata.c, drivers/md/persistent-data/dm-btree-internal.h
+//! (Linux 6.1). All integers are little-endian.
+
+pub mod btree;
+pub mod superblock;
+
+use mosaic_core::{Error, ErrorKind, Result};
+
+pub use superblock::Superblock;
+
+use crate::target::ThinId;
+
+/// Bytes of a metadata block (`THIN_METADATA_BLOCK_SIZE`).
+pub const BLOCK: usize = 4096;
+
+/// How often a state is read that changed meanwhile.
+const TRIES: usize = 100;
+
+/// A metadata device.
+pub trait Blocks {
+    /// Reads one block.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn block(&self, number: u64) -> Result<Box<[u8; BLOCK]>>;
+}
+
+/// What the metadata say of one thin device (`struct disk_device_details`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Details {
+    /// Data blocks that it has, shared or not.
+    pub mapped: u64,
+    /// The pool's transaction id when it was made.
+    pub made_in: u64,
+}
+
+impl Details {
+    /// Bytes of it in the tree.
+    const LENGTH: usize = 24;
+
+    fn decode(value: &[u8]) -> Result<Self> {
+        let value = value.first_chunk::<{ Self::LENGTH }>();
+        let value = value.ok_or_else(|| corrupt("the details of a device are too short"))?;
+        Ok(Self {
+            mapped: le64(value, 0),
+            made_in: le64(value, 8),
+        })
+    }
+}
+
+/// The thin device of an id; `None`: the pool has none.
+///
+/// # Errors
+/// `Corrupt` for damage; `Busy` if the pool never was at rest; the kernel's.
+pub fn find(blocks: &dyn Blocks, id: ThinId) -> Result<Option<Details>> {
+    consistently(blocks, |superblock| {
+        let root = superblock.details_root;
+        let value = btree::find(blocks, root, id.number().into())?;
+        value.map(|value| Details::decode(&value)).transpose()
+    })
+}
+
+/// All thin devices of a pool.
+///
+/// # Errors
+/// As [`find`].
+pub fn list(blocks: &dyn Blocks) -> Result<Vec<(ThinId, Details)>> {
+    consistently(blocks, |superblock| {
+        let mut found = Vec::new();
+        btree::walk(blocks, superblock.details_root, &mut |key, value| {
+            let id = u32::try_from(key).ok().and_then(ThinId::new);
+            let id = id.ok_or_else(|| corrupt("a device's id has more than 24 bits"))?;
+            found.push((id, Details::decode(value)?));
+            Ok(())
+        })?;
+        Ok(found)
+    })
+}
+
+/// Reads the superblock, then what it leads to, until both are of one state.
+fn consistently<T>(
+    blocks: &dyn Blocks,
+    mut read: impl FnMut(&Superblock) -> Result<T>,
+) -> Result<T> {
+    let mut last = None;
+    for _ in 0..TRIES {
+        let before = blocks.block(0)?;
+        let outcome = Superblock::decode(&before[..]).and_then(|superblock| read(&superblock));
+        if blocks.block(0)? == before {
+            return outcome;
+        }
+        last = Some(outcome);
+    }
+    match last {
+        Some(Err(error)) => Err(error),
+        _ => Err(Error::new(
+            ErrorKind::Busy,
+            "the thin pool's metadata changes faster than they can be read",
+        )),
+    }
+}
+
+fn corrupt(why: &str) -> Error {
+    Error::new(
+        ErrorKind::Corrupt,
+        format!("the thin pool's metadata is damaged: {why}"),
+    )
+}
+
+/// Four bytes within an array whose length is known to hold them.
+fn le32(bytes: &[u8], at: usize) -> u32 {
+    let mut number = [0; 4];
+    number.copy_from_slice(&bytes[at..at + 4]);
+    u32::from_le_bytes(number)
+}
+
+/// Eight bytes within an array whose length is known to hold them.
+fn le64(bytes: &[u8], at: usize) -> u64 {
+    let mut number = [0; 8];
+    number.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_le_bytes(number)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

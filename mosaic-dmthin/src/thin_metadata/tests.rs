@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Trees made by hand, damaged, and changed under the reader.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::crc32c;
+use crate::target::Sectors;
+
+#[derive(Default, Clone)]
+struct Memory {
+    blocks: BTreeMap<u64, Box<[u8; BLOCK]>>,
+}
+
+impl Blocks for Memory {
+    fn block(&self, number: u64) -> Result<Box<[u8; BLOCK]>> {
+        let block = self.blocks.get(&number).cloned();
+        block.ok_or_else(|| corrupt("beyond the device"))
+    }
+}
+
+fn sealed(mut block: Box<[u8; BLOCK]>, xor: u32) -> Box<[u8; BLOCK]> {
+    let sum = crc32c::update(!0, &block[4..]) ^ xor;
+    block[..4].copy_from_slice(&sum.to_le_bytes());
+    block
+}
+
+fn put(block: &mut [u8; BLOCK], at: usize, bytes: &[u8]) {
+    block[at..at + bytes.len()].copy_from_slice(bytes);
+}
+
+/// A superblock as the kernel writes it.
+pub(crate) fn superblock(transaction: u64, details_root: u64) -> Box<[u8; BLOCK]> {
+    let mut block = Box::new([0; BLOCK]);
+    put(&mut block, 32, &superblock::MAGIC.to_le_bytes());
+    put(&mut block, 40, &2_u32.to_le_bytes());
+    put(&mut block, 48, &transaction.to_le_bytes());
+    put(&mut block, 64, &4000_u64.to_le_bytes());
+    put(&mut block, 328, &details_root.to_le_bytes());
+    put(&mut block, 336, &128_u32.to_le_bytes());
+    put(&mut block, 344, &2048_u64.to_le_bytes());
+    sealed(block, superblock::SUM_XOR)
+}
+
+fn node(number: u64, flags: u32, entries: &[(u64, Vec<u8>)]) -> Box<[u8; BLOCK]> {
+    let value = entries.first().map_or(24, |(_, value)| value.len());
+    let room = (BLOCK - btree::HEADER) / (8 + value) / 3 * 3;
+    let mut block = Box::new([0; BLOCK]);
+    put(&mut block, 4, &flags.to_le_bytes());
+    put(&mut block, 8, &number.to_le_bytes());
+    for (at, field) in [(16, entries.len()), (20, room), (24, value)] {
+        let field = u32::try_from(field).unwrap();
+        put(&mut block, at, &field.to_le_bytes());
+    }
+    for (index, (key, value)) in entries.iter().enumerate() {
+        put(&mut block, btree::HEADER + 8 * index, &key.to_le_bytes());
+        let at = btree::HEADER + 8 * room + value.len() * index;
+        put(&mut block, at, value);
+    }
+    sealed(block, btree::SUM_XOR)
+}
+
+fn details(mapped: u64, made_in: u64) -> Vec<u8> {
+    [mapped.to_le_bytes(), made_in.to_le_bytes(), [0; 8]].concat()
+}
+
+/// Ids 0, 3, 6... in leaves of ten beneath one root.
+fn pool(devices: u64) -> Memory {
+    let ids: Vec<u64> = (0..devices).map(|n| n * 3).collect();
+    let mut blocks = BTreeMap::new();
+    let mut children = Vec::new();
+    for (number, ids) in (10..).zip(ids.chunks(10)) {
+        let entries: Vec<_> = ids
+            .iter()
+            .map(|id| (*id, details(id * 2, id / 3)))
+            .collect();
+        blocks.insert(number, node(number, btree::LEAF, &entries));
+        children.push((ids[0], number.to_le_bytes().to_vec()));
+    }
+    blocks.insert(5, node(5, btree::INTERNAL, &children));
+    blocks.insert(0, superblock(7, 5));
+    Memory { blocks }
+}
+
+#[test]
+fn devices_are_found_and_listed() {
+    let pool = pool(95);
+    for number in 0..290 {
+        let found = find(&pool, ThinId::new(number).unwrap()).unwrap();
+        let expected = (number % 3 == 0 && number < 285).then_some(Details {
+            mapped: u64::from(number) * 2,
+            made_in: u64::from(number) / 3,
+        });
+        assert_eq!(found, expected, "{number}");
+    }
+    let all = list(&pool).unwrap();
+    assert_eq!(all.len(), 95);
+    assert!(all.is_sorted_by_key(|(id, _)| *id));
+    let mut empty = Memory::default();
+    empty.blocks.insert(0, superblock(0, 1));
+    empty.blocks.insert(1, node(1, btree::LEAF, &[]));
+    assert_eq!(find(&empty, ThinId::METADATA).unwrap(), None);
+    assert_eq!(list(&empty).unwrap(), []);
+}
+
+#[test]
+fn a_superblock_says_what_cannot_be_asked_of_an_inactive_pool() {
+    let read = Superblock::decode(&superblock(7, 5)[..]).unwrap();
+    assert_eq!((read.transaction, read.details_root), (7, 5));
+    assert_eq!(read.data_block, Sectors(128));
+    assert_eq!((read.data_blocks, read.metadata_blocks), (4000, 2048));
+    assert!(!read.needs_check);
+    for at in [0, 4, 40, 300, 4095] {
+        let mut block = superblock(7, 5);
+        block[at] ^= 1;
+        let error = Superblock::decode(&block[..]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{at}");
+    }
+    assert!(Superblock::decode(&[0; BLOCK]).is_err());
+    assert!(Superblock::decode(&[]).is_err());
+}
+
+#[test]
+fn damage_is_an_error_and_never_a_panic_or_a_loop() {
+    let good = pool(95);
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    for _ in 0..3000 {
+        let mut bad = good.clone();
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let numbers: Vec<u64> = bad.blocks.keys().copied().collect();
+        let number = numbers[usize::try_from(state >> 40).unwrap() % numbers.len()];
+        let block = bad.blocks.get_mut(&number).unwrap();
+        // Mostly in the header, and half of the time with a right checksum over it.
+        let at = 4 + usize::try_from(state >> 20 & 0xfff).unwrap() % 200 % (BLOCK - 4);
+        block[at] = state.to_le_bytes()[1];
+        if state & 1 == 0 {
+            let xor = if number == 0 {
+                superblock::SUM_XOR
+            } else {
+                btree::SUM_XOR
+            };
+            let again = sealed(block.clone(), xor);
+            bad.blocks.insert(number, again);
+        }
+        let _ = list(&bad);
+        let _ = find(&bad, ThinId::new(30).unwrap());
+    }
+    let mut endless = Memory::default();
+    endless.blocks.insert(0, superblock(0, 1));
+    let child = vec![(0, 1_u64.to_le_bytes().to_vec())];
+    endless.blocks.insert(1, node(1, btree::INTERNAL, &child));
+    assert_eq!(list(&endless).unwrap_err().kind(), ErrorKind::Corrupt);
+    assert!(find(&endless, ThinId::METADATA).is_err());
+    // The same leaf under every key: as many devices as that would be, none is listed twice.
+    let children: Vec<_> = (0..200)
+        .map(|key| (key, 10_u64.to_le_bytes().to_vec()))
+        .collect();
+    let mut shared = good.clone();
+    shared.blocks.insert(5, node(5, btree::INTERNAL, &children));
+    assert_eq!(list(&shared).unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+/// A pool that commits while its superblock is being followed.
+struct Changing {
+    states: RefCell<Vec<Memory>>,
+    left: Cell<usize>,
+}
+
+impl Blocks for Changing {
+    fn block(&self, number: u64) -> Result<Box<[u8; BLOCK]>> {
+        let mut states = self.states.borrow_mut();
+        let block = states[0].block(number);
+        if number != 0 && self.left.get() > 0 {
+            self.left.set(self.left.get() - 1);
+            states.remove(0);
+        }
+        block
+    }
+}
+
+#[test]
+fn what_changed_meanwhile_is_read_again() {
+    let state = |transaction, devices| {
+        let mut memory = pool(devices);
+        memory.blocks.insert(0, superblock(transaction, 5));
+        memory
+    };
+    let changing = Changing {
+        states: RefCell::new(vec![state(1, 10), state(2, 20), state(3, 30)]),
+        left: Cell::new(2),
+    };
+    assert_eq!(list(&changing).unwrap().len(), 30);
+}
