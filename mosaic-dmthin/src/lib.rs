@@ -3,13 +3,24 @@
 //! volume.
 //!
 //! What stands on what, from the bottom: [`ioctl`], the kernel's calls; [`packet`], their buffers;
-//! [`dm`], devices of device-mapper; [`target`], what the thin targets are told and say; [`catalog`],
-//! names, ids, kinds and sizes of the volumes, in the pool itself.
+//! [`dm`], devices of device-mapper; [`target`], what the thin targets are told and say;
+//! [`thin_metadata`], the pool's own list of thin devices; [`catalog`], names, ids, kinds and sizes of
+//! the volumes, in the pool itself; [`transaction`] and [`recover`], how both change as one and what
+//! becomes of a change that was cut.
 
 pub mod catalog;
+pub mod change;
+pub mod clone;
 pub mod crc32c;
+pub mod create;
 pub mod dm;
+pub mod health;
 pub mod ioctl;
 pub mod packet;
+pub mod recover;
+#[cfg(test)]
+mod simulated;
 pub mod target;
 pub mod thin_metadata;
+pub mod thin_pool;
+pub mod transaction;

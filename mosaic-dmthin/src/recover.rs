@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a killed command left, finished or undone by the next that holds the catalog.
+//!
+//! In this order, for each step stands on the one before:
+//!
+//! 1. Devices of ours that are suspended are resumed, those without an active table removed. Nobody
+//!    else is at work on them: who is, holds the catalog. This is all that is done to a pool that
+//!    takes no messages.
+//! 2. Ids that only the slot with T + 1 names are deleted: an attempt that was not committed.
+//! 3. What the true state lists as pending is done: an id deleted, a tail discarded. A discard is then
+//!    taken from the catalog, since the volume may grow again.
+//!
+//! Each may be done again, in whole or in part, with the same end. What resists is said, and stays
+//! for the next time: it must not keep a volume from being unmounted.
+
+use std::ops::Range;
+
+use mosaic_core::{Bytes, ErrorKind, Result};
+
+use crate::catalog::store::{self, Truth};
+use crate::catalog::{Catalog, Pending};
+use crate::health::{Floors, require_writable};
+use crate::target::ThinId;
+use crate::thin_pool::{Setup, ThinPool};
+use crate::transaction::{Transaction, delete, delete_attempt, unfinished};
+
+/// Does all of it, with the catalog held.
+///
+/// # Errors
+/// `Corrupt` if there is no true state; the kernel's, if it could not be asked.
+pub fn recover(pool: &dyn ThinPool) -> Result<()> {
+    put_devices_right(pool)?;
+    let Ok(status) = require_writable(pool, pool.status()?) else {
+        return Ok(());
+    };
+    let truth = store::read(pool.catalog(), status.transaction)?;
+    undo_attempt(pool, &truth, status.transaction);
+    finish(pool, &truth.catalog)
+}
+
+/// Step 1.
+fn put_devices_right(pool: &dyn ThinPool) -> Result<()> {
+    for device in pool.devices()? {
+        let done = if !device.is_active {
+            pool.remove(device.id)
+        } else if device.is_suspended {
+            pool.resume(device.id)
+        } else {
+            continue;
+        };
+        if let Err(error) = done {
+            let path = device.path.display();
+            pool.warn(&format!(
+                "{path} was left by a command that was killed: {}",
+                error.chain()
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Step 2.
+fn undo_attempt(pool: &dyn ThinPool, truth: &Truth, transaction: u64) {
+    for id in unfinished(truth) {
+        if let Err(error) = delete_attempt(pool, id, transaction) {
+            pool.warn(&format!(
+                "thin id {id} of a command that was killed stays for now: {}",
+                error.chain()
+            ));
+        }
+    }
+}
+
+/// Step 3, after a commit too.
+///
+/// # Errors
+/// Those of a [`Transaction`], which takes from the catalog what must not be done again.
+pub(crate) fn finish(pool: &dyn ThinPool, catalog: &Catalog) -> Result<()> {
+    let mut discarded = false;
+    for pending in &catalog.pending {
+        let done = match *pending {
+            Pending::Delete(id) => match pool.details(id) {
+                Ok(None) => Ok(()),
+                Ok(Some(_)) => delete(pool, id),
+                Err(error) => Err(error),
+            },
+            Pending::Discard { id, from, to } => {
+                discarded = true;
+                discard_tail(pool, id, from..to)
+            }
+        };
+        if let Err(error) = done {
+            let id = pending.id();
+            pool.warn(&format!(
+                "the space of thin id {id} is not back yet: {}",
+                error.chain()
+            ));
+        }
+    }
+    match discarded {
+        true => Transaction::begin(pool)?.commit(Floors::default(), |_| Ok(())),
+        false => Ok(()),
+    }
+}
+
+/// Gives back what is behind the end of a volume that nobody uses.
+fn discard_tail(pool: &dyn ThinPool, id: ThinId, range: Range<Bytes>) -> Result<()> {
+    if pool.device(id)?.is_some() {
+        return Ok(());
+    }
+    discard(pool, id, range)
+}
+
+/// Gives back the blocks of a range of a thin device that nobody uses. A pool that knows no discards
+/// keeps them until the thin device goes.
+pub(crate) fn discard(pool: &dyn ThinPool, id: ThinId, range: Range<Bytes>) -> Result<()> {
+    let setup = Setup {
+        size: range.end,
+        read_only: false,
+    };
+    let device = pool.hold(id, setup)?;
+    let discarded = match device.discard(range.start, range.end) {
+        Err(error) if error.kind() == ErrorKind::Unsupported => Ok(()),
+        other => other,
+    };
+    let closed = device.close();
+    discarded.and(closed)
+}
