@@ -78,6 +78,34 @@ impl DeviceInfo {
     }
 }
 
+/// Whom a device is for, which udev is told with its events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// Mosaic: nobody else is to look at what is on it, not for a moment.
+    Ourselves,
+    /// Whoever wants to.
+    Everybody,
+}
+
+impl Audience {
+    /// Flags in the upper half of a cookie whose lower half is 0: udev's rules heed them, and nobody
+    /// waits for an answer, so that it makes no difference whether there is an udev at all.
+    ///
+    /// `DM_UDEV_*` in libdm/libdevmapper.h, `_udevcomplete` in libdm/dm-tools/dmsetup.c (LVM2).
+    fn udev_flags(self) -> u32 {
+        const SHIFT: u32 = 16;
+        const DISABLE_SUBSYSTEM_RULES: u32 = 0x2;
+        const DISABLE_DISK_RULES: u32 = 0x4;
+        const DISABLE_OTHER_RULES: u32 = 0x8;
+        const PRIMARY_SOURCE: u32 = 0x40;
+        let silence = match self {
+            Self::Ourselves => DISABLE_SUBSYSTEM_RULES | DISABLE_DISK_RULES | DISABLE_OTHER_RULES,
+            Self::Everybody => 0,
+        };
+        (PRIMARY_SOURCE | silence) << SHIFT
+    }
+}
+
 /// Opens the kernel's control node.
 ///
 /// # Errors
@@ -173,9 +201,14 @@ impl<'a> Dm<'a> {
     ///
     /// # Errors
     /// The target's: `EINVAL` if a table turns out not to fit. The device is suspended then.
-    pub fn resume(self, by: By<'_>) -> rustix::io::Result<DeviceInfo> {
+    pub fn resume(self, by: By<'_>, audience: Audience) -> rustix::io::Result<DeviceInfo> {
+        let mut packet = Packet::new(0);
+        packet.select(by)?;
         // A file system on it is not frozen for the moment of a new table: it loses nothing.
-        self.simple(Command::DevSuspend, by, flag::SKIP_LOCKFS, " resume")
+        packet.put_flags(flag::SKIP_LOCKFS);
+        packet.put_event(audience.udev_flags());
+        self.run(Command::DevSuspend, &mut packet, &format!("{by} resume"))?;
+        Ok(DeviceInfo::read(&packet))
     }
 
     /// Waits for what is being written, with a mounted file system brought to rest before, and

@@ -8,16 +8,23 @@
 //! the volumes, in the pool itself; [`transaction`] and [`recover`], how both change as one and what
 //! becomes of a change that was cut.
 
+pub mod activation;
+pub mod block_device;
 pub mod catalog;
 pub mod change;
 pub mod clone;
+pub mod config;
 pub mod crc32c;
 pub mod create;
 pub mod dm;
 pub mod health;
+pub mod held;
 pub mod ioctl;
+pub mod kernel_pool;
+pub mod naming;
 pub mod packet;
 pub mod recover;
+pub mod sharing;
 #[cfg(test)]
 mod simulated;
 pub mod target;

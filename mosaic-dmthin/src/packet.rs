@@ -180,6 +180,11 @@ impl Packet {
         self.put32(at::FLAGS, flags);
     }
 
+    /// Puts an event number, or what udev is to be told, into the header.
+    pub fn put_event(&mut self, event: u32) {
+        self.put32(at::EVENT, event);
+    }
+
     /// Puts a table of one line behind the header.
     ///
     /// # Errors

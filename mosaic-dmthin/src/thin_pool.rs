@@ -146,7 +146,7 @@ pub trait ThinPool {
     ///
     /// # Errors
     /// `Busy` if there is one.
-    fn hold(&self, id: ThinId, setup: Setup) -> Result<Box<dyn HeldDevice>>;
+    fn hold(&self, id: ThinId, setup: Setup) -> Result<Box<dyn HeldDevice + '_>>;
 
     /// Gives a device that works another size, without bringing its file system to rest.
     ///

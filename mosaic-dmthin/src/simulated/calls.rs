@@ -142,7 +142,7 @@ impl ThinPool for SimulatedPool {
         })
     }
 
-    fn hold(&self, id: ThinId, setup: Setup) -> Result<Box<dyn HeldDevice>> {
+    fn hold(&self, id: ThinId, setup: Setup) -> Result<Box<dyn HeldDevice + '_>> {
         let device = |is_active, lifetime, held| Device {
             size: setup.size,
             read_only: setup.read_only,

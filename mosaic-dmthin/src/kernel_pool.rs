@@ -1,0 +1,423 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The pool in the kernel: what [`ThinPool`] asks for, by ioctl.
+
+use std::cell::{Cell, OnceCell};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use mosaic_core::busy;
+use mosaic_core::volume::Lifetime;
+use mosaic_core::{Bytes, Context, Error, ErrorKind, Host, Result};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use crate::block_device::{self, BlockDevice};
+use crate::catalog::store::Medium;
+use crate::dm::{Audience, DeviceInfo, Dm};
+use crate::held::Held;
+use crate::naming;
+use crate::packet::By;
+use crate::sharing;
+use crate::target::{DeviceNumber, Message, PoolStatus, PoolTable, Sectors, ThinId, ThinTable};
+use crate::thin_metadata::{self, Details};
+use crate::thin_pool::{HeldDevice, Setup, ThinDevice, ThinPool};
+
+/// How long a device is waited for that somebody has open, such as udev for a look at it.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The kernel has no event for a device that goes.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+/// An active pool with its catalog.
+#[derive(Debug)]
+pub struct KernelPool<'a> {
+    pub(crate) dm: Dm<'a>,
+    pub(crate) host: &'a Host,
+    pub(crate) name: String,
+    pub(crate) number: DeviceNumber,
+    pub(crate) table: PoolTable,
+    pub(crate) length: Sectors,
+    /// Whether Mosaic can activate it again.
+    pub(crate) is_ours_to_activate: bool,
+    pub(crate) catalog: BlockDevice,
+    metadata: OnceCell<BlockDevice>,
+    /// A device is suspended: no line of log until it is resumed.
+    silent: Cell<bool>,
+}
+
+/// What is known of a pool before its catalog is open.
+#[derive(Debug, Clone)]
+pub struct FoundPool {
+    /// Its name in device-mapper.
+    pub name: String,
+    /// Its device.
+    pub number: DeviceNumber,
+    /// What it is made of.
+    pub table: PoolTable,
+    /// Its size.
+    pub length: Sectors,
+}
+
+impl<'a> KernelPool<'a> {
+    /// A pool whose catalog is open.
+    pub fn new(
+        dm: Dm<'a>,
+        host: &'a Host,
+        found: FoundPool,
+        catalog: BlockDevice,
+        is_ours_to_activate: bool,
+    ) -> Self {
+        Self {
+            dm,
+            host,
+            name: found.name,
+            number: found.number,
+            table: found.table,
+            length: found.length,
+            is_ours_to_activate,
+            catalog,
+            metadata: OnceCell::new(),
+            silent: Cell::new(false),
+        }
+    }
+
+    /// Commands, logged unless a device is suspended.
+    fn dm(&self) -> Dm<'a> {
+        match self.silent.get() {
+            true => self.dm.silent(),
+            false => self.dm,
+        }
+    }
+
+    pub(crate) fn uuid(&self, id: ThinId) -> String {
+        naming::uuid(self.number, id)
+    }
+
+    /// The pool's metadata, to be read.
+    pub(crate) fn metadata(&self) -> Result<&BlockDevice> {
+        if let Some(open) = self.metadata.get() {
+            return Ok(open);
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECT;
+        let open = BlockDevice::open(self.table.metadata, flags)?;
+        Ok(self.metadata.get_or_init(|| open))
+    }
+
+    /// The device of one id, as device-mapper has it.
+    pub(crate) fn info(&self, id: ThinId) -> Result<Option<DeviceInfo>> {
+        let uuid = self.uuid(id);
+        self.dm()
+            .info(By::Uuid(&uuid))
+            .context(|| format!("cannot ask for the device of thin id {id}"))
+    }
+
+    fn describe(id: ThinId, info: &DeviceInfo) -> ThinDevice {
+        ThinDevice {
+            id,
+            path: node_of(info),
+            is_active: info.is_active(),
+            is_suspended: info.is_suspended(),
+            is_read_only: info.is_read_only(),
+            lifetime: match info.goes_at_close() {
+                true => Lifetime::Mount,
+                false => Lifetime::Explicit,
+            },
+        }
+    }
+
+    /// The size of a device that shows an id.
+    pub(crate) fn size_of(&self, id: ThinId) -> Result<Option<Bytes>> {
+        let uuid = self.uuid(id);
+        match self.dm().table(By::Uuid(&uuid)) {
+            Ok(lines) => {
+                let table = ThinTable::of(&lines)?;
+                Ok(table.map(|(_, length)| Bytes(length.bytes())))
+            }
+            Err(Errno::NXIO) => Ok(None),
+            Err(errno) => Err(Error::io(
+                errno,
+                format!("cannot ask for the size of the device of thin id {id}"),
+            )),
+        }
+    }
+
+    /// Makes a device and loads its table; it is not active yet. What fails leaves nothing.
+    pub(crate) fn load(&self, id: ThinId, setup: Setup) -> Result<DeviceInfo> {
+        let (uuid, name) = (self.uuid(id), naming::name(self.number, &self.name, id));
+        let info = self.dm.create(&name, &uuid).map_err(|errno| {
+            let error = Error::io(errno, format!("cannot make device {name:?}"));
+            match (errno, self.dm.info(By::Uuid(&uuid))) {
+                (Errno::BUSY, Ok(None)) => Error::new(
+                    ErrorKind::Busy,
+                    format!("device-mapper has another device of the name {name:?}"),
+                ),
+                _ => error,
+            }
+        })?;
+        let line = self.thin_table(id).line(Sectors::in_bytes(setup.size.0));
+        match self.dm.load(By::Uuid(&uuid), &line, setup.read_only) {
+            Ok(()) => Ok(info),
+            Err(errno) => {
+                let error = Error::io(errno, format!("cannot load the table of thin id {id}"));
+                let removed = self.dm.remove(By::Uuid(&uuid));
+                Err(error.after_undo(removed.context(|| format!("left device {name:?}"))))
+            }
+        }
+    }
+
+    fn thin_table(&self, id: ThinId) -> ThinTable {
+        ThinTable {
+            pool: self.number,
+            id,
+            external_origin: None,
+        }
+    }
+
+    /// Waits until a device is gone, but not long.
+    ///
+    /// # Errors
+    /// `Busy`, naming who has it open.
+    pub(crate) fn await_gone(&self, id: ThinId) -> Result<()> {
+        let start = Instant::now();
+        while let Some(info) = self.info(id)? {
+            if start.elapsed() > PATIENCE {
+                return Err(in_use(&Self::describe(id, &info)));
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        Ok(())
+    }
+}
+
+/// `/dev/dm-N`, which devtmpfs makes and no program has to.
+pub(crate) fn node_of(info: &DeviceInfo) -> PathBuf {
+    let number = DeviceNumber::from(info.dev);
+    block_device::node(number).unwrap_or_else(|_| format!("/dev/dm-{}", number.minor).into())
+}
+
+/// What is said of a device that is in the way.
+pub(crate) fn in_use(device: &ThinDevice) -> Error {
+    let path = device.path.display();
+    match busy::openers_of_device(&device.path) {
+        Ok(uses) if !uses.is_empty() => Error::new(
+            ErrorKind::Busy,
+            format!("attached at {path}, {}", uses.describe()),
+        ),
+        _ => Error::new(ErrorKind::Busy, format!("attached at {path}")),
+    }
+}
+
+impl ThinPool for KernelPool<'_> {
+    fn label(&self) -> String {
+        format!("thin pool {:?}", self.name)
+    }
+
+    fn way_back(&self) -> String {
+        let metadata = block_device::node(self.table.metadata);
+        let metadata = metadata.map_or(self.table.metadata.to_string(), |path| {
+            path.display().to_string()
+        });
+        let name = &self.name;
+        let catalog = naming::name(self.number, name, ThinId::CATALOG);
+        let again = match self.is_ours_to_activate {
+            true => "the next command activates it again".to_owned(),
+            false => {
+                let line = self.table.line(self.length);
+                format!(
+                    "dmsetup create {name} --table \"{} {} {} {}\"",
+                    line.start, line.length, line.target, line.words
+                )
+            }
+        };
+        format!(
+            "unmount and detach its volumes, then: dmsetup remove {catalog} {name}; \
+             thin_check --clear-needs-check-flag {metadata} (if it fails: thin_repair -i \
+             {metadata} -o SPARE, and SPARE in its place); {again}"
+        )
+    }
+
+    fn block(&self) -> Bytes {
+        Bytes(self.table.block.bytes())
+    }
+
+    fn status(&self) -> Result<PoolStatus> {
+        pool_status(self.dm(), self.number, false)
+    }
+
+    fn committed_status(&self) -> Result<PoolStatus> {
+        pool_status(self.dm(), self.number, true)
+    }
+
+    fn message(&self, message: Message) -> Result<()> {
+        send(self.dm(), self.number, message)
+    }
+
+    fn catalog(&self) -> &dyn Medium {
+        &self.catalog
+    }
+
+    fn details(&self, id: ThinId) -> Result<Option<Details>> {
+        thin_metadata::find(self.metadata()?, id)
+    }
+
+    fn devices(&self) -> Result<Vec<ThinDevice>> {
+        let prefix = naming::uuid_prefix(self.number);
+        let listed = self.dm().list(&prefix);
+        let listed = listed.context(|| "cannot list the devices of device-mapper".to_owned())?;
+        let mut devices = Vec::new();
+        for device in listed {
+            let uuid = device.uuid.unwrap_or_default();
+            let Some(id) = naming::thin_id(self.number, &uuid) else {
+                continue;
+            };
+            if id != ThinId::CATALOG
+                && let Some(info) = self.info(id)?
+            {
+                devices.push(Self::describe(id, &info));
+            }
+        }
+        Ok(devices)
+    }
+
+    fn device(&self, id: ThinId) -> Result<Option<ThinDevice>> {
+        Ok(self.info(id)?.map(|info| Self::describe(id, &info)))
+    }
+
+    fn prove_unused(&self, id: ThinId) -> Result<()> {
+        self.refuse_others(id)?;
+        let start = Instant::now();
+        loop {
+            let Some(device) = self.device(id)? else {
+                return Ok(());
+            };
+            let stays = device.lifetime == Lifetime::Explicit;
+            let mounts = busy::mounts_of_device(&device.path);
+            let mounted = mounts.is_ok_and(|uses| !uses.is_empty());
+            if stays || mounted || start.elapsed() > PATIENCE {
+                return Err(in_use(&device));
+            }
+            self.host.check_cancelled()?;
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    fn refuse_others(&self, id: ThinId) -> Result<()> {
+        match sharing::others(self.dm(), self.number)?.get(&id) {
+            Some(path) => Err(Error::new(
+                ErrorKind::Busy,
+                format!(
+                    "in use: another program shows it as {}{}",
+                    path.display(),
+                    busy::openers_of_device(path).map_or(String::new(), |uses| {
+                        match uses.is_empty() {
+                            true => String::new(),
+                            false => format!(", {}", uses.describe()),
+                        }
+                    })
+                ),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn suspend(&self, id: ThinId) -> Result<()> {
+        let uuid = self.uuid(id);
+        self.host.debug(&format!(
+            "DM_DEV_SUSPEND uuid {uuid:?} suspend; what follows until its resume is not logged"
+        ));
+        self.silent.set(true);
+        let done = self.dm().suspend(By::Uuid(&uuid));
+        self.silent.set(done.is_ok());
+        done.map(|_| ())
+            .context(|| format!("cannot suspend the device of thin id {id}"))
+    }
+
+    fn resume(&self, id: ThinId) -> Result<()> {
+        let uuid = self.uuid(id);
+        let done = self.dm().resume(By::Uuid(&uuid), Audience::Everybody);
+        if done.is_ok() {
+            self.silent.set(false);
+        }
+        done.map(|_| ())
+            .context(|| format!("cannot resume the device of thin id {id}"))
+    }
+
+    fn remove(&self, id: ThinId) -> Result<()> {
+        let uuid = self.uuid(id);
+        let start = Instant::now();
+        loop {
+            match self.dm().remove(By::Uuid(&uuid)) {
+                Ok(()) => return self.await_gone(id),
+                Err(Errno::NXIO) => return Ok(()),
+                Err(Errno::BUSY) if start.elapsed() < PATIENCE => {
+                    self.host.check_cancelled()?;
+                    std::thread::sleep(LOOK_AGAIN);
+                }
+                Err(Errno::BUSY) => {
+                    let device = self.device(id)?;
+                    return device.map_or(Ok(()), |device| Err(in_use(&device)));
+                }
+                Err(errno) => {
+                    let text = format!("cannot remove the device of thin id {id}");
+                    return Err(Error::io(errno, text));
+                }
+            }
+        }
+    }
+
+    fn hold(&self, id: ThinId, setup: Setup) -> Result<Box<dyn HeldDevice + '_>> {
+        Ok(Box::new(Held::new(self, id, setup, Audience::Ourselves)?))
+    }
+
+    fn set_size(&self, id: ThinId, size: Bytes) -> Result<()> {
+        if self.size_of(id)? == Some(size) {
+            return Ok(());
+        }
+        let failed = || format!("cannot give the device of thin id {id} the size {size}");
+        let uuid = self.uuid(id);
+        let Some(info) = self.info(id)? else {
+            return Ok(());
+        };
+        let line = self.thin_table(id).line(Sectors::in_bytes(size.0));
+        let by = By::Uuid(&uuid);
+        self.dm
+            .load(by, &line, info.is_read_only())
+            .context(failed)?;
+        let resumed = self.dm.resume(by, Audience::Everybody);
+        resumed.map(|_| ()).context(failed)
+    }
+
+    fn warn(&self, text: &str) {
+        self.host.warn(text);
+    }
+}
+
+/// The status of a pool.
+///
+/// # Errors
+/// `NotFound` if it is gone; `Unsupported` if it is no pool.
+pub(crate) fn pool_status(dm: Dm<'_>, pool: DeviceNumber, commit: bool) -> Result<PoolStatus> {
+    let lines = dm.status(By::Number(pool.dev()), commit);
+    let lines = lines.context(|| format!("cannot ask thin pool {pool} for its status"))?;
+    PoolStatus::of(&lines)?.ok_or_else(|| {
+        Error::new(
+            ErrorKind::Unsupported,
+            format!("device {pool} is no thin pool"),
+        )
+    })
+}
+
+/// Sends a pool a message.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn send(dm: Dm<'_>, pool: DeviceNumber, message: Message) -> Result<()> {
+    dm.message(By::Number(pool.dev()), &message.to_string())
+        .map_err(|errno| match errno {
+            Errno::OPNOTSUPP => Error::new(
+                ErrorKind::Io,
+                format!("the thin pool is read-only and refuses {message:?}"),
+            )
+            .with_errno(errno.raw_os_error()),
+            _ => Error::io(errno, format!("the thin pool refuses \"{message}\"")),
+        })
+}
