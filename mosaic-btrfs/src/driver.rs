@@ -43,8 +43,8 @@ impl Driver for Btrfs {
         })
     }
 
-    fn lock_scope(&self) -> LockScope {
-        LockScope::Directory(self.location.path().to_owned())
+    fn lock_scope(&self) -> Result<LockScope> {
+        Ok(LockScope::Directory(self.location.path().to_owned()))
     }
 
     fn validate_name(&self, name: &VolumeName) -> Result<()> {

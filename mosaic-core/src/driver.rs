@@ -86,8 +86,12 @@ pub trait Driver: Send + Sync + Sized + 'static {
     /// `Config` (by [`Error::config`]) for a value that makes no sense.
     fn open(host: Host, settings: &Settings) -> Result<Self>;
 
-    /// What the host locks before a changing call.
-    fn lock_scope(&self) -> LockScope;
+    /// What the host locks before a changing call. A device has to be there when this returns: who
+    /// has to set it up does so here, in a way that two at once do no harm.
+    ///
+    /// # Errors
+    /// What kept the device from being set up.
+    fn lock_scope(&self) -> Result<LockScope>;
 
     /// Whether a clone changes its source, as one that freezes the source's present state under both
     /// does. The host then holds the source's name alone for a clone, else along with others.

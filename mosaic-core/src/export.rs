@@ -151,7 +151,7 @@ impl<D> Drop for Exported<D> {
 impl<D: Driver> AbiDriver for Exported<D> {
     fn lock_scope(&self) -> AbiResult<AbiLockScope> {
         guard(|| {
-            let (scope, changed) = (self.0.lock_scope(), self.0.clone_changes_source());
+            let (scope, changed) = (self.0.lock_scope()?, self.0.clone_changes_source());
             Ok(border::lock_scope_out(&scope, changed))
         })
     }

@@ -51,8 +51,8 @@ impl Driver for Loop {
         })
     }
 
-    fn lock_scope(&self) -> LockScope {
-        LockScope::Directory(self.location.path().to_owned())
+    fn lock_scope(&self) -> Result<LockScope> {
+        Ok(LockScope::Directory(self.location.path().to_owned()))
     }
 
     fn capabilities(&self, volume: Option<&VolumeName>) -> Result<Vec<Capability>> {

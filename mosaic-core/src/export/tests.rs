@@ -38,8 +38,8 @@ impl Driver for Willing {
     fn open(_: Host, _: &Settings) -> Result<Self> {
         Ok(Self)
     }
-    fn lock_scope(&self) -> LockScope {
-        LockScope::Directory("/".into())
+    fn lock_scope(&self) -> Result<LockScope> {
+        Ok(LockScope::Directory("/".into()))
     }
     fn capabilities(&self, _: Option<&VolumeName>) -> Result<Vec<Capability>> {
         Ok(Vec::new())

@@ -60,8 +60,8 @@ impl Driver for Plain {
     }
 
     /// The host locks in this directory, and keeps unfinished things there.
-    fn lock_scope(&self) -> LockScope {
-        LockScope::Directory(self.location.path().to_owned())
+    fn lock_scope(&self) -> Result<LockScope> {
+        Ok(LockScope::Directory(self.location.path().to_owned()))
     }
 
     fn validate_name(&self, name: &VolumeName) -> Result<()> {

@@ -40,8 +40,8 @@ impl Driver for Panicky {
         })
     }
 
-    fn lock_scope(&self) -> LockScope {
-        LockScope::Directory(self.location.clone())
+    fn lock_scope(&self) -> Result<LockScope> {
+        Ok(LockScope::Directory(self.location.clone()))
     }
 
     fn capabilities(&self, _: Option<&VolumeName>) -> Result<Vec<Capability>> {

@@ -20,8 +20,8 @@ impl Driver for Unresolved {
         Ok(Self)
     }
 
-    fn lock_scope(&self) -> LockScope {
-        LockScope::Directory("/".into())
+    fn lock_scope(&self) -> Result<LockScope> {
+        Ok(LockScope::Directory("/".into()))
     }
 
     fn capabilities(&self, _: Option<&VolumeName>) -> Result<Vec<Capability>> {
