@@ -215,7 +215,7 @@ pub enum Verb {
     Rename(Rename),
     /// Make the location, where the driver can; never over anything that is there
     #[command(
-        override_usage = "moctl [OPTIONS] MOSAIC init [--quota KIND]",
+        override_usage = "moctl [OPTIONS] MOSAIC init [--quota KIND] [--adopt] [--force]",
         after_help = "Example: moctl web init"
     )]
     Init(Init),
@@ -339,6 +339,12 @@ pub struct Init {
     /// Switch quotas on in the location's file system, where the driver can
     #[arg(long, value_name = "KIND")]
     pub quota: Option<Quota>,
+    /// Take over a thin pool that is there and was never used
+    #[arg(long)]
+    pub adopt: bool,
+    /// Destroy what is on the devices that the location is made of
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// A kind of quota.

@@ -19,6 +19,7 @@ use std::os::fd::AsFd;
 fn init_with(settings: &Settings, quota: Option<&str>) -> Result<Vec<String>> {
     let options = InitOptions {
         quota: quota.map(str::to_owned),
+        ..InitOptions::default()
     };
     Btrfs::init(&Host::new(Arc::new(Said::default())), settings, &options)
 }

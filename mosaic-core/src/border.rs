@@ -95,6 +95,8 @@ pub(crate) fn init_options_in(options: Extra) -> Result<InitOptions> {
     for Tuple2(key, value) in options {
         match key.as_str() {
             "quota" => into.quota = Some(value.into()),
+            "adopt" => into.adopt = value == "true",
+            "force" => into.force = value == "true",
             other => return Err(too_old(other)),
         }
     }

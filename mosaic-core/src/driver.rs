@@ -61,8 +61,8 @@ pub trait Driver: Send + Sync + Sized + 'static {
     /// One line for `moctl drivers`.
     const DESCRIPTION: &'static str;
 
-    /// Which of [`InitOptions`] [`Driver::init`] heeds, by the fields' names: `quota`. One that is
-    /// not here is refused before `init` is called.
+    /// Which of [`InitOptions`] [`Driver::init`] heeds, by the fields' names: `quota`, `adopt`,
+    /// `force`. One that is not here is refused before `init` is called.
     const INIT_OPTIONS: &'static [&'static str] = &[];
 
     /// The driver's own config keys.

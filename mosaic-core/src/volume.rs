@@ -192,6 +192,10 @@ pub struct About {
 pub struct InitOptions {
     /// The kind of quota to switch on in the location's file system: `simple`, `full`.
     pub quota: Option<String>,
+    /// Takes over what is there already and was never used.
+    pub adopt: bool,
+    /// Destroys what is on the devices that the location is made of.
+    pub force: bool,
 }
 
 impl InitOptions {
@@ -199,7 +203,9 @@ impl InitOptions {
     /// [`Driver::INIT_OPTIONS`](crate::Driver::INIT_OPTIONS), with their values.
     pub fn given(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let quota = self.quota.as_deref().map(|kind| ("quota", kind));
-        quota.into_iter()
+        let adopt = self.adopt.then_some(("adopt", "true"));
+        let force = self.force.then_some(("force", "true"));
+        quota.into_iter().chain(adopt).chain(force)
     }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `moctl MOSAIC init [--quota KIND]`.
+//! `moctl MOSAIC init [--quota KIND] [--adopt] [--force]`.
 
 use std::ffi::OsStr;
 
@@ -32,6 +32,8 @@ pub fn run(context: &Context, mosaic: &OsStr, arguments: &Init) -> anyhow::Resul
     });
     let options = InitOptions {
         quota: quota.map(str::to_owned),
+        adopt: arguments.adopt,
+        force: arguments.force,
     };
     let made = Mosaic::init(&context.environment(), mosaic, &options)?;
     let mut report = Report::new(InitJson {
