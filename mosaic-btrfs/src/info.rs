@@ -4,11 +4,11 @@
 use mosaic_core::volume::Volume;
 use mosaic_core::{Bytes, ErrorKind, Result, VolumeName, label};
 
-use crate::date::rfc3339;
 use crate::driver::Btrfs;
 use crate::items::{Root, Uuid};
 use crate::quota::{self, Account, Mode};
 use crate::subvolume::Subvolume;
+use mosaic_core::date::rfc3339;
 
 /// What a size does not bind: each subvolume has a quota group of its own, also one that a tenant makes.
 const NESTED: &str = "size and usage do not count what is in the subvolumes within it, each of which \

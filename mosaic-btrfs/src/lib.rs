@@ -19,7 +19,6 @@ pub mod clone;
 pub mod commit;
 pub mod config;
 pub mod create;
-pub mod date;
 pub mod driver;
 mod drop;
 pub mod error;

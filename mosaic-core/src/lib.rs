@@ -10,6 +10,7 @@
 mod border;
 pub mod busy;
 pub mod command;
+pub mod date;
 pub mod driver;
 pub mod error;
 pub mod export;

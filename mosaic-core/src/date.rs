@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Seconds as the file system has them, made into a date (RFC 3339).
+//! Seconds since 1970, made into a date (RFC 3339).
 
 const DAY: u64 = 24 * 60 * 60;
 /// Days of 400 years: the calendar begins again after them.
