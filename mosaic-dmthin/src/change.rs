@@ -53,6 +53,7 @@ pub fn rename(pool: &dyn ThinPool, floors: Floors, from: &str, to: &VolumeName) 
     let mut transaction = Transaction::begin(pool)?;
     let draft = transaction.draft();
     let mut entry = draft.remove(from)?;
+    draft.check_free(to.stored())?;
     entry.user = user_name(to);
     draft.insert(to.stored(), entry)?;
     transaction.commit(floors, |_| Ok(()))

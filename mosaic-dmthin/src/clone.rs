@@ -6,13 +6,18 @@
 //! file system to rest, and resumed whatever happens. Nothing else is done in between, not even a
 //! line of log: it could be written to that very device, and wait for ever.
 
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::Path;
 
-use mosaic_core::{Bytes, Error, ErrorKind, Result, VolumeName};
+use mosaic_core::busy;
+use mosaic_core::fs::FsType;
+use mosaic_core::{Bytes, Context, Error, ErrorKind, Host, Result, VolumeName};
 
 use crate::catalog::Entry;
 use crate::create::{user_name, with_device};
 use crate::health::Floors;
+use crate::kernel_pool::KernelPool;
 use crate::target::{Message, ThinId};
 use crate::thin_pool::{Setup, ThinPool};
 use crate::transaction::Transaction;
@@ -89,6 +94,7 @@ pub fn clone(
     floors.require(pool, transaction.status(), 1)?;
     let origin = transaction.catalog().require(from)?.clone();
     pool.refuse_others(origin.id)?;
+    transaction.catalog().check_free(to.stored())?;
     let id = transaction.take_id()?;
     let size = size.unwrap_or(origin.size);
     if size < origin.size {
@@ -120,6 +126,54 @@ pub fn clone(
             false => Ok(()),
         }
     })
+}
+
+/// Says that somebody writes to the origin who cannot be brought to rest: what the clone then holds is
+/// what a cut of power at that instant would leave.
+///
+/// # Errors
+/// The kernel's.
+pub fn warn_of_unknown_writer(pool: &KernelPool<'_>, name: &str, origin: ThinId) -> Result<()> {
+    let device = pool.device(origin)?;
+    let Some(device) = device.filter(|device| device.is_active && !device.is_read_only) else {
+        return Ok(());
+    };
+    if busy::mounts_of_device(&device.path).is_ok_and(|uses| uses.is_empty()) {
+        pool.warn(&format!(
+            "volume {name:?} is attached at {} and not mounted: the clone holds what a power cut at \
+             this instant would leave",
+            device.path.display()
+        ));
+    }
+    Ok(())
+}
+
+/// Gives a clone's file system an identity of its own and, if the clone is larger, all of its device.
+///
+/// # Errors
+/// `Busy` for a btrfs that was caught between an fsync and its commit; what the programs say.
+pub fn finish(host: &Host, fs: &FsType, device: &Path, larger: bool) -> Result<()> {
+    let open = File::open(device).context(|| format!("cannot open {device:?}"))?;
+    if !fs.clone_is_clean(open.as_fd())? {
+        return Err(Error::new(
+            ErrorKind::Busy,
+            "the copy caught the file system between an fsync and its commit; try again, or mount \
+             and umount it once if it is idle",
+        ));
+    }
+    drop(open);
+    fs.renew_uuid(host, device)
+        .context(|| format!("cannot give the clone's {fs} a UUID of its own"))?;
+    if larger {
+        fs.grow(host, device, None)
+            .context(|| format!("cannot grow the clone's {fs}"))?;
+    }
+    host.check_cancelled()
+}
+
+/// Why a type of file system is not cloned: two with one UUID are not told apart.
+pub(crate) fn no_renewal(fs: &FsType) -> String {
+    format!("Mosaic cannot give a clone of {fs} a UUID of its own; it can for ext4, xfs and btrfs")
 }
 
 fn take_snapshot(pool: &dyn ThinPool, id: ThinId, origin: ThinId) -> Result<()> {

@@ -42,6 +42,7 @@ pub fn create(
 ) -> Result<()> {
     let mut transaction = Transaction::begin(pool)?;
     floors.require(pool, transaction.status(), 1)?;
+    transaction.catalog().check_free(name.stored())?;
     let id = transaction.take_id()?;
     let setup = Setup {
         size: request.size,

@@ -15,6 +15,7 @@ use crate::block_device::{self, BlockDevice};
 use crate::catalog::store::Medium;
 use crate::dm::{Audience, DeviceInfo, Dm};
 use crate::held::Held;
+use crate::locate::FoundPool;
 use crate::naming;
 use crate::packet::By;
 use crate::sharing;
@@ -42,19 +43,6 @@ pub struct KernelPool<'a> {
     metadata: OnceCell<BlockDevice>,
     /// A device is suspended: no line of log until it is resumed.
     silent: Cell<bool>,
-}
-
-/// What is known of a pool before its catalog is open.
-#[derive(Debug, Clone)]
-pub struct FoundPool {
-    /// Its name in device-mapper.
-    pub name: String,
-    /// Its device.
-    pub number: DeviceNumber,
-    /// What it is made of.
-    pub table: PoolTable,
-    /// Its size.
-    pub length: Sectors,
 }
 
 impl<'a> KernelPool<'a> {

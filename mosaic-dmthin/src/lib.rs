@@ -9,25 +9,39 @@
 //! becomes of a change that was cut.
 
 pub mod activation;
+pub mod blank;
 pub mod block_device;
 pub mod catalog;
-pub mod change;
-pub mod clone;
 pub mod config;
 pub mod crc32c;
-pub mod create;
 pub mod dm;
+pub mod driver;
 pub mod health;
 pub mod held;
 pub mod ioctl;
 pub mod kernel_pool;
+pub mod locate;
 pub mod naming;
 pub mod packet;
 pub mod recover;
 pub mod sharing;
-#[cfg(test)]
-mod simulated;
 pub mod target;
 pub mod thin_metadata;
 pub mod thin_pool;
 pub mod transaction;
+
+mod attach;
+mod catalog_device;
+mod change;
+mod check;
+mod clone;
+mod create;
+mod info;
+mod init;
+#[cfg(test)]
+mod simulated;
+mod space;
+
+pub use driver::DmThin;
+
+mosaic_core::export_driver!(DmThin);

@@ -115,6 +115,14 @@ impl Default for Catalog {
 }
 
 impl Catalog {
+    /// The first one, with a metadata file system.
+    pub fn new(metadata: Metadata) -> Self {
+        Self {
+            metadata: Some(metadata),
+            ..Self::default()
+        }
+    }
+
     /// The volumes by stored name.
     pub fn volumes(&self) -> impl Iterator<Item = (&str, &Entry)> {
         self.volumes.iter().map(|(name, entry)| (&**name, entry))
@@ -198,6 +206,26 @@ impl Catalog {
     /// Sets the id to try next, beyond all that a pool has.
     pub fn skip_ids_to(&mut self, next: ThinId) {
         self.next = next;
+    }
+
+    /// Refuses a name that cannot be given: taken, beneath a volume's, or a folder of one.
+    ///
+    /// # Errors
+    /// `Exists`, with what is in the way.
+    pub fn check_free(&self, stored: &str) -> Result<()> {
+        let above = stored.match_indices('/').map(|(at, _)| &stored[..at]);
+        let mut above = above.filter(|name| self.volumes.contains_key(*name));
+        let in_the_way = match self.volumes.contains_key(stored) {
+            true => Some(stored),
+            false => above.next().or_else(|| self.beneath(stored)),
+        };
+        match in_the_way {
+            Some(name) => Err(Error::new(
+                ErrorKind::Exists,
+                format!("volume {name:?} is in the way"),
+            )),
+            None => Ok(()),
+        }
     }
 
     /// Adds a volume.

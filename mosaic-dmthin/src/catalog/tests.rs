@@ -229,6 +229,13 @@ fn a_name_beneath_is_found() {
     assert_eq!(catalog.beneath("1"), Some("1/12"));
     assert_eq!(catalog.beneath("12"), None);
     assert_eq!(catalog.beneath("w"), None);
+    for name in ["web", "web/a", "web/a/b", "1", "1/12", "1/12/x"] {
+        let error = catalog.check_free(name).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Exists, "{name}");
+    }
+    for name in ["we", "webb", "1/1", "1/123", "a/b"] {
+        catalog.check_free(name).unwrap();
+    }
 }
 
 /// A device in memory, with what was written last and not yet made durable.

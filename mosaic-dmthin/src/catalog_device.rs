@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The device of the catalog: made active by whoever looks first, and there from then on.
+//!
+//! It is what a changing verb opens exclusively. Nobody who has the pool's lock
+//! ([`ActivationLock`]) is at work on one without an active table.
+
+use mosaic_core::{Context, Error, ErrorKind, Host, Result};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use crate::activation::ActivationLock;
+use crate::block_device::BlockDevice;
+use crate::catalog::slot::SPACING;
+use crate::dm::{Audience, DeviceInfo, Dm};
+use crate::locate::FoundPool;
+use crate::naming;
+use crate::packet::{By, Line};
+use crate::target::{DeviceNumber, Sectors, ThinId, ThinTable};
+
+/// Opens it, made active if it is not.
+///
+/// # Errors
+/// `Unsupported` for a pool without a catalog; `Busy` if it is suspended; the kernel's.
+pub(crate) fn open(dm: Dm<'_>, host: &Host, pool: &FoundPool) -> Result<BlockDevice> {
+    let uuid = naming::uuid(pool.number, ThinId::CATALOG);
+    let info = dm.info(By::Uuid(&uuid));
+    match info.context(|| "cannot ask for the catalog's device".to_owned())? {
+        Some(info) if info.is_active() => opened(&info),
+        _ => {
+            let _lock = ActivationLock::take(host, pool.number)?;
+            open_locked(dm, pool)
+        }
+    }
+}
+
+/// The same with the pool's lock in hand.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn open_locked(dm: Dm<'_>, pool: &FoundPool) -> Result<BlockDevice> {
+    let uuid = naming::uuid(pool.number, ThinId::CATALOG);
+    opened(&activate(dm, pool, &uuid)?)
+}
+
+fn opened(info: &DeviceInfo) -> Result<BlockDevice> {
+    if info.is_suspended() {
+        return Err(Error::new(
+            ErrorKind::Busy,
+            format!(
+                "the catalog's device is suspended; dmsetup resume {}",
+                info.name
+            ),
+        ));
+    }
+    BlockDevice::open(info.dev.into(), OFlags::RDWR | OFlags::DIRECT)
+}
+
+/// With the lock: whatever is there without an active table, nobody is at work on.
+fn activate(dm: Dm<'_>, pool: &FoundPool, uuid: &str) -> Result<DeviceInfo> {
+    let by = By::Uuid(uuid);
+    let failed = || "cannot activate the catalog's device".to_owned();
+    match dm.info(by).context(failed)? {
+        Some(info) if info.is_active() => return Ok(info),
+        Some(_) => dm.remove(by).context(failed)?,
+        None => {}
+    }
+    let name = naming::name(pool.number, &pool.name, ThinId::CATALOG);
+    dm.create(&name, uuid).context(failed)?;
+    let line = table_line(pool.number);
+    let activated = dm
+        .load(by, &line, false)
+        .and_then(|()| dm.resume(by, Audience::Ourselves));
+    activated.map_err(|errno| {
+        let removed = dm.remove(by).context(|| format!("left device {name:?}"));
+        let error = match errno {
+            Errno::NODATA => no_catalog(&pool.name),
+            _ => Error::io(errno, failed()),
+        };
+        error.after_undo(removed)
+    })
+}
+
+/// The table of the catalog's device: room for two slots.
+fn table_line(pool: DeviceNumber) -> Line {
+    let table = ThinTable {
+        pool,
+        id: ThinId::CATALOG,
+        external_origin: None,
+    };
+    table.line(Sectors::in_bytes(2 * SPACING))
+}
+
+fn no_catalog(pool: &str) -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        format!(
+            "thin pool {pool:?} has no catalog of Mosaic; init --adopt makes one in a pool that \
+             was never used"
+        ),
+    )
+}

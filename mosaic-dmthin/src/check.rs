@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Pool, catalog and devices held against each other.
+//!
+//! Nothing is deleted here, with or without repair: a thin id that the catalog does not know may be
+//! all that is left of a volume, if the catalog is the older of the two.
+
+use std::collections::{HashMap, HashSet};
+
+use mosaic_core::volume::Finding;
+use mosaic_core::{Bytes, Context, Error, ErrorKind, Result};
+use rustix::fs::OFlags;
+
+use crate::activation::pool_length;
+use crate::block_device::{self, BlockDevice};
+use crate::catalog::{Catalog, store};
+use crate::dm::Audience;
+use crate::health::{Floors, require_writable};
+use crate::info::truth;
+use crate::kernel_pool::KernelPool;
+use crate::packet::By;
+use crate::target::{Message, PoolStatus, Sectors, ThinId, WorkingPool};
+use crate::thin_metadata::{self, BLOCK, Details};
+use crate::thin_pool::ThinPool;
+use crate::transaction::is_proof;
+
+/// Metadata blocks that the kernel uses at most (`THIN_METADATA_MAX_SECTORS`, dm-thin-metadata.h).
+const METADATA_MAX: u64 = 255 << 14;
+
+/// All that is wrong; with `repair` what can be mended is.
+///
+/// # Errors
+/// What kept it from looking, or from mending.
+pub fn check(pool: &KernelPool<'_>, floors: Floors, repair: bool) -> Result<Vec<Finding>> {
+    let mut check = Check {
+        pool,
+        repair,
+        findings: Vec::new(),
+    };
+    let status = pool.status()?;
+    if let Err(error) = require_writable(pool, status.clone()) {
+        check.find(None, error.chain(), None, || Ok(()))?;
+    }
+    let PoolStatus::Working(status) = status else {
+        return Ok(check.findings);
+    };
+    check.growth(&status)?;
+    if let Err(error) = floors.require(pool, &status, 0) {
+        check.find(None, error.chain(), None, || Ok(()))?;
+    }
+    if let Some(catalog) = check.catalog(&status)? {
+        check.thin_ids(&catalog)?;
+        check.devices(&catalog)?;
+    }
+    Ok(check.findings)
+}
+
+struct Check<'c, 'a> {
+    pool: &'c KernelPool<'a>,
+    repair: bool,
+    findings: Vec<Finding>,
+}
+
+impl<'a> Check<'_, 'a> {
+    /// Notes a fault; with a remedy and leave to repair it is mended.
+    fn find(
+        &mut self,
+        volume: Option<&str>,
+        fault: String,
+        remedy: Option<String>,
+        mend: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        let repaired = self.repair && remedy.is_some();
+        if repaired {
+            mend().context(|| format!("cannot mend: {fault}"))?;
+        }
+        self.findings.push(Finding {
+            volume: volume.map(str::to_owned),
+            fault,
+            remedy,
+            repaired,
+        });
+        Ok(())
+    }
+
+    /// The pool against the devices that it is made of.
+    fn growth(&mut self, status: &WorkingPool) -> Result<()> {
+        let pool = self.pool;
+        let length = pool_length(pool.table.data, pool.table.block)?;
+        if length > pool.length {
+            let (has, could) = (pool.length.bytes(), length.bytes());
+            let fault = format!(
+                "{} has {} of data, and {:?} has room for {}",
+                pool.label(),
+                Bytes(has),
+                block_device::node(pool.table.data)?,
+                Bytes(could)
+            );
+            let remedy = "grow the pool's data".to_owned();
+            self.find(None, fault, Some(remedy), || grow(pool, length))?;
+        }
+        let device = BlockDevice::open(pool.table.metadata, OFlags::RDONLY)?;
+        let blocks = (device.size()?.0 / BLOCK as u64).min(METADATA_MAX);
+        if blocks > status.metadata.total {
+            let fault = format!(
+                "{} has {} metadata blocks, and {:?} has room for {blocks}",
+                pool.label(),
+                status.metadata.total,
+                device.path()
+            );
+            let remedy = "grow the pool's metadata".to_owned();
+            let length = length.max(pool.length);
+            self.find(None, fault, Some(remedy), || grow(pool, length))?;
+        }
+        Ok(())
+    }
+
+    /// The true state, or the newest one if pool and catalog are not of the same time.
+    fn catalog(&mut self, status: &WorkingPool) -> Result<Option<Catalog>> {
+        let pool = self.pool;
+        let error = match truth(pool) {
+            Ok(truth) => return Ok(Some(truth.catalog)),
+            Err(error) => error,
+        };
+        let newest = store::candidates(pool.catalog())?.into_iter().next();
+        match newest {
+            Some((stamp, catalog)) if stamp != status.transaction => {
+                let remedy = format!("take the state of transaction {stamp}");
+                let from = status.transaction;
+                let mend = || set_transaction(pool, from, stamp);
+                self.find(None, error.chain(), Some(remedy), mend)?;
+                Ok(Some(catalog))
+            }
+            _ => {
+                self.find(None, error.chain(), None, || Ok(()))?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// The catalog against the pool's own list.
+    fn thin_ids(&mut self, catalog: &Catalog) -> Result<()> {
+        let pool = self.pool;
+        let list = thin_metadata::list(pool.metadata()?)?;
+        let there: HashMap<ThinId, Details> = list.iter().copied().collect();
+        let known: HashSet<ThinId> = catalog.ids().chain([ThinId::CATALOG]).collect();
+        for (id, details) in &list {
+            if !known.contains(id) {
+                let size = Bytes(details.mapped.saturating_mul(pool.block().0));
+                let fault = format!(
+                    "{} has thin id {id} with {size}, made in transaction {}, which the catalog \
+                     does not know; if it is of no use: dmsetup message {} 0 \"delete {id}\"",
+                    pool.label(),
+                    details.made_in,
+                    pool.name
+                );
+                self.find(None, fault, None, || Ok(()))?;
+            }
+        }
+        for (name, entry) in catalog.volumes() {
+            if !there.contains_key(&entry.id) {
+                let fault = format!(
+                    "its thin id {} is not in the pool: its data is lost; drop it",
+                    entry.id
+                );
+                self.find(Some(name), fault, None, || Ok(()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The devices that are there against the catalog.
+    fn devices(&mut self, catalog: &Catalog) -> Result<()> {
+        let pool = self.pool;
+        let names: HashMap<ThinId, (&str, Bytes)> = catalog
+            .volumes()
+            .map(|(name, entry)| (entry.id, (name, entry.size)))
+            .collect();
+        for device in pool.devices()? {
+            let (id, path) = (device.id, device.path.display());
+            if !device.is_active || device.is_suspended {
+                let fault = format!("{path} was left by a command that was killed");
+                let remedy = "resume or remove it".to_owned();
+                // Done already, before any repair.
+                self.find(None, fault, Some(remedy), || Ok(()))?;
+                continue;
+            }
+            let Some((name, size)) = names.get(&id) else {
+                if id != ThinId::METADATA {
+                    let fault = format!("{path} shows thin id {id}, which is no volume");
+                    self.find(None, fault, Some("remove it".into()), || pool.remove(id))?;
+                }
+                continue;
+            };
+            if let Some(shown) = pool.size_of(id)?.filter(|shown| shown != size) {
+                let fault = format!(
+                    "its device {path} shows {} bytes of {}: a resize was cut short",
+                    shown.0, size.0
+                );
+                let remedy = "give the device the volume's size".to_owned();
+                let mend = || pool.set_size(id, *size);
+                self.find(Some(name), fault, Some(remedy), mend)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Has the pool take what its devices have now. The metadata grow by the same call.
+fn grow(pool: &KernelPool<'_>, length: Sectors) -> Result<()> {
+    let by = By::Number(pool.number.dev());
+    let failed = || format!("cannot grow {}", pool.label());
+    let line = pool.table.line(length);
+    pool.dm.load(by, &line, false).context(failed)?;
+    let resumed = pool.dm.resume(by, Audience::Ourselves);
+    if let Err(errno) = resumed {
+        let error = Error::io(errno, failed());
+        let before = pool.table.line(pool.length);
+        let undone = pool
+            .dm
+            .load(by, &before, false)
+            .and_then(|()| pool.dm.resume(by, Audience::Ourselves));
+        let left = || {
+            format!(
+                "{} is suspended; dmsetup resume {}",
+                pool.label(),
+                pool.name
+            )
+        };
+        return Err(error.after_undo(undone.map(|_| ()).context(left)));
+    }
+    Ok(())
+}
+
+fn set_transaction(pool: &KernelPool<'_>, from: u64, to: u64) -> Result<()> {
+    require_writable(pool, pool.status()?)?;
+    pool.message(Message::SetTransactionId(from, to))?;
+    match is_proof(&pool.committed_status()?, to) {
+        true => Ok(()),
+        false => Err(Error::new(
+            ErrorKind::Io,
+            format!("{} does not prove it; {}", pool.label(), pool.way_back()),
+        )),
+    }
+}

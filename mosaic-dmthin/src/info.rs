@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is known of volumes. Looking takes no lock and changes nothing in the pool.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use mosaic_core::date::rfc3339;
+use mosaic_core::volume::{Access, Attachment, Capability, Kind, Lifetime, Volume, capability};
+use mosaic_core::{Bytes, Error, ErrorKind, Result, VolumeName};
+
+use crate::catalog::store::{self, Truth};
+use crate::catalog::{Catalog, Entry};
+use crate::clone::no_renewal;
+use crate::driver::DmThin;
+use crate::kernel_pool::KernelPool;
+use crate::sharing;
+use crate::target::{PoolStatus, ThinId};
+use crate::thin_metadata::{self, Details};
+use crate::thin_pool::{ThinDevice, ThinPool};
+
+/// How often a catalog is read that changes meanwhile.
+const TRIES: usize = 100;
+
+/// The true state of the catalog, beside a writer too: the pool's transaction id before and after
+/// the reading is the same, and the slot that has it is not written as long as that is so.
+///
+/// # Errors
+/// Those of [`store::read`]; `Io` for a pool that has failed.
+pub fn truth(pool: &KernelPool<'_>) -> Result<Truth> {
+    let mut read = None;
+    for _ in 0..TRIES {
+        let before = transaction(pool)?;
+        let truth = store::read(pool.catalog(), before);
+        if transaction(pool)? == before {
+            return truth;
+        }
+        read = Some(truth);
+    }
+    read.unwrap_or_else(|| {
+        Err(Error::new(
+            ErrorKind::Busy,
+            "the catalog changes faster than it can be read",
+        ))
+    })
+}
+
+fn transaction(pool: &KernelPool<'_>) -> Result<u64> {
+    match pool.status()? {
+        PoolStatus::Working(status) => Ok(status.transaction),
+        PoolStatus::Fail | PoolStatus::Error => Err(Error::new(
+            ErrorKind::Io,
+            format!("{} has failed; {}", pool.label(), pool.way_back()),
+        )),
+    }
+}
+
+/// All volumes.
+///
+/// # Errors
+/// As [`truth`].
+pub fn list(pool: &KernelPool<'_>) -> Result<Vec<Volume>> {
+    let catalog = truth(pool)?.catalog;
+    let details: HashMap<ThinId, Details> =
+        thin_metadata::list(pool.metadata()?)?.into_iter().collect();
+    let devices: HashMap<ThinId, ThinDevice> = pool
+        .devices()?
+        .into_iter()
+        .map(|device| (device.id, device))
+        .collect();
+    let others = sharing::others(pool.dm, pool.number)?;
+    let names: HashMap<ThinId, &str> = catalog
+        .volumes()
+        .map(|(name, entry)| (entry.id, name))
+        .collect();
+    catalog
+        .volumes()
+        .map(|(stored, entry)| {
+            let facts = Facts {
+                details: details.get(&entry.id).copied(),
+                device: devices.get(&entry.id),
+                other: others.get(&entry.id),
+                origin: entry.origin.and_then(|id| names.get(&id).copied()),
+            };
+            volume(pool, stored, entry, &facts)
+        })
+        .collect()
+}
+
+/// One volume.
+///
+/// # Errors
+/// As [`truth`].
+pub fn find(pool: &KernelPool<'_>, stored: &str) -> Result<Option<Volume>> {
+    let catalog = truth(pool)?.catalog;
+    let Some(entry) = catalog.find(stored) else {
+        return Ok(None);
+    };
+    let device = pool.device(entry.id)?;
+    let others = sharing::others(pool.dm, pool.number)?;
+    let facts = Facts {
+        details: pool.details(entry.id)?,
+        device: device.as_ref(),
+        other: others.get(&entry.id),
+        origin: entry.origin.and_then(|id| catalog.name_of(id)),
+    };
+    volume(pool, stored, entry, &facts).map(Some)
+}
+
+/// The metadata file system.
+///
+/// # Errors
+/// `Unsupported` if the catalog has none; as [`truth`].
+pub fn metadata(pool: &KernelPool<'_>) -> Result<Volume> {
+    let catalog = truth(pool)?.catalog;
+    let metadata = metadata_of(pool, &catalog)?;
+    let device = pool.device(ThinId::METADATA)?;
+    let details = pool.details(ThinId::METADATA)?;
+    Ok(Volume {
+        stored: "metadata".to_owned(),
+        user: None,
+        kind: Kind::Fs {
+            fs: Some(metadata.fs.clone()),
+            assumed: false,
+        },
+        access: Access::Device,
+        size: Some(metadata.size),
+        used: details.map(|details| mapped(pool, details)),
+        exclusive: None,
+        origin: None,
+        read_only: false,
+        attachment: device.as_ref().and_then(attachment),
+        notes: Vec::new(),
+        facts: vec![("thin id".to_owned(), ThinId::METADATA.to_string())],
+    })
+}
+
+pub(crate) fn metadata_of<'c>(
+    pool: &KernelPool<'_>,
+    catalog: &'c Catalog,
+) -> Result<&'c crate::catalog::Metadata> {
+    catalog.metadata.as_ref().ok_or_else(|| {
+        Error::new(
+            ErrorKind::Unsupported,
+            format!("{} has no metadata file system", pool.label()),
+        )
+    })
+}
+
+/// What was found out of a volume besides its entry.
+struct Facts<'f> {
+    details: Option<Details>,
+    device: Option<&'f ThinDevice>,
+    other: Option<&'f PathBuf>,
+    origin: Option<&'f str>,
+}
+
+fn volume(pool: &KernelPool<'_>, stored: &str, entry: &Entry, facts: &Facts<'_>) -> Result<Volume> {
+    let mut volume = Volume {
+        stored: stored.to_owned(),
+        user: entry.user.clone(),
+        kind: entry.content.kind(),
+        access: Access::Device,
+        size: Some(entry.size),
+        used: facts.details.map(|details| mapped(pool, details)),
+        exclusive: None,
+        origin: facts.origin.map(str::to_owned),
+        read_only: false,
+        attachment: facts.device.and_then(attachment),
+        notes: Vec::new(),
+        facts: vec![
+            ("thin id".to_owned(), entry.id.to_string()),
+            ("created".to_owned(), rfc3339(entry.created)),
+        ],
+    };
+    if facts.details.is_none() {
+        volume.notes.push(format!(
+            "its thin device {} is not in the pool: its data is lost",
+            entry.id
+        ));
+    }
+    if let Some(path) = facts.other {
+        let note = "another program shows it, not Mosaic";
+        volume.notes.push(note.to_owned());
+        volume.attachment.get_or_insert(Attachment {
+            device: path.clone(),
+            lifetime: Lifetime::Explicit,
+            read_only: false,
+            foreign: true,
+        });
+    } else if volume.attachment.is_some()
+        && let Some(shown) = pool.size_of(entry.id)?
+        && shown != entry.size
+    {
+        // A resize was cut short: the volume has the size that its users see.
+        volume.size = Some(shown);
+        volume.notes.push(format!(
+            "its size is {} bytes, its device shows {}; resize again, or check --repair",
+            entry.size.0, shown.0
+        ));
+    }
+    Ok(volume)
+}
+
+fn mapped(pool: &KernelPool<'_>, details: Details) -> Bytes {
+    Bytes(details.mapped.saturating_mul(pool.block().0))
+}
+
+/// As the host hears of it. One without a table shows nothing.
+pub(crate) fn attachment(device: &ThinDevice) -> Option<Attachment> {
+    device.is_active.then(|| Attachment {
+        device: device.path.clone(),
+        lifetime: device.lifetime,
+        read_only: device.is_read_only,
+        foreign: false,
+    })
+}
+
+/// What can be done here, or with one volume, and for the rest why not.
+///
+/// # Errors
+/// `NotFound`; as [`truth`].
+pub fn capabilities(driver: &DmThin, name: Option<&VolumeName>) -> Result<Vec<Capability>> {
+    let mut refusals = [const { None }; 3];
+    if let Some(name) = name {
+        let catalog = truth(&driver.pool()?)?.catalog;
+        let entry = catalog.require(name.stored())?;
+        if let Some(fs) = DmThin::file_system(&entry.content)? {
+            refusals = [
+                (!fs.can_renew_uuid()).then(|| no_renewal(&fs)),
+                fs.can_grow().err(),
+                fs.can_shrink().err(),
+            ];
+        }
+    }
+    let answer = |word: &str, refusal: Option<String>| match refusal {
+        None => Capability::yes(word),
+        Some(reason) => Capability::no(word, reason),
+    };
+    let [clone, grow, shrink] = refusals;
+    Ok(vec![
+        answer(capability::CLONE, clone),
+        Capability::yes(capability::BDEV),
+        Capability::yes(capability::VOLSIZE),
+        Capability::yes(capability::FS),
+        Capability::yes(capability::DISK),
+        answer(capability::GROW, grow),
+        answer(capability::SHRINK, shrink),
+        Capability::yes(capability::RENAME),
+    ])
+}

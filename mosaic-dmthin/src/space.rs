@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How full the pool is, and what else is to be known of it.
+
+use mosaic_core::volume::{About, Space};
+use mosaic_core::{Bytes, Error, ErrorKind, Result};
+
+use crate::block_device;
+use crate::health::Floors;
+use crate::info::truth;
+use crate::kernel_pool::KernelPool;
+use crate::target::{DeviceNumber, PoolMode, PoolStatus, Usage, WorkingPool};
+use crate::thin_metadata::BLOCK;
+use crate::thin_pool::ThinPool;
+
+/// Space of data and of metadata. What is kept free is not free.
+///
+/// # Errors
+/// `Io` for a pool that has failed; the kernel's.
+pub fn space(pool: &KernelPool<'_>, floors: Floors) -> Result<Vec<Space>> {
+    let status = working(pool)?;
+    let class = |class: &str, usage: Usage, kept: u64, block: u64| Space {
+        class: class.to_owned(),
+        total: Bytes(usage.total.saturating_mul(block)),
+        used: Bytes(usage.used.saturating_mul(block)),
+        free: Bytes(usage.free().saturating_sub(kept).saturating_mul(block)),
+    };
+    let block = pool.block();
+    let (data, metadata) = (
+        floors.data_blocks(&status, block),
+        floors.metadata_blocks(&status),
+    );
+    Ok(vec![
+        class("data", status.data, data, block.0),
+        class("metadata", status.metadata, metadata, BLOCK as u64),
+    ])
+}
+
+fn working(pool: &KernelPool<'_>) -> Result<WorkingPool> {
+    match pool.status()? {
+        PoolStatus::Working(status) => Ok(status),
+        PoolStatus::Fail | PoolStatus::Error => Err(Error::new(
+            ErrorKind::Io,
+            format!("{} has failed; {}", pool.label(), pool.way_back()),
+        )),
+    }
+}
+
+/// The pool by name, devices, mode and numbers.
+///
+/// # Errors
+/// As [`space`].
+pub fn about(pool: &KernelPool<'_>, floors: Floors) -> Result<About> {
+    let status = working(pool)?;
+    let path = |number: DeviceNumber| match block_device::node(number) {
+        Ok(path) => path.display().to_string(),
+        Err(_) => number.to_string(),
+    };
+    let block = pool.block();
+    let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
+    let kept_data = floors.data_blocks(&status, block).saturating_mul(block.0);
+    let kept_metadata = floors.metadata_blocks(&status).saturating_mul(BLOCK as u64);
+    let mut facts = vec![
+        ("pool", pool.name.clone()),
+        ("data device", path(pool.table.data)),
+        ("metadata device", path(pool.table.metadata)),
+        ("data block", block.to_string()),
+        ("mode", status.mode.to_string()),
+        ("needs check", yes(status.needs_check)),
+        ("transaction", status.transaction.to_string()),
+        ("data kept free", Bytes(kept_data).to_string()),
+        ("metadata kept free", Bytes(kept_metadata).to_string()),
+        (
+            "zeroes new blocks",
+            yes(!pool.table.features.skip_block_zeroing),
+        ),
+        ("fails when full", yes(status.error_if_no_space)),
+        ("discards", status.discard.clone()),
+    ];
+    let truth = truth(pool);
+    if let Ok(truth) = &truth {
+        facts.push(("catalog", truth.header.pool.to_string()));
+    }
+    let mut notes = Vec::new();
+    if let Err(error) = truth {
+        notes.push(error.chain());
+    }
+    if status.needs_check || status.mode == PoolMode::ReadOnly {
+        notes.push(format!("nothing can be changed; {}", pool.way_back()));
+    }
+    if status.mode == PoolMode::OutOfDataSpace {
+        notes.push(
+            "writes that need a block fail; grow the data device, then check --repair".into(),
+        );
+    }
+    let facts = facts.into_iter();
+    Ok(About {
+        notes,
+        facts: facts.map(|(name, fact)| (name.to_owned(), fact)).collect(),
+    })
+}
