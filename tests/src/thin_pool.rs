@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Devices for a thin pool, and a look at what is made of them, by dmsetup and sysfs.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, Result};
+
+use crate::await_condition::eventually;
+use crate::loop_file::LoopFile;
+use crate::scratch::keep;
+use crate::shell::{run, stdout_of};
+use crate::{requires, requires_program, requires_root};
+
+/// True where thin pools can be made; otherwise says that the test is skipped.
+///
+/// # Panics
+/// With `MOSAIC_TEST_REQUIRED=1`, if only an installation is missing.
+pub fn requires_thin_pools() -> bool {
+    let here = Path::new("/dev/mapper/control").exists();
+    requires_root()
+        && requires(here, "needs device mapper")
+        && ["dmsetup", "thin_check", "losetup"]
+            .into_iter()
+            .all(requires_program)
+}
+
+/// Two loop devices, and a name for the pool that is made of them. All devices on them are removed
+/// when it is dropped.
+#[derive(Debug)]
+pub struct ThinPool {
+    name: String,
+    data: LoopFile,
+    metadata: LoopFile,
+}
+
+impl ThinPool {
+    /// Blank devices of these sizes, in bytes. Needs root.
+    ///
+    /// # Errors
+    /// What `losetup` said.
+    pub fn new(data: u64, metadata: u64) -> Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        Ok(Self {
+            name: format!("mosaic-test-{}-{count}", std::process::id()),
+            data: LoopFile::new(data)?,
+            metadata: LoopFile::new(metadata)?,
+        })
+    }
+
+    /// Its name in device mapper.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The data device.
+    pub fn data(&self) -> &LoopFile {
+        &self.data
+    }
+
+    /// The metadata device.
+    pub fn metadata(&self) -> &LoopFile {
+        &self.metadata
+    }
+
+    /// Lines of a config with which Mosaic activates it.
+    pub fn config(&self) -> String {
+        format!(
+            "pool:\n  data: {}\n  metadata: {}\n",
+            self.data.device().display(),
+            self.metadata.device().display()
+        )
+    }
+
+    /// Activates it as an administrator would, with blocks of so many sectors.
+    ///
+    /// # Errors
+    /// What `dmsetup` said.
+    pub fn activate(&self, block: u64) -> Result<()> {
+        let sectors = stdout_of("blockdev", &[Path::new("--getsz"), self.data.device()])?;
+        let table = format!(
+            "0 {} thin-pool {} {} {block} 0",
+            sectors.trim(),
+            self.metadata.device().display(),
+            self.data.device().display()
+        );
+        run("dmsetup", &["create", &self.name, "--table", &table])
+    }
+
+    /// The words of its status.
+    ///
+    /// # Errors
+    /// It is not active.
+    pub fn status(&self) -> Result<Vec<String>> {
+        let text = stdout_of("dmsetup", &["status", &self.name])?;
+        Ok(text.split_whitespace().skip(3).map(str::to_owned).collect())
+    }
+
+    /// The devices made of it, by their names in device mapper.
+    ///
+    /// # Errors
+    /// They cannot be looked at.
+    pub fn devices(&self) -> Result<Vec<String>> {
+        let Some(pool) = self.device() else {
+            return Ok(Vec::new());
+        };
+        let leaf = pool.file_name().context("a device has a name")?;
+        let folder = Path::new("/sys/block").join(leaf).join("holders");
+        let mut names = Vec::new();
+        for holder in std::fs::read_dir(folder)?.flatten() {
+            let name = std::fs::read_to_string(holder.path().join("dm/name"));
+            names.extend(name.map(|name| name.trim_end().to_owned()));
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Its device, if it is active: `/dev/dm-N`.
+    pub fn device(&self) -> Option<PathBuf> {
+        let args = ["info", "-c", "--noheadings", "-o", "minor", &self.name];
+        let minor = stdout_of("dmsetup", &args).ok()?;
+        Some(PathBuf::from(format!("/dev/dm-{}", minor.trim())))
+    }
+
+    /// Removes all devices that are made of it, and itself.
+    ///
+    /// # Errors
+    /// One of them is in use.
+    pub fn deactivate(&self) -> Result<()> {
+        for name in self.devices()? {
+            run("dmsetup", &["remove", "--retry", &name])?;
+        }
+        if self.device().is_some() {
+            run("dmsetup", &["remove", "--retry", &self.name])?;
+        }
+        Ok(())
+    }
+
+    /// Whether nothing is wrong with its metadata, by thin_check. It must not be active.
+    ///
+    /// # Errors
+    /// What thin_check said.
+    pub fn check(&self) -> Result<()> {
+        run("thin_check", &[self.metadata.device()])
+    }
+}
+
+impl Drop for ThinPool {
+    fn drop(&mut self) {
+        if !keep() {
+            // A suspended device would hold up everybody who looks at it.
+            for name in self.devices().unwrap_or_default() {
+                let _ = run("dmsetup", &["resume", &name]);
+            }
+            eventually(|| self.deactivate().is_ok());
+        }
+    }
+}
