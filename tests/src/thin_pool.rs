@@ -32,6 +32,8 @@ pub struct ThinPool {
     name: String,
     data: LoopFile,
     metadata: LoopFile,
+    /// A device over the metadata, which can be made to fail.
+    fragile: Option<String>,
 }
 
 impl ThinPool {
@@ -46,7 +48,56 @@ impl ThinPool {
             name: format!("mosaic-test-{}-{count}", std::process::id()),
             data: LoopFile::new(data)?,
             metadata: LoopFile::new(metadata)?,
+            fragile: None,
         })
+    }
+
+    /// The same with metadata that can be made to fail.
+    ///
+    /// # Errors
+    /// What `losetup` or `dmsetup` said.
+    pub fn with_failing_metadata(data: u64, metadata: u64) -> Result<Self> {
+        let mut pool = Self::new(data, metadata)?;
+        let name = format!("{}-fragile", pool.name);
+        run("dmsetup", &["create", &name, "--table", &pool.linear()?])?;
+        pool.fragile = Some(name);
+        Ok(pool)
+    }
+
+    /// Has each write to the metadata fail from now on.
+    ///
+    /// # Errors
+    /// What `dmsetup` said; there is no device for it.
+    pub fn fail_metadata_writes(&self) -> Result<()> {
+        let linear = self.linear()?;
+        let on = linear.replace("linear", "flakey");
+        self.reload(&format!("{on} 0 1000000 1 error_writes"))
+    }
+
+    /// Has writes to the metadata work again.
+    ///
+    /// # Errors
+    /// As [`Self::fail_metadata_writes`].
+    pub fn let_metadata_writes_pass(&self) -> Result<()> {
+        self.reload(&self.linear()?)
+    }
+
+    fn reload(&self, table: &str) -> Result<()> {
+        let name = self.fragile.as_deref().context("no such device")?;
+        run("dmsetup", &["suspend", "--nolockfs", "--noflush", name])?;
+        run("dmsetup", &["load", name, "--table", table])?;
+        run("dmsetup", &["resume", name])
+    }
+
+    /// All of the metadata device as it is.
+    fn linear(&self) -> Result<String> {
+        let device = self.metadata.device();
+        let sectors = stdout_of("blockdev", &[Path::new("--getsz"), device])?;
+        Ok(format!(
+            "0 {} linear {} 0",
+            sectors.trim(),
+            device.display()
+        ))
     }
 
     /// Its name in device mapper.
@@ -64,12 +115,18 @@ impl ThinPool {
         &self.metadata
     }
 
+    /// What the pool has its metadata on.
+    pub fn metadata_device(&self) -> PathBuf {
+        let fragile = self.fragile.as_deref().and_then(device_of);
+        fragile.unwrap_or_else(|| self.metadata.device().to_owned())
+    }
+
     /// Lines of a config with which Mosaic activates it.
     pub fn config(&self) -> String {
         format!(
             "pool:\n  data: {}\n  metadata: {}\n",
             self.data.device().display(),
-            self.metadata.device().display()
+            self.metadata_device().display()
         )
     }
 
@@ -82,7 +139,7 @@ impl ThinPool {
         let table = format!(
             "0 {} thin-pool {} {} {block} 0",
             sectors.trim(),
-            self.metadata.device().display(),
+            self.metadata_device().display(),
             self.data.device().display()
         );
         run("dmsetup", &["create", &self.name, "--table", &table])
@@ -118,9 +175,7 @@ impl ThinPool {
 
     /// Its device, if it is active: `/dev/dm-N`.
     pub fn device(&self) -> Option<PathBuf> {
-        let args = ["info", "-c", "--noheadings", "-o", "minor", &self.name];
-        let minor = stdout_of("dmsetup", &args).ok()?;
-        Some(PathBuf::from(format!("/dev/dm-{}", minor.trim())))
+        device_of(&self.name)
     }
 
     /// Removes all devices that are made of it, and itself.
@@ -142,7 +197,7 @@ impl ThinPool {
     /// # Errors
     /// What thin_check said.
     pub fn check(&self) -> Result<()> {
-        run("thin_check", &[self.metadata.device()])
+        run("thin_check", &[self.metadata_device()])
     }
 }
 
@@ -154,6 +209,17 @@ impl Drop for ThinPool {
                 let _ = run("dmsetup", &["resume", &name]);
             }
             eventually(|| self.deactivate().is_ok());
+            if let Some(fragile) = &self.fragile {
+                let _ = self.let_metadata_writes_pass();
+                let _ = run("dmsetup", &["remove", "--retry", fragile]);
+            }
         }
     }
+}
+
+/// The device of a name in device mapper: `/dev/dm-N`.
+fn device_of(name: &str) -> Option<PathBuf> {
+    let args = ["info", "-c", "--noheadings", "-o", "minor", name];
+    let minor = stdout_of("dmsetup", &args).ok()?;
+    Some(PathBuf::from(format!("/dev/dm-{}", minor.trim())))
 }

@@ -31,7 +31,8 @@ struct Node {
 }
 
 impl Node {
-    fn read(blocks: &dyn Blocks, number: u64) -> Result<Self> {
+    /// `length`: of a leaf's values. Another one is of another tree.
+    fn read(blocks: &dyn Blocks, number: u64, length: usize) -> Result<Self> {
         let block = blocks.block(number)?;
         if crc32c::update(!0, &block[4..]) ^ SUM_XOR != le32(&block[..], 0) {
             return Err(corrupt("the checksum of a node is wrong"));
@@ -39,7 +40,7 @@ impl Node {
         let size = |at| le32(&block[..], at) as usize;
         let (entries, room, value) = (size(16), size(20), size(24));
         let is_leaf = match le32(&block[..], 4) {
-            LEAF => true,
+            LEAF if value == length => true,
             INTERNAL if value == 8 => false,
             _ => return Err(corrupt("a node is of an unknown kind")),
         };
@@ -79,14 +80,14 @@ impl Node {
     }
 }
 
-/// The value of a key.
+/// The value of a key in a tree whose values have this length.
 ///
 /// # Errors
 /// `Corrupt` for damage; the kernel's.
-pub fn find(blocks: &dyn Blocks, root: u64, key: u64) -> Result<Option<Vec<u8>>> {
+pub fn find(blocks: &dyn Blocks, root: u64, key: u64, length: usize) -> Result<Option<Vec<u8>>> {
     let mut number = root;
     for _ in 0..DEPTH {
-        let node = Node::read(blocks, number)?;
+        let node = Node::read(blocks, number, length)?;
         let Some(index) = node.at_or_below(key) else {
             return Ok(None);
         };
@@ -99,17 +100,18 @@ pub fn find(blocks: &dyn Blocks, root: u64, key: u64) -> Result<Option<Vec<u8>>>
     Err(corrupt("a tree leads back into itself"))
 }
 
-/// Shows each key with its value, in order.
+/// Shows each key with its value, of this length, in order.
 ///
 /// # Errors
 /// What `visit` answers; `Corrupt` for damage; the kernel's.
 pub fn walk(
     blocks: &dyn Blocks,
     root: u64,
+    length: usize,
     visit: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
 ) -> Result<()> {
     let mut least = 0;
-    descend(blocks, root, 0, &mut |key, value| {
+    descend(blocks, root, length, 0, &mut |key, value| {
         // Else a damaged tree may have more keys than anybody can wait for.
         if key < least {
             return Err(corrupt("the keys of a tree are not in order"));
@@ -122,17 +124,18 @@ pub fn walk(
 fn descend(
     blocks: &dyn Blocks,
     number: u64,
+    length: usize,
     depth: usize,
     visit: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
 ) -> Result<()> {
     if depth == DEPTH {
         return Err(corrupt("a tree leads back into itself"));
     }
-    let node = Node::read(blocks, number)?;
+    let node = Node::read(blocks, number, length)?;
     for index in 0..node.entries {
         match node.is_leaf {
             true => visit(node.key(index), node.value(index))?,
-            false => descend(blocks, node.child(index), depth + 1, visit)?,
+            false => descend(blocks, node.child(index), length, depth + 1, visit)?,
         }
     }
     Ok(())

@@ -194,3 +194,22 @@ fn what_changed_meanwhile_is_read_again() {
     };
     assert_eq!(list(&changing).unwrap().len(), 30);
 }
+
+#[test]
+fn two_readings_that_agree_will_do_where_nothing_stands_still() {
+    let state = |transaction| {
+        let mut memory = pool(20);
+        memory.blocks.insert(0, superblock(transaction, 5));
+        memory
+    };
+    let changing = |states: Vec<Memory>| Changing {
+        left: Cell::new(states.len() - 1),
+        states: RefCell::new(states),
+    };
+    // A state for each block that is read.
+    let restless = changing((0..40).map(state).collect());
+    assert_eq!(list(&restless).unwrap().len(), 20);
+    let restless = changing((0..40).map(state).collect());
+    let found = find(&restless, ThinId::new(3).unwrap()).unwrap();
+    assert_eq!(found.unwrap().made_in, 1);
+}

@@ -143,7 +143,7 @@ pub fn settings(pool: &ThinPool) -> Settings {
     let mut settings = Settings::new(format!("/etc/mosaic/{}", pool.name()));
     settings.set("location", pool.name());
     settings.set("pool.data", pool.data().device().to_str().unwrap());
-    settings.set("pool.metadata", pool.metadata().device().to_str().unwrap());
+    settings.set("pool.metadata", pool.metadata_device().to_str().unwrap());
     settings.set("metadata_size", (64 * MIB).to_string());
     settings
 }
