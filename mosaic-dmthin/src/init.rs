@@ -95,7 +95,7 @@ fn make_pool(
         return activation::activate(dm, host, options, devices);
     }
     let block = block_size(devices, data_device.size()?, metadata_device.size()?)?;
-    for device in [&data_device, &metadata_device] {
+    for device in [&metadata_device, &data_device] {
         refuse_content(host, device, how.force)?;
     }
     // The kernel formats what begins with zeroes. A superblock of another system in the data would

@@ -145,7 +145,16 @@ impl<'a> KernelPool<'a> {
         match self.dm.load(By::Uuid(&uuid), &line, setup.read_only) {
             Ok(()) => Ok(info),
             Err(errno) => {
-                let error = Error::io(errno, format!("cannot load the table of thin id {id}"));
+                let error = match errno {
+                    Errno::NODATA => Error::new(
+                        ErrorKind::Corrupt,
+                        format!(
+                            "{} has no thin id {id}: the volume's data is lost; drop it",
+                            self.label()
+                        ),
+                    ),
+                    _ => Error::io(errno, format!("cannot load the table of thin id {id}")),
+                };
                 let removed = self.dm.remove(By::Uuid(&uuid));
                 Err(error.after_undo(removed.context(|| format!("left device {name:?}"))))
             }

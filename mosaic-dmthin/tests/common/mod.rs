@@ -15,6 +15,8 @@ use mosaic_dmthin::DmThin;
 use mosaic_tests::{Said, Scratch, ThinPool};
 
 pub const MIB: u64 = 1 << 20;
+/// The same of bytes in memory.
+pub const LEN: usize = 1 << 20;
 
 /// The driver on a pool of its own.
 pub struct Thins {
@@ -33,7 +35,10 @@ impl Thins {
     }
 
     pub fn with(data: u64, metadata: u64, more: &[(&str, &str)]) -> Self {
-        let pool = ThinPool::new(data, metadata).unwrap();
+        Self::on(ThinPool::new(data, metadata).unwrap(), more)
+    }
+
+    pub fn on(pool: ThinPool, more: &[(&str, &str)]) -> Self {
         let mut settings = settings(&pool);
         for (key, value) in more {
             settings.set(*key, *value);
@@ -101,6 +106,10 @@ impl Thins {
 
     pub fn detach(&self, name: &str) -> Result<()> {
         self.driver.detach(&volume(name))
+    }
+
+    pub fn mount_source(&self, name: &str) -> Result<MountSource> {
+        self.driver.mount_source(Some(&volume(name)), false)
     }
 
     pub fn resize(&self, name: &str, size: u64) -> Result<()> {

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Devices that show volumes: how long they stay, who may share them, who is named.
+
+mod common;
+
+use std::fs::File;
+
+use common::{MIB, Thins, volume};
+use mosaic_core::volume::{Lifetime, MountSource};
+use mosaic_core::{Driver, ErrorKind};
+use mosaic_tests::{eventually, requires_thin_pools, run, stdout_of};
+
+#[test]
+fn root_an_attached_device_stays_until_detach() {
+    if !requires_thin_pools() {
+        return;
+    }
+    let thins = Thins::new();
+    thins.create_disk("a", 4 * MIB).unwrap();
+    let attachment = thins.attach("a").unwrap();
+    assert_eq!(attachment.lifetime, Lifetime::Explicit);
+    assert!(!attachment.read_only && !attachment.foreign);
+    assert_eq!(thins.attachment("a").unwrap(), attachment);
+    // Another command sees it too, and is not disturbed by what recovery looks for.
+    let other = thins.again();
+    other.recover().unwrap();
+    assert_eq!(thins.attachment("a").unwrap(), attachment);
+    let error = thins.attach("a").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    let device = attachment.device.to_str().unwrap();
+    assert!(error.chain().contains(device), "{}", error.chain());
+    let open = File::open(&attachment.device).unwrap();
+    // Whoever has it open is named, unless it is this very process.
+    let mut other = std::process::Command::new("sleep")
+        .arg("1000")
+        .stdin(open)
+        .spawn()
+        .unwrap();
+    let error = thins.detach("a").unwrap_err();
+    let _ = (other.kill(), other.wait());
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    let pid = format!("pid {}", other.id());
+    assert!(error.chain().contains(&pid), "{}", error.chain());
+    assert_eq!(thins.drop_volume("a").unwrap_err().kind(), ErrorKind::Busy);
+    thins.detach("a").unwrap();
+    assert_eq!(thins.attachment("a"), None);
+    assert_eq!(thins.detach("a").unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn root_a_device_attached_read_only_refuses_writes() {
+    if !requires_thin_pools() {
+        return;
+    }
+    let thins = Thins::new();
+    thins.create_fs("a", "ext4", 16 * MIB).unwrap();
+    let attachment = thins.driver.attach(&volume("a"), true).unwrap();
+    assert!(attachment.read_only);
+    assert!(thins.attachment("a").unwrap().read_only);
+    assert!(std::fs::write(&attachment.device, [0; 512]).is_err());
+    let error = thins.mount("a", "").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    let mounted = thins.mount("a", "ro").unwrap();
+    assert_eq!(mounted.device, attachment.device);
+    mounted.umount();
+    thins.detach("a").unwrap();
+    let mounted = thins.mount("a", "ro").unwrap();
+    assert!(thins.attachment("a").unwrap().read_only);
+    mounted.umount();
+}
+
+#[test]
+fn root_mounts_share_a_device_that_goes_with_the_last_of_them() {
+    if !requires_thin_pools() {
+        return;
+    }
+    let thins = Thins::new();
+    thins.create_fs("a", "ext4", 16 * MIB).unwrap();
+    let first = thins.mount("a", "").unwrap();
+    let device = first.device.clone();
+    let elsewhere = thins.scratch.folder("elsewhere").unwrap();
+    let Ok(MountSource::Device { path, handle }) = thins.mount_source("a") else {
+        panic!("it can be shared");
+    };
+    assert_eq!(path, device);
+    run("mount", &[path.as_path(), &elsewhere]).unwrap();
+    drop(handle);
+    let error = thins.attach("a").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    assert!(
+        error.chain().contains(first.at.to_str().unwrap()),
+        "{}",
+        error.chain()
+    );
+    assert_eq!(thins.detach("a").unwrap_err().kind(), ErrorKind::Busy);
+    first.umount();
+    assert!(thins.attachment("a").is_some());
+    run("umount", &[&elsewhere]).unwrap();
+    assert!(eventually(|| thins.attachment("a").is_none()));
+    // One that is just going is waited for.
+    for _ in 0..5 {
+        thins.mount("a", "").unwrap().umount();
+        thins.attach("a").unwrap();
+        thins.detach("a").unwrap();
+    }
+}
+
+#[test]
+fn root_a_device_of_another_program_is_seen_and_never_shared() {
+    if !requires_thin_pools() {
+        return;
+    }
+    let thins = Thins::new();
+    thins.create_fs("a", "ext4", 16 * MIB).unwrap();
+    thins.create_fs("b", "ext4", 16 * MIB).unwrap();
+    let pool = thins.pool.device().unwrap();
+    let other = format!("{}-other", thins.pool.name());
+    let table = format!("0 32768 thin {} 1", pool.display());
+    run("dmsetup", &["create", &other, "--table", &table]).unwrap();
+    let attachment = thins.attachment("a").unwrap();
+    assert!(attachment.foreign);
+    let listed = thins.driver.list().unwrap();
+    let listed = listed.iter().find(|volume| volume.stored == "a").unwrap();
+    assert_eq!(listed.attachment.as_ref(), Some(&attachment));
+    let device = attachment.device.to_str().unwrap();
+    for error in [
+        thins.attach("a").unwrap_err(),
+        thins.detach("a").unwrap_err(),
+        thins.mount("a", "").unwrap_err(),
+        thins.drop_volume("a").unwrap_err(),
+        thins.resize("a", 32 * MIB).unwrap_err(),
+        thins.clone("a", "c", None).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Busy, "{}", error.chain());
+        assert!(error.chain().contains(device), "{}", error.chain());
+    }
+    // The next volume is nobody's business.
+    thins.mount("b", "").unwrap().umount();
+    run("dmsetup", &["remove", "--retry", &other]).unwrap();
+    thins.drop_volume("a").unwrap();
+}
+
+#[test]
+fn root_what_a_killed_command_left_is_put_right_by_the_next() {
+    if !requires_thin_pools() {
+        return;
+    }
+    let thins = Thins::new();
+    thins.create_disk("a", 4 * MIB).unwrap();
+    thins.create_disk("b", 4 * MIB).unwrap();
+    let device = thins.attach("a").unwrap().device;
+    let name = stdout_of("dmsetup", &["info", "-c", "--noheadings", "-o", "name"]).unwrap();
+    let name = name
+        .lines()
+        .find(|name| name.ends_with("-mosaic-1"))
+        .unwrap();
+    // Killed between suspend and resume of a clone.
+    run("dmsetup", &["suspend", name]).unwrap();
+    // Killed between DEV_CREATE and resume of an attach.
+    let number = stdout_of(
+        "dmsetup",
+        &[
+            "info",
+            "-c",
+            "--noheadings",
+            "-o",
+            "devno",
+            thins.pool.name(),
+        ],
+    );
+    let uuid = format!("MOSAIC-{}-2", number.unwrap().trim());
+    let left = format!("{}-mosaic-2", thins.pool.name());
+    run("dmsetup", &["create", &left, "-u", &uuid, "--notable"]).unwrap();
+    // Looking is not disturbed by that.
+    assert_eq!(thins.names(), ["a", "b"]);
+    assert_eq!(thins.attachment("b"), None);
+    let found = thins.driver.check(false).unwrap();
+    assert_eq!(found.len(), 2, "{found:?}");
+    thins.driver.recover().unwrap();
+    let status = stdout_of("dmsetup", &["info", name]).unwrap();
+    assert!(status.contains("ACTIVE"), "{status}");
+    std::fs::write(&device, [1; 512]).unwrap();
+    assert_eq!(thins.pool.devices().unwrap().len(), 2);
+    assert!(!stdout_of("dmsetup", &["ls"]).unwrap().contains(&left));
+    assert!(thins.driver.check(false).unwrap().is_empty());
+    thins.attach("b").unwrap();
+}

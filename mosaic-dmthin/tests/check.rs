@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Pool, catalog and devices that are not of one mind, and pools that grew.
+
+mod common;
+
+use common::{LEN, MIB, Thins};
+use mosaic_core::volume::{Finding, Lifetime};
+use mosaic_core::{Driver, ErrorKind};
+use mosaic_tests::{requires_thin_pools, run, stdout_of};
+
+fn message(thins: &Thins, text: &str) {
+    run("dmsetup", &["message", thins.pool.name(), "0", text]).unwrap();
+}
+
+fn check(thins: &Thins, repair: bool) -> Vec<Finding> {
+    thins.driver.recover().unwrap();
+    thins.driver.check(repair).unwrap()
+}
+
+#[track_caller]
+fn one(findings: Vec<Finding>, words: &[&str]) -> Finding {
+    let [finding] = findings.as_slice() else {
+        panic!("{findings:?}");
+    };
+    assert!(
+        words.iter().all(|word| finding.fault.contains(word)),
+        "{finding:?}"
+    );
+    finding.clone()
+}
+
+#[test]
+fn root_ids_that_only_one_of_both_knows_are_told_and_not_deleted() {
+    if !requires_thin_pools() {
+        return;
+    }
+    let thins = Thins::new();
+    thins.create_disk("a", MIB).unwrap();
+    assert!(check(&thins, false).is_empty());
+    message(&thins, "create_thin 77");
+    let found = one(check(&thins, true), &["thin id 77", "delete 77"]);
+    assert!(!found.repaired && found.remedy.is_none() && found.volume.is_none());
+    // Neither deleted nor given away.
+    thins.create_disk("b", MIB).unwrap();
+    message(&thins, "delete 77");
+    message(&thins, "delete 1");
+    let found = one(check(&thins, true), &["thin id 1", "lost"]);
+    assert_eq!(found.volume.as_deref(), Some("a"));
+    assert!(!found.repaired);
+    let notes = thins.find("a").unwrap().notes;
+    assert!(notes.iter().any(|note| note.contains("lost")), "{notes:?}");
+    assert_eq!(thins.attach("a").unwrap_err().kind(), ErrorKind::Corrupt);
+    thins.drop_volume("a").unwrap();
+    assert!(check(&thins, false).is_empty());
+    assert_eq!(thins.names(), ["b"]);
+}
+
+#[test]
+fn root_an_id_that_is_taken_is_passed_over() {
+    if !requires_thin_pools() {
+        return;
+    }
+    let thins = Thins::new();
+    message(&thins, "create_thin 1");
+    message(&thins, "create_thin 2");
+    thins.create_disk("a", MIB).unwrap();
+    let facts = thins.find("a").unwrap().facts;
+    assert!(facts.contains(&("thin id".into(), "3".into())), "{facts:?}");
+    assert_eq!(check(&thins, false).len(), 2);
+}
+
+#[test]
+fn root_a_pool_and_a_catalog_of_two_times_are_refused_until_repair_takes_the_newest() {
+    if !requires_thin_pools() {
+        return;
+    }
+    let thins = Thins::new();
+    thins.create_disk("a", MIB).unwrap();
+    thins.create_disk("b", MIB).unwrap();
+    let transaction = thins.pool.status().unwrap()[0].clone();
+    let now: u64 = transaction.parse().unwrap();
+    message(&thins, &format!("set_transaction_id {now} {}", now - 2));
+    for error in [
+        thins.driver.list().unwrap_err(),
+        thins.create_disk("c", MIB).unwrap_err(),
+        thins.drop_volume("a").unwrap_err(),
+        thins.attach("a").unwrap_err(),
+    ] {
+        let text = error.chain();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{text}");
+        for number in [now, now - 1, now - 2] {
+            assert!(text.contains(&number.to_string()), "{text}");
+        }
+        assert!(text.contains("check --repair"), "{text}");
+    }
+    let state = format!("state of transaction {now}");
+    let found = one(check(&thins, false), &["transaction"]);
+    assert!(found.remedy.unwrap().contains(&state));
+    let found = one(check(&thins, true), &["transaction"]);
+    assert!(found.repaired);
+    assert_eq!(thins.names(), ["a", "b"]);
+    thins.create_disk("c", MIB).unwrap();
+}
+
+#[test]
+fn root_a_pool_grows_when_its_devices_grew() {
+    if !requires_thin_pools() {
+        return;
+    }
+    let thins = Thins::with(128 * MIB, 4 * MIB, &[]);
+    thins.create_fs("a", "ext4", 16 * MIB).unwrap();
+    let mounted = thins.mount("a", "").unwrap();
+    std::fs::write(mounted.file("file"), "kept").unwrap();
+    let total = |class: usize| thins.driver.space().unwrap()[class].total.0;
+    assert_eq!((total(0), total(1)), (128 * MIB, 4 * MIB));
+    for (file, size) in [
+        (thins.pool.data(), 192 * MIB),
+        (thins.pool.metadata(), 8 * MIB),
+    ] {
+        let image = std::fs::OpenOptions::new().write(true).open(file.image());
+        image.unwrap().set_len(size).unwrap();
+        run("losetup", &["--set-capacity".as_ref(), file.device()]).unwrap();
+    }
+    let found = check(&thins, false);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found.iter().all(|f| f.remedy.is_some() && !f.repaired));
+    assert_eq!(total(0), 128 * MIB);
+    // While a volume is in use.
+    let found = check(&thins, true);
+    assert!(found.iter().all(|f| f.repaired), "{found:?}");
+    assert_eq!((total(0), total(1)), (192 * MIB, 8 * MIB));
+    assert!(check(&thins, false).is_empty());
+    std::fs::write(mounted.file("more"), vec![7; LEN]).unwrap();
+    mounted.umount();
+    thins.pool.deactivate().unwrap();
+    thins.pool.check().unwrap();
+    assert_eq!(total(0), 192 * MIB);
+}
+
+#[test]
+fn root_devices_that_do_not_fit_the_catalog_are_put_right() {
+    if !requires_thin_pools() {
+        return;
+    }
+    let thins = Thins::new();
+    thins.create_disk("a", 4 * MIB).unwrap();
+    thins.create_disk("b", 4 * MIB).unwrap();
+    let device = thins.attach("a").unwrap().device;
+    thins.attach("b").unwrap();
+    // As a kill between the commit and the device leaves it.
+    let pool = thins.pool.device().unwrap();
+    let name = format!("{}-mosaic-1", thins.pool.name());
+    let table = format!("0 2048 thin {} 1", pool.display());
+    run("dmsetup", &["load", &name, "--table", &table]).unwrap();
+    run("dmsetup", &["resume", &name]).unwrap();
+    let shown = thins.find("a").unwrap();
+    assert_eq!(shown.size.unwrap().0, MIB);
+    assert!(shown.notes[0].contains("resize again"), "{:?}", shown.notes);
+    let found = one(
+        check(&thins, false),
+        &[device.to_str().unwrap(), "cut short"],
+    );
+    assert_eq!(found.volume.as_deref(), Some("a"));
+    assert!(one(check(&thins, true), &["cut short"]).repaired);
+    assert_eq!(std::fs::read(&device).unwrap().len(), 4 * LEN);
+    assert_eq!(thins.attachment("a").unwrap().lifetime, Lifetime::Explicit);
+    // A device of ours for an id that is no volume any more.
+    message(&thins, "create_thin 50");
+    let uuid = stdout_of(
+        "dmsetup",
+        &["info", "-c", "--noheadings", "-o", "uuid", &name],
+    );
+    let uuid = uuid.unwrap().trim().replace("-1", "-50");
+    let stray = format!("{}-mosaic-50", thins.pool.name());
+    let table = format!("0 2048 thin {} 50", pool.display());
+    run(
+        "dmsetup",
+        &["create", &stray, "-u", &uuid, "--table", &table],
+    )
+    .unwrap();
+    let found = check(&thins, true);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(!stdout_of("dmsetup", &["ls"]).unwrap().contains(&stray));
+    message(&thins, "delete 50");
+}
