@@ -6,21 +6,59 @@
 //! file system to rest, and resumed whatever happens. Nothing else is done in between, not even a
 //! line of log: it could be written to that very device, and wait for ever.
 
-use std::fs::File;
-use std::os::fd::AsFd;
+use std::cell::Cell;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use mosaic_core::busy;
-use mosaic_core::fs::FsType;
-use mosaic_core::{Bytes, Context, Error, ErrorKind, Host, Result, VolumeName};
+use mosaic_core::{Bytes, Error, ErrorKind, Result, VolumeName};
 
-use crate::catalog::Entry;
+use crate::catalog::{Content, Entry};
 use crate::create::{user_name, with_device};
 use crate::health::Floors;
-use crate::kernel_pool::KernelPool;
 use crate::target::{Message, ThinId};
 use crate::thin_pool::{Setup, ThinPool};
 use crate::transaction::Transaction;
+
+/// How long copies are taken again that cannot be finished.
+const FIT_COPY: Duration = Duration::from_secs(10);
+
+/// What is on the origin of a clone.
+pub trait Source {
+    /// Has what was written to it before on its device.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn flush(&self) -> Result<()>;
+
+    /// Makes a copy of it, which a device shows, a thing of its own; with `larger` it is to take all of
+    /// its device. What is made durable is the caller's to do.
+    ///
+    /// # Errors
+    /// What kept it from being done.
+    fn finish(&self, copy: &Path, larger: bool) -> Result<Copied>;
+}
+
+/// Whether a copy can be made a clone of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Copied {
+    /// It is one.
+    Finished,
+    /// Its instant was a bad one; another may be better.
+    Unfit,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'r> {
+    /// The origin's stored name.
+    pub from: &'r str,
+    /// The clone's names.
+    pub to: &'r VolumeName,
+    /// Its size; `None`: the origin's.
+    pub size: Option<Bytes>,
+    /// Now, in seconds since 1970.
+    pub created: u64,
+}
 
 /// A device that is suspended until this is dropped.
 struct Suspended<'p> {
@@ -75,21 +113,25 @@ impl Drop for Suspended<'_> {
 }
 
 /// Steps: see that there is space, and that no other program shows the origin; write the next
-/// catalog; suspend the origin, `create_snap`, resume it; on a device that goes with us: `finish`,
-/// which is told whether the clone is larger; **commit**. Before that a kill leaves what the next
-/// command resumes and deletes, after it the clone is there. What the origin holds is not changed.
+/// catalog; suspend the origin, `create_snap`, resume it; on a device that goes with us: finish the
+/// copy; **commit**. Before that a kill leaves what the next command resumes and deletes, after it the
+/// clone is there. What the origin holds is not changed.
 ///
 /// # Errors
-/// `NotFound`, `Exists`, `NoSpace`, `Busy`; what `finish` answered; those of [`Transaction`].
+/// `NotFound`, `Exists`, `NoSpace`; `Busy` also if no copy was fit; what the source answered; those of
+/// [`Transaction`].
 pub fn clone(
     pool: &dyn ThinPool,
     floors: Floors,
-    from: &str,
-    to: &VolumeName,
-    size: Option<Bytes>,
-    created: u64,
-    finish: &dyn Fn(&Path, bool) -> Result<()>,
+    request: Request<'_>,
+    source: &dyn Source,
 ) -> Result<()> {
+    let Request {
+        from,
+        to,
+        size,
+        created,
+    } = request;
     let mut transaction = Transaction::begin(pool)?;
     floors.require(pool, transaction.status(), 1)?;
     let origin = transaction.catalog().require(from)?.clone();
@@ -111,69 +153,53 @@ pub fn clone(
         created,
         content: origin.content.clone(),
     };
-    let is_fs = entry.content != crate::catalog::Content::Disk;
     transaction.draft().insert(to.stored(), entry)?;
     transaction.commit(floors, |transaction| {
-        take_snapshot(pool, id, origin.id)?;
-        transaction.check_pool()?;
-        let setup = Setup {
-            size,
-            read_only: false,
-        };
-        let finish = |device: &Path| finish(device, size > origin.size);
-        match is_fs {
-            true => with_device(pool, id, setup, &finish),
-            false => Ok(()),
+        let start = Instant::now();
+        loop {
+            source.flush()?;
+            take_snapshot(pool, id, origin.id)?;
+            transaction.check_pool()?;
+            if origin.content == Content::Disk {
+                return Ok(());
+            }
+            match finish(pool, id, size, size > origin.size, source)? {
+                Copied::Finished => return Ok(()),
+                Copied::Unfit if start.elapsed() > FIT_COPY => return Err(never_fit()),
+                Copied::Unfit => {
+                    pool.message(Message::Delete(id))?;
+                    transaction.check_pool()?;
+                }
+            }
         }
     })
 }
 
-/// Says that somebody writes to the origin who cannot be brought to rest: what the clone then holds is
-/// what a cut of power at that instant would leave.
-///
-/// # Errors
-/// The kernel's.
-pub fn warn_of_unknown_writer(pool: &KernelPool<'_>, name: &str, origin: ThinId) -> Result<()> {
-    let device = pool.device(origin)?;
-    let Some(device) = device.filter(|device| device.is_active && !device.is_read_only) else {
-        return Ok(());
+fn finish(
+    pool: &dyn ThinPool,
+    id: ThinId,
+    size: Bytes,
+    larger: bool,
+    source: &dyn Source,
+) -> Result<Copied> {
+    let setup = Setup {
+        size,
+        read_only: false,
     };
-    if busy::mounts_of_device(&device.path).is_ok_and(|uses| uses.is_empty()) {
-        pool.warn(&format!(
-            "volume {name:?} is attached at {} and not mounted: the clone holds what a power cut at \
-             this instant would leave",
-            device.path.display()
-        ));
-    }
-    Ok(())
+    let copied = Cell::new(Copied::Unfit);
+    with_device(pool, id, setup, &|device| {
+        copied.set(source.finish(device, larger)?);
+        Ok(())
+    })?;
+    Ok(copied.get())
 }
 
-/// Gives a clone's file system an identity of its own and, if the clone is larger, all of its device.
-///
-/// # Errors
-/// `Busy` for a btrfs that was caught between an fsync and its commit; what the programs say.
-pub fn finish(host: &Host, fs: &FsType, device: &Path, larger: bool) -> Result<()> {
-    let open = File::open(device).context(|| format!("cannot open {device:?}"))?;
-    if !fs.clone_is_clean(open.as_fd())? {
-        return Err(Error::new(
-            ErrorKind::Busy,
-            "the copy caught the file system between an fsync and its commit; try again, or mount \
-             and umount it once if it is idle",
-        ));
-    }
-    drop(open);
-    fs.renew_uuid(host, device)
-        .context(|| format!("cannot give the clone's {fs} a UUID of its own"))?;
-    if larger {
-        fs.grow(host, device, None)
-            .context(|| format!("cannot grow the clone's {fs}"))?;
-    }
-    host.check_cancelled()
-}
-
-/// Why a type of file system is not cloned: two with one UUID are not told apart.
-pub(crate) fn no_renewal(fs: &FsType) -> String {
-    format!("Mosaic cannot give a clone of {fs} a UUID of its own; it can for ext4, xfs and btrfs")
+fn never_fit() -> Error {
+    Error::new(
+        ErrorKind::Busy,
+        "each copy caught the file system between an fsync and its commit; try again when it is \
+         written to less, or mount and umount it once if it is idle",
+    )
 }
 
 fn take_snapshot(pool: &dyn ThinPool, id: ThinId, origin: ThinId) -> Result<()> {

@@ -17,6 +17,7 @@ use mosaic_core::{
 
 use crate::activation;
 use crate::catalog::Content;
+use crate::clone_source::{VolumeSource, no_renewal};
 use crate::config::{self, Options};
 use crate::create::Request;
 use crate::dm::{Dm, open_control};
@@ -145,15 +146,16 @@ impl Driver for DmThin {
         let origin = info::truth(&pool)?.catalog.require(from.stored())?.clone();
         let fs = Self::file_system(&origin.content)?;
         if let Some(fs) = fs.as_ref().filter(|fs| !fs.can_renew_uuid()) {
-            return Err(Error::new(ErrorKind::Unsupported, clone::no_renewal(fs)));
+            return Err(Error::new(ErrorKind::Unsupported, no_renewal(fs)));
         }
-        clone::warn_of_unknown_writer(&pool, from.user(), origin.id)?;
-        let finish = |device: &Path, larger: bool| {
-            let Some(fs) = &fs else { return Ok(()) };
-            clone::finish(&self.host, fs, device, larger)
+        let source = VolumeSource::new(&pool, &self.host, from.user(), origin.id, fs)?;
+        let request = clone::Request {
+            from: from.stored(),
+            to,
+            size: how.size,
+            created: now(),
         };
-        let floors = self.options.floors;
-        clone::clone(&pool, floors, from.stored(), to, how.size, now(), &finish)
+        clone::clone(&pool, self.options.floors, request, &source)
     }
 
     /// The catalog knows what is still to be deleted: nothing goes to the trash.

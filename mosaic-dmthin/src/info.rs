@@ -10,7 +10,7 @@ use mosaic_core::{Bytes, Error, ErrorKind, Result, VolumeName};
 
 use crate::catalog::store::{self, Truth};
 use crate::catalog::{Catalog, Entry};
-use crate::clone::no_renewal;
+use crate::clone_source::no_renewal;
 use crate::driver::DmThin;
 use crate::kernel_pool::KernelPool;
 use crate::sharing;

@@ -35,6 +35,7 @@ mod catalog_device;
 mod change;
 mod check;
 mod clone;
+mod clone_source;
 mod create;
 mod info;
 mod init;

@@ -37,13 +37,45 @@ fn write_through(pool: &SimulatedPool, path: &Path, text: &str) -> Result<()> {
     Ok(())
 }
 
-fn clone_of_a(pool: &SimulatedPool) -> Result<()> {
-    let finish = |path: &Path, larger: bool| {
-        assert!(larger);
-        write_through(pool, path, "clone of a")
+/// What is written to a clone; the first copies of it may be unfit.
+struct Origin<'p> {
+    pool: &'p SimulatedPool,
+    name: &'static str,
+    unfit: Cell<usize>,
+}
+
+impl clone::Source for Origin<'_> {
+    fn flush(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn finish(&self, copy: &Path, _: bool) -> Result<clone::Copied> {
+        if self.unfit.get() > 0 {
+            self.unfit.set(self.unfit.get() - 1);
+            return Ok(clone::Copied::Unfit);
+        }
+        write_through(self.pool, copy, &format!("clone of {}", self.name))?;
+        Ok(clone::Copied::Finished)
+    }
+}
+
+fn clone_of(pool: &SimulatedPool, from: &'static str, size: Option<Bytes>) -> Result<()> {
+    let source = Origin {
+        pool,
+        name: from,
+        unfit: Cell::new(1),
     };
-    let size = Some(Bytes(SIZE.0 * 2));
-    clone::clone(pool, Floors::default(), "a", &name("c"), size, 8, &finish)
+    let request = clone::Request {
+        from,
+        to: &name("c"),
+        size,
+        created: 8,
+    };
+    clone::clone(pool, Floors::default(), request, &source)
+}
+
+fn clone_of_a(pool: &SimulatedPool) -> Result<()> {
+    clone_of(pool, "a", Some(Bytes(SIZE.0 * 2)))
 }
 
 /// A pool with the volumes a and b, of which the first is attached and in use.
@@ -66,10 +98,7 @@ type Verb = fn(&SimulatedPool) -> Result<()>;
 const VERBS: [(&str, Verb); 7] = [
     ("new", |pool| new(pool, "c")),
     ("clone of a volume in use", clone_of_a),
-    ("clone of an idle volume", |pool| {
-        let finish = |path: &Path, _| write_through(pool, path, "clone of b");
-        clone::clone(pool, Floors::default(), "b", &name("c"), None, 8, &finish)
-    }),
+    ("clone of an idle volume", |pool| clone_of(pool, "b", None)),
     ("drop", |pool| {
         change::drop_volume(pool, Floors::default(), "b", true)
     }),
