@@ -14,6 +14,7 @@ use crate::loop_file::loop_devices_beneath;
 use crate::moctl::{Moctl, Output};
 use crate::mount_table::mountpoints_beneath;
 use crate::mounted_fs::MountedFs;
+use crate::thin_pool::ThinPool;
 
 /// The mosaic's name in its config folder.
 const NAME: &str = "m";
@@ -24,6 +25,7 @@ pub struct Site {
     // Fields are dropped from the top: the mountpoints, in its folder, go before what they hold.
     moctl: Moctl,
     fs: Option<MountedFs>,
+    pool: Option<ThinPool>,
     location: PathBuf,
 }
 
@@ -44,6 +46,26 @@ impl Site {
         moctl.mosaic(NAME, driver, &location, more)?;
         Ok(Self {
             fs: Some(fs),
+            pool: None,
+            moctl,
+            location,
+        })
+    }
+
+    /// A mosaic on a thin pool of its own, which `init` has made; `more` are further lines of its
+    /// config. Needs root and device mapper.
+    ///
+    /// # Errors
+    /// What kept it from being made.
+    pub fn on_pool(pool: ThinPool, driver: &str, more: &str) -> Result<Self> {
+        let moctl = Moctl::new()?;
+        let location = PathBuf::from(pool.name());
+        let more = format!("{}metadata_size: 32M\n{more}", pool.config());
+        moctl.mosaic(NAME, driver, &location, &more)?;
+        moctl.ok(&[NAME, "init"]);
+        Ok(Self {
+            fs: None,
+            pool: Some(pool),
             moctl,
             location,
         })
@@ -81,6 +103,7 @@ impl Site {
         moctl.mosaic(NAME, driver, &location, more)?;
         Ok(Self {
             fs: None,
+            pool: None,
             moctl,
             location,
         })
@@ -94,6 +117,22 @@ impl Site {
     /// The file system that it is on, where it has one of its own.
     pub fn fs(&self) -> Option<&MountedFs> {
         self.fs.as_ref()
+    }
+
+    /// The thin pool that it is on, where it is on one.
+    pub fn pool(&self) -> Option<&ThinPool> {
+        self.pool.as_ref()
+    }
+
+    /// A `moctl` of another user with the same config.
+    ///
+    /// # Errors
+    /// What kept it from being copied.
+    pub fn moctl_of(&self, user: u32) -> Result<Moctl> {
+        let moctl = Moctl::as_user(user)?;
+        let config = self.moctl.folder().join(format!("{NAME}.mos"));
+        moctl.config(NAME, &std::fs::read_to_string(config)?)?;
+        Ok(moctl)
     }
 
     /// Its `moctl`.
@@ -190,8 +229,12 @@ impl Site {
         found
     }
 
-    /// What is in the location besides `.mosaic`: stored names one level deep.
+    /// What is in the location besides `.mosaic`: stored names one level deep; of a pool the thin ids,
+    /// that of the metadata as `meta`, without the catalog's.
     pub fn entries(&self) -> Vec<String> {
+        if let Some(pool) = &self.pool {
+            return pool.entries();
+        }
         let entries = std::fs::read_dir(&self.location).into_iter().flatten();
         let mut names: Vec<String> = entries
             .flatten()
@@ -207,12 +250,20 @@ impl Site {
         loop_devices_beneath(&self.location)
     }
 
+    /// Devices made of the pool, by name, without the catalog's, which stays.
+    pub fn thin_devices(&self) -> Vec<String> {
+        let devices = self.pool.as_ref().map(ThinPool::devices);
+        let mut devices = devices.and_then(Result::ok).unwrap_or_default();
+        devices.retain(|name| !name.ends_with("-mosaic-catalog"));
+        devices
+    }
+
     /// Mounts at mountpoints of ours.
     pub fn mounts(&self) -> Vec<PathBuf> {
         mountpoints_beneath(self.moctl.folder())
     }
 
-    /// Nothing of a volume is left in the kernel: no loop device, no mount. The kernel takes some
+    /// Nothing of a volume is left in the kernel: no loop or thin device, no mount. The kernel takes some
     /// away a moment after the process.
     ///
     /// # Panics
@@ -220,10 +271,15 @@ impl Site {
     #[track_caller]
     pub fn assert_idle(&self) {
         assert!(
-            eventually(|| self.loop_devices().is_empty() && self.mounts().is_empty()),
-            "left: {:?} {:?}",
+            eventually(|| {
+                self.loop_devices().is_empty()
+                    && self.mounts().is_empty()
+                    && self.thin_devices().is_empty()
+            }),
+            "left: {:?} {:?} {:?}",
             self.loop_devices(),
-            self.mounts()
+            self.mounts(),
+            self.thin_devices()
         );
     }
 }

@@ -173,6 +173,28 @@ impl ThinPool {
         Ok(names)
     }
 
+    /// The thin ids in it, by a copy of its metadata that is reserved for that: `meta` for the one of
+    /// the metadata, none for the catalog's.
+    ///
+    /// # Panics
+    /// It is not active, or somebody has reserved a copy.
+    #[track_caller]
+    pub fn entries(&self) -> Vec<String> {
+        let message = |text: &str| run("dmsetup", &["message", &self.name, "0", text]);
+        message("reserve_metadata_snap").expect("nobody else reserves a copy");
+        let words = ["-m", "--no-headers", "-o", "DEV"].map(Path::new);
+        let metadata = self.metadata_device();
+        let list = stdout_of("thin_ls", &[&words[..], &[&metadata]].concat());
+        message("release_metadata_snap").expect("it was reserved");
+        let list = list.expect("thin_ls reads the copy");
+        let ids = list.lines().map(str::trim).filter(|id| *id != "16777215");
+        ids.map(|id| match id {
+            "0" => "meta".to_owned(),
+            id => format!("thin id {id}"),
+        })
+        .collect()
+    }
+
     /// Its device, if it is active: `/dev/dm-N`.
     pub fn device(&self) -> Option<PathBuf> {
         device_of(&self.name)

@@ -64,5 +64,6 @@ drivers! {
     plain_on_xfs_with_quota: "plain" on "xfs+prjquota", "";
     btrfs_without_quotas: "btrfs" on "btrfs", "";
     btrfs_with_simple_quotas: "btrfs" on "btrfs+simple", "";
+    dmthin: "dmthin" on "pool", "default_fs: ext4\n";
     btrfs_with_full_quotas: "btrfs" on "btrfs+full", "";
 }

@@ -138,6 +138,9 @@ pub fn root_attach_shows_one_device_until_detach(subject: &Subject) {
 
 pub fn root_the_metadata_is_mounted_and_never_dropped(subject: &Subject) {
     let site = &subject.site;
+    if site.pool().is_some() {
+        return the_metadata_of_a_pool_is_mounted(site);
+    }
     fs::write(site.location().join("meta/config"), "m").unwrap();
     let at = site.mountpoint("at");
     let path = at.to_str().unwrap();
@@ -155,8 +158,48 @@ pub fn root_the_metadata_is_mounted_and_never_dropped(subject: &Subject) {
     assert_eq!(site.names(), [""; 0], "the metadata is no volume");
 }
 
+/// It is a file system of its own, and no volume of any name.
+fn the_metadata_of_a_pool_is_mounted(site: &Site) {
+    let at = site.mountpoint("at");
+    let path = at.to_str().unwrap();
+    site.ok(&["mount", "-", path]);
+    fs::write(at.join("config"), "m").unwrap();
+    site.expect(
+        2,
+        &["umount", "-", site.mountpoint("other").to_str().unwrap()],
+    );
+    site.ok(&["umount", "-", path]);
+    site.assert_idle();
+    for words in [&["drop", "metadata"][..], &["rename", "metadata", "x"]] {
+        site.expect(3, words);
+    }
+    site.ok(&["mount", "-", path, "-o", "ro"]);
+    assert_eq!(fs::read_to_string(at.join("config")).unwrap(), "m");
+    assert!(fs::write(at.join("config"), "x").is_err());
+    site.ok(&["umount", "-", path]);
+    assert_eq!(site.names(), [""; 0], "the metadata is no volume");
+}
+
+/// Device mapper is root's alone: who is not is told that by every verb.
+fn a_pool_is_roots(site: &Site, user: u32) {
+    let moctl = site.moctl_of(user).unwrap();
+    for words in [
+        &["m", "list"][..],
+        &["m", "info"],
+        &["m", "check"],
+        &["m", "new", "fs", "a", SIZE],
+        &["m", "drop", "a"],
+    ] {
+        let output = moctl.expect(9, words);
+        assert!(output.stderr.contains("root"), "{}", output.stderr);
+    }
+}
+
 pub fn root_an_owner_without_root_can_do_the_rest(subject: &Subject) {
     const NOBODY: u32 = 65534;
+    if subject.site.pool().is_some() {
+        return a_pool_is_roots(&subject.site, NOBODY);
+    }
     let site = Site::of_user_on(NOBODY, subject.fs, subject.driver, subject.config).unwrap();
     site.ok(&["new", "fs", "a", SIZE]);
     assert_eq!(site.names(), ["a"]);

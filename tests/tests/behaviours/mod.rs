@@ -4,7 +4,10 @@
 mod access;
 mod life;
 
-use mosaic_tests::{Output, Site, requires_program, requires_project_quota, requires_root};
+use mosaic_tests::{
+    Output, Site, ThinPool, requires_program, requires_project_quota, requires_root,
+    requires_thin_pools,
+};
 
 pub use access::*;
 pub use life::*;
@@ -23,6 +26,9 @@ pub struct Subject {
 impl Subject {
     /// None where it cannot be made here; that was said.
     pub fn new(driver: &'static str, fs: &'static str, config: &'static str) -> Option<Self> {
+        if fs == "pool" {
+            return Self::on_pool(driver, config);
+        }
         let (kind, quota) = fs.split_once('+').unwrap_or((fs, ""));
         if !requires_root()
             || !requires_program("mkfs.ext4")
@@ -38,6 +44,19 @@ impl Subject {
             fs,
             config,
             site,
+        })
+    }
+
+    fn on_pool(driver: &'static str, config: &'static str) -> Option<Self> {
+        if !requires_thin_pools() || !requires_program("mkfs.ext4") {
+            return None;
+        }
+        let pool = ThinPool::new(512 << 20, 4 << 20).unwrap();
+        Some(Self {
+            driver,
+            fs: "pool",
+            config,
+            site: Site::on_pool(pool, driver, config).unwrap(),
         })
     }
 
