@@ -65,6 +65,18 @@ scenarios! {
     root_killed_resize_of_a_subvolume_is_before_or_after: "btrfs resize"
     root_killed_mount_of_a_subvolume_is_before_or_after: "btrfs mount"
     root_killed_umount_of_a_subvolume_is_before_or_after: "btrfs umount"
+    root_killed_new_fs_in_a_pool_is_before_or_after: "dmthin new fs"
+    root_killed_new_disk_in_a_pool_is_before_or_after: "dmthin new disk"
+    root_killed_clone_in_a_pool_is_before_or_after: "dmthin clone"
+    root_killed_clone_of_a_thin_device_in_use_is_before_or_after: "dmthin clone in use"
+    root_killed_drop_from_a_pool_is_before_or_after: "dmthin drop"
+    root_killed_rename_in_a_pool_is_before_or_after: "dmthin rename"
+    root_killed_attach_of_a_thin_device_is_before_or_after: "dmthin attach"
+    root_killed_detach_of_a_thin_device_is_before_or_after: "dmthin detach"
+    root_killed_mount_of_a_thin_device_is_before_or_after: "dmthin mount"
+    root_killed_umount_of_a_thin_device_is_before_or_after: "dmthin umount"
+    root_killed_growth_of_a_thin_device_in_use_is_before_or_after: "dmthin grow in use"
+    root_killed_shrink_of_a_thin_device_is_before_or_after: "dmthin shrink"
 }
 
 /// The verbs that promise to be durable.

@@ -72,6 +72,18 @@ scenarios! {
     root_an_error_in_resize_of_a_subvolume_leaves_before_or_after: "btrfs resize"
     root_an_error_in_mount_of_a_subvolume_leaves_before_or_after: "btrfs mount"
     root_an_error_in_umount_of_a_subvolume_leaves_before_or_after: "btrfs umount"
+    root_an_error_in_new_fs_in_a_pool_leaves_before_or_after: "dmthin new fs"
+    root_an_error_in_new_disk_in_a_pool_leaves_before_or_after: "dmthin new disk"
+    root_an_error_in_clone_in_a_pool_leaves_before_or_after: "dmthin clone"
+    root_an_error_in_clone_of_a_thin_device_in_use_leaves_before_or_after: "dmthin clone in use"
+    root_an_error_in_drop_from_a_pool_leaves_before_or_after: "dmthin drop"
+    root_an_error_in_rename_in_a_pool_leaves_before_or_after: "dmthin rename"
+    root_an_error_in_attach_of_a_thin_device_leaves_before_or_after: "dmthin attach"
+    root_an_error_in_detach_of_a_thin_device_leaves_before_or_after: "dmthin detach"
+    root_an_error_in_mount_of_a_thin_device_leaves_before_or_after: "dmthin mount"
+    root_an_error_in_umount_of_a_thin_device_leaves_before_or_after: "dmthin umount"
+    root_an_error_in_growth_of_a_thin_device_in_use_leaves_before_or_after: "dmthin grow in use"
+    root_an_error_in_shrink_of_a_thin_device_leaves_before_or_after: "dmthin shrink"
 }
 
 /// A loop mosaic with the volume `a`, and room for a mountpoint.

@@ -9,8 +9,9 @@ mod verbs;
 use std::process::Command;
 
 use mosaic_tests::{
-    Action, Outcome, Output, Site, SystemCall, Traced, Tracee, eventually, is_long, is_quick,
-    left_out, qgroups, requires_program, requires_root, run, run_status,
+    Action, Outcome, Output, Site, SystemCall, ThinPool, Traced, Tracee, eventually, is_long,
+    is_quick, left_out, qgroups, requires_program, requires_root, requires_thin_pools, run,
+    run_status,
 };
 use serde_json::{Value, json};
 
@@ -18,6 +19,9 @@ pub use verbs::SCENARIOS;
 
 /// How many system calls of each command a quick run disturbs.
 const SAMPLE: usize = 8;
+
+/// The location is a thin pool instead.
+pub const POOL: &str = "pool";
 
 /// After how many of them any run but a long one cuts the power.
 const CUTS: usize = 6;
@@ -63,6 +67,9 @@ pub fn scenarios(name: &str) -> Vec<Scenario> {
         return Vec::new();
     }
     let (_, scenario) = SCENARIOS.iter().find(|(n, _)| *n == name).unwrap();
+    if scenario.fs == POOL && !requires_thin_pools() {
+        return Vec::new();
+    }
     if scenario.driver != "btrfs" || !is_long() {
         return vec![*scenario];
     }
@@ -77,7 +84,7 @@ pub fn scenarios(name: &str) -> Vec<Scenario> {
 impl Stage {
     /// Runs the command undisturbed, to know both states and its calls.
     pub fn new(scenario: Scenario) -> Self {
-        let site = Site::on(scenario.fs, scenario.driver, scenario.config).unwrap();
+        let site = site(&scenario);
         let at = site.mountpoint("at").to_str().unwrap().to_owned();
         let mut stage = Self {
             scenario,
@@ -121,6 +128,13 @@ impl Stage {
                 run("umount", &[at]).unwrap();
             }
             self.site.assert_sound();
+        }
+        if let Some(pool) = self.site.pool() {
+            for at in self.site.mounts() {
+                run("umount", &[at]).unwrap();
+            }
+            pool.deactivate().unwrap();
+            pool.check().unwrap();
         }
     }
 
@@ -209,7 +223,18 @@ impl Stage {
             "{place}\nloop devices {:?}, {expected} expected",
             site.loop_devices()
         );
-        let kind = if is_loop { "disk" } else { "fs" };
+        let expected = if self.site.pool().is_some() {
+            in_use
+        } else {
+            0
+        };
+        assert!(
+            eventually(|| site.thin_devices().len() == expected),
+            "{place}\nthin devices {:?}, {expected} expected",
+            site.thin_devices()
+        );
+        let has_disks = is_loop || site.pool().is_some();
+        let kind = if has_disks { "disk" } else { "fs" };
         site.ok(&["new", kind, "next", "1M"]);
         site.ok(&["drop", "next"]);
         assert!(
@@ -218,7 +243,16 @@ impl Stage {
             site.leftovers()
         );
         assert_eq!(site.state(), state["volumes"], "{place}");
+        if let Some(pool) = site.pool() {
+            // Pool, catalog and devices are of one mind.
+            site.ok(&["check"]);
+            assert_eq!(pool.entries().len(), volumes(&state).count() + 1, "{place}");
+        }
         for volume in volumes(&state).filter(|v| v["fs"] == "ext4" && v["state"] == "idle") {
+            if site.pool().is_some() {
+                site.ok(&["check", volume["name"].as_str().unwrap()]);
+                continue;
+            }
             let image = site.location().join(volume["name"].as_str().unwrap());
             let checked = run_status("e2fsck", &["-fn".as_ref(), image.as_path()]).unwrap();
             assert_eq!(checked, Some(0), "{place}\n{volume} is not clean");
@@ -301,6 +335,14 @@ impl Stage {
         };
         words.iter().map(word).collect()
     }
+}
+
+fn site(scenario: &Scenario) -> Site {
+    if scenario.fs != POOL {
+        return Site::on(scenario.fs, scenario.driver, scenario.config).unwrap();
+    }
+    let pool = ThinPool::new(512 << 20, 4 << 20).unwrap();
+    Site::on_pool(pool, scenario.driver, scenario.config).unwrap()
 }
 
 fn volumes(state: &Value) -> impl Iterator<Item = &Value> {

@@ -42,6 +42,15 @@ const FULL: Scenario = Scenario {
     ..BTRFS
 };
 
+/// On a thin pool.
+const DMTHIN: Scenario = Scenario {
+    driver: "dmthin",
+    fs: super::POOL,
+    config: "default_fs: ext4\n",
+    asks: 20,
+    ..LOOP
+};
+
 /// Stored names are `a/a`: folders come and go with volumes, which carry their user's name.
 const MAP: &str = "volumeMap: ^\\(.\\)\\(.*\\)$ \\1/\\1\\2\n";
 
@@ -325,6 +334,116 @@ pub const SCENARIOS: &[(&str, Scenario)] = &[
             command: &["umount", "a", "AT"],
             reset: &[&["mount", "a", "AT"]],
             ..BTRFS
+        },
+    ),
+    (
+        "dmthin new fs",
+        Scenario {
+            command: &["new", "fs", "a", "16M"],
+            reset: &[&["drop", "a"]],
+            ..DMTHIN
+        },
+    ),
+    (
+        "dmthin new disk",
+        Scenario {
+            command: &["new", "disk", "a", "1M"],
+            reset: &[&["drop", "a"]],
+            ..DMTHIN
+        },
+    ),
+    (
+        "dmthin clone",
+        Scenario {
+            prepare: &[&["new", "fs", "a", "16M"]],
+            command: &["clone", "a", "b", "--size", "32M"],
+            reset: &[&["drop", "b"]],
+            ..DMTHIN
+        },
+    ),
+    (
+        "dmthin clone in use",
+        Scenario {
+            prepare: &[&["new", "fs", "a", "16M"], &["mount", "a", "AT"]],
+            command: &["clone", "a", "b"],
+            reset: &[&["drop", "b"]],
+            ..DMTHIN
+        },
+    ),
+    (
+        "dmthin drop",
+        Scenario {
+            prepare: &[&["new", "disk", "a", "1M"]],
+            command: &["drop", "a"],
+            reset: &[&["new", "disk", "a", "1M"]],
+            ..DMTHIN
+        },
+    ),
+    (
+        "dmthin rename",
+        Scenario {
+            prepare: &[&["new", "disk", "a", "1M"]],
+            command: &["rename", "a", "b"],
+            reset: &[&["rename", "b", "a"]],
+            ..DMTHIN
+        },
+    ),
+    (
+        "dmthin attach",
+        Scenario {
+            prepare: &[&["new", "disk", "a", "1M"]],
+            command: &["attach", "a"],
+            reset: &[&["detach", "a"]],
+            ..DMTHIN
+        },
+    ),
+    (
+        "dmthin detach",
+        Scenario {
+            prepare: &[&["new", "disk", "a", "1M"], &["attach", "a"]],
+            command: &["detach", "a"],
+            reset: &[&["attach", "a"]],
+            ..DMTHIN
+        },
+    ),
+    (
+        "dmthin mount",
+        Scenario {
+            prepare: &[&["new", "fs", "a", "16M"]],
+            command: &["mount", "a", "AT"],
+            reset: &[&["umount", "a", "AT"]],
+            ..DMTHIN
+        },
+    ),
+    (
+        "dmthin umount",
+        Scenario {
+            prepare: &[&["new", "fs", "a", "16M"], &["mount", "a", "AT"]],
+            command: &["umount", "a", "AT"],
+            reset: &[&["mount", "a", "AT"]],
+            ..DMTHIN
+        },
+    ),
+    (
+        "dmthin grow in use",
+        Scenario {
+            prepare: &[&["new", "disk", "a", "1M"], &["attach", "a"]],
+            command: &["resize", "a", "2M"],
+            reset: &[
+                &["detach", "a"],
+                &["resize", "a", "1M", "--shrink"],
+                &["attach", "a"],
+            ],
+            ..DMTHIN
+        },
+    ),
+    (
+        "dmthin shrink",
+        Scenario {
+            prepare: &[&["new", "disk", "a", "2M"]],
+            command: &["resize", "a", "1M", "--shrink"],
+            reset: &[&["resize", "a", "2M"]],
+            ..DMTHIN
         },
     ),
 ];
