@@ -60,7 +60,7 @@ pub fn rename(pool: &dyn ThinPool, floors: Floors, from: &str, to: &VolumeName) 
 }
 
 /// Growing, steps: see that there is space; write the next catalog; **commit** of the size; give a
-/// device that shows the volume that size. Killed between, the same call again finishes.
+/// device that shows the volume that size. Killed between, the next command does the last.
 /// Shrinking: prove that nobody uses it; write the next catalog, with the tail to be discarded;
 /// **commit**; discard the tail.
 ///
@@ -86,9 +86,9 @@ pub fn resize(pool: &dyn ThinPool, floors: Floors, stored: &str, size: Bytes) ->
     }
     if size > entry.size {
         floors.require(pool, transaction.status(), 1)?;
-        transaction
-            .draft()
-            .change(stored, |entry| entry.size = size)?;
+        let draft = transaction.draft();
+        draft.change(stored, |entry| entry.size = size)?;
+        draft.pending.push(Pending::Show(entry.id));
         transaction.commit(floors, |_| Ok(()))?;
     }
     match pool.device(entry.id)? {

@@ -7,7 +7,8 @@
 //!    else is at work on them: who is, holds the catalog. This is all that is done to a pool that
 //!    takes no messages.
 //! 2. Ids that only the slot with T + 1 names are deleted: an attempt that was not committed.
-//! 3. What the true state lists as pending is done: an id deleted, a tail discarded. A discard is then
+//! 3. What the true state lists as pending is done: an id deleted, a device given its size, a tail
+//!    discarded. A discard is then
 //!    taken from the catalog, since the volume may grow again.
 //!
 //! Each may be done again, in whole or in part, with the same end. What resists is said, and stays
@@ -87,6 +88,7 @@ pub(crate) fn finish(pool: &dyn ThinPool, catalog: &Catalog) -> Result<()> {
                 Ok(Some(_)) => delete(pool, id),
                 Err(error) => Err(error),
             },
+            Pending::Show(id) => show(pool, catalog, id),
             Pending::Discard { id, from, to } => {
                 discarded = true;
                 discard_tail(pool, id, from..to)
@@ -95,7 +97,7 @@ pub(crate) fn finish(pool: &dyn ThinPool, catalog: &Catalog) -> Result<()> {
         if let Err(error) = done {
             let id = pending.id();
             pool.warn(&format!(
-                "the space of thin id {id} is not back yet: {}",
+                "something is left to be done to thin id {id}: {}",
                 error.chain()
             ));
         }
@@ -103,6 +105,16 @@ pub(crate) fn finish(pool: &dyn ThinPool, catalog: &Catalog) -> Result<()> {
     match discarded {
         true => Transaction::begin(pool)?.commit(Floors::default(), |_| Ok(())),
         false => Ok(()),
+    }
+}
+
+/// Gives a device that shows a volume the volume's size.
+fn show(pool: &dyn ThinPool, catalog: &Catalog, id: ThinId) -> Result<()> {
+    let mut volumes = catalog.volumes();
+    let size = volumes.find_map(|(_, entry)| (entry.id == id).then_some(entry.size));
+    match (size, pool.device(id)?) {
+        (Some(size), Some(device)) if device.is_active => pool.set_size(id, size),
+        _ => Ok(()),
     }
 }
 

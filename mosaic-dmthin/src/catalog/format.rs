@@ -17,7 +17,7 @@
 //!
 //! | to be done | bytes | |
 //! |---|---|---|
-//! | what | 4 | 1: delete, 2: discard |
+//! | what | 4 | 1: delete, 2: discard, 3: show its size |
 //! | id | 4 | |
 //! | from, to | 8 + 8 | sectors, for a discard; else 0 |
 
@@ -36,6 +36,7 @@ pub const VERSION: u32 = 1;
 const NO_ORIGIN: u32 = u32::MAX;
 const DELETE: u32 = 1;
 const DISCARD: u32 = 2;
+const SHOW: u32 = 3;
 
 /// Writes a state.
 ///
@@ -59,6 +60,7 @@ pub fn encode(catalog: &Catalog) -> Result<Vec<u8>> {
     for pending in &catalog.pending {
         let (what, from, to) = match pending {
             Pending::Delete(_) => (DELETE, Bytes(0), Bytes(0)),
+            Pending::Show(_) => (SHOW, Bytes(0), Bytes(0)),
             Pending::Discard { from, to, .. } => (DISCARD, *from, *to),
         };
         put32(&mut bytes, what);
@@ -194,12 +196,13 @@ fn read_pending(rest: &mut Rest<'_>) -> Result<Pending> {
     let (from, to) = (rest.size()?, rest.size()?);
     match what {
         DELETE if id.is_volume() && (from, to) == (Bytes(0), Bytes(0)) => Ok(Pending::Delete(id)),
+        SHOW if id.is_volume() && (from, to) == (Bytes(0), Bytes(0)) => Ok(Pending::Show(id)),
         DISCARD if id.is_volume() && from < to => Ok(Pending::Discard { id, from, to }),
         _ => Err(corrupt("something to be done is not known")),
     }
 }
 
-/// No thin device is two volumes, or one that is to be deleted; only a volume is discarded.
+/// No thin device is two volumes, or one that is to be deleted; the rest is done to volumes.
 fn check_ids(catalog: &Catalog) -> Result<()> {
     let mut used = HashSet::new();
     let twice = |new: bool| match new {
@@ -213,10 +216,8 @@ fn check_ids(catalog: &Catalog) -> Result<()> {
     for pending in &catalog.pending {
         match pending {
             Pending::Delete(id) => twice(used.insert(*id))?,
-            Pending::Discard { id, .. } if volumes.contains(id) => {}
-            Pending::Discard { .. } => {
-                return Err(corrupt("no volume is what is to be discarded from"));
-            }
+            Pending::Discard { id, .. } | Pending::Show(id) if volumes.contains(id) => {}
+            _ => return Err(corrupt("something is to be done to what is no volume")),
         }
     }
     Ok(())

@@ -80,13 +80,15 @@ pub enum Pending {
         /// To here, the size that it had.
         to: Bytes,
     },
+    /// To give a device that shows a volume the size to which that grew.
+    Show(ThinId),
 }
 
 impl Pending {
     /// The thin device that it is about.
     pub fn id(self) -> ThinId {
         match self {
-            Self::Delete(id) | Self::Discard { id, .. } => id,
+            Self::Delete(id) | Self::Show(id) | Self::Discard { id, .. } => id,
         }
     }
 }

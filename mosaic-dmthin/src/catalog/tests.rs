@@ -48,6 +48,7 @@ fn full() -> Catalog {
             from: Bytes(512),
             to: Bytes(1024),
         },
+        Pending::Show(id(1)),
     ];
     catalog.skip_ids_to(id(4));
     catalog
@@ -191,6 +192,7 @@ fn a_state_that_contradicts_itself_is_refused() {
             to,
         });
     });
+    refused(|c| c.pending.push(Pending::Show(id(9))));
     refused(|c| c.skip_ids_to(ThinId::CATALOG));
     refused(|c| {
         let size = Bytes(0);

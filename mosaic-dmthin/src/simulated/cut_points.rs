@@ -147,6 +147,13 @@ fn check(pool: &SimulatedPool, what: &str) {
     assert_eq!(pool.ids(), known(pool), "{what}");
     let state = pool.state.borrow();
     for (id, device) in &state.devices {
+        let size = truth
+            .volumes()
+            .find(|(_, entry)| entry.id == *id)
+            .unwrap()
+            .1
+            .size;
+        assert_eq!(device.size, size, "{what}: the device of {id}");
         assert!(device.in_use, "{what}: a stray device of {id}");
         assert!(
             device.is_active && !device.is_suspended,
