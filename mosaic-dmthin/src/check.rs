@@ -3,6 +3,9 @@
 //!
 //! Nothing is deleted here, with or without repair: a thin id that the catalog does not know may be
 //! all that is left of a volume, if the catalog is the older of the two.
+//!
+//! What a running command is at work on is no fault. So a look holds the catalog, if nobody has it;
+//! else the ids of the state that is about to be are passed over, and so are the devices.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,7 +15,8 @@ use rustix::fs::OFlags;
 
 use crate::activation::pool_length;
 use crate::block_device::{self, BlockDevice};
-use crate::catalog::{Catalog, store};
+use crate::catalog::Catalog;
+use crate::catalog::store::{self, Truth};
 use crate::dm::Audience;
 use crate::health::{Floors, require_writable};
 use crate::info::truth;
@@ -21,19 +25,27 @@ use crate::packet::By;
 use crate::target::{Message, PoolStatus, Sectors, ThinId, WorkingPool};
 use crate::thin_metadata::{self, BLOCK, Details};
 use crate::thin_pool::ThinPool;
-use crate::transaction::is_proof;
+use crate::transaction::{is_proof, unfinished};
 
 /// Metadata blocks that the kernel uses at most (`THIN_METADATA_MAX_SECTORS`, dm-thin-metadata.h).
 const METADATA_MAX: u64 = 255 << 14;
+/// How often pool and catalog are read that change meanwhile.
+const TRIES: usize = 100;
 
 /// All that is wrong; with `repair` what can be mended is.
 ///
 /// # Errors
 /// What kept it from looking, or from mending.
 pub fn check(pool: &KernelPool<'_>, floors: Floors, repair: bool) -> Result<Vec<Finding>> {
+    // For a repair the host has it.
+    let claim = match repair {
+        true => None,
+        false => claim(pool)?,
+    };
     let mut check = Check {
         pool,
         repair,
+        alone: repair || claim.is_some(),
         findings: Vec::new(),
     };
     let status = pool.status()?;
@@ -47,16 +59,57 @@ pub fn check(pool: &KernelPool<'_>, floors: Floors, repair: bool) -> Result<Vec<
     if let Err(error) = floors.require(pool, &status, 0) {
         check.find(None, error.chain(), None, || Ok(()))?;
     }
-    if let Some(catalog) = check.catalog(&status)? {
-        check.thin_ids(&catalog)?;
-        check.devices(&catalog)?;
+    if let Err(error) = truth(pool) {
+        check.no_truth(&status, &error)?;
+        return Ok(check.findings);
+    }
+    let (truth, list) = steady(pool)?;
+    // Ids of a state that is about to be: a running command's, or the next one deletes them.
+    let now = truth.header.stamp;
+    let unfinished = unfinished(&truth);
+    let is_made =
+        |(id, details): &(ThinId, Details)| details.made_in == now && unfinished.contains(id);
+    let list: Vec<_> = list.into_iter().filter(|entry| !is_made(entry)).collect();
+    check.thin_ids(&truth.catalog, &list)?;
+    if check.alone {
+        check.devices(&truth.catalog)?;
     }
     Ok(check.findings)
+}
+
+/// Keeps commands that change something from beginning; `None`: one is at work.
+fn claim(pool: &KernelPool<'_>) -> Result<Option<BlockDevice>> {
+    let Some(catalog) = pool.info(ThinId::CATALOG)? else {
+        return Ok(None);
+    };
+    match BlockDevice::open(catalog.dev.into(), OFlags::RDONLY | OFlags::EXCL) {
+        Ok(claim) => Ok(Some(claim)),
+        Err(error) if error.kind() == ErrorKind::Busy => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The true state and the pool's own list, both of the same time.
+fn steady(pool: &KernelPool<'_>) -> Result<(Truth, Vec<(ThinId, Details)>)> {
+    for _ in 0..TRIES {
+        let before = truth(pool)?;
+        let list = thin_metadata::list(pool.metadata()?)?;
+        // A command writes down which ids it will make before it makes them.
+        if truth(pool)? == before {
+            return Ok((before, list));
+        }
+    }
+    Err(Error::new(
+        ErrorKind::Busy,
+        format!("{} changes faster than it can be read", pool.label()),
+    ))
 }
 
 struct Check<'c, 'a> {
     pool: &'c KernelPool<'a>,
     repair: bool,
+    /// No command that changes something is at work.
+    alone: bool,
     findings: Vec<Finding>,
 }
 
@@ -114,36 +167,28 @@ impl<'a> Check<'_, 'a> {
         Ok(())
     }
 
-    /// The true state, or the newest one if pool and catalog are not of the same time.
-    fn catalog(&mut self, status: &WorkingPool) -> Result<Option<Catalog>> {
+    /// No state has the pool's transaction id: the newest one can be taken.
+    fn no_truth(&mut self, status: &WorkingPool, error: &Error) -> Result<()> {
         let pool = self.pool;
-        let error = match truth(pool) {
-            Ok(truth) => return Ok(Some(truth.catalog)),
-            Err(error) => error,
-        };
         let newest = store::candidates(pool.catalog())?.into_iter().next();
-        match newest {
-            Some((stamp, catalog)) if stamp != status.transaction => {
-                let remedy = format!("take the state of transaction {stamp}");
-                let from = status.transaction;
-                let mend = || set_transaction(pool, from, stamp);
-                self.find(None, error.chain(), Some(remedy), mend)?;
-                Ok(Some(catalog))
-            }
-            _ => {
-                self.find(None, error.chain(), None, || Ok(()))?;
-                Ok(None)
-            }
-        }
+        let Some((stamp, catalog)) = newest.filter(|(stamp, _)| *stamp != status.transaction)
+        else {
+            return self.find(None, error.chain(), None, || Ok(()));
+        };
+        let remedy = format!("take the state of transaction {stamp}");
+        let from = status.transaction;
+        let mend = || set_transaction(pool, from, stamp);
+        self.find(None, error.chain(), Some(remedy), mend)?;
+        self.thin_ids(&catalog, &thin_metadata::list(pool.metadata()?)?)?;
+        self.devices(&catalog)
     }
 
     /// The catalog against the pool's own list.
-    fn thin_ids(&mut self, catalog: &Catalog) -> Result<()> {
+    fn thin_ids(&mut self, catalog: &Catalog, list: &[(ThinId, Details)]) -> Result<()> {
         let pool = self.pool;
-        let list = thin_metadata::list(pool.metadata()?)?;
         let there: HashMap<ThinId, Details> = list.iter().copied().collect();
         let known: HashSet<ThinId> = catalog.ids().chain([ThinId::CATALOG]).collect();
-        for (id, details) in &list {
+        for (id, details) in list {
             if !known.contains(id) {
                 let size = Bytes(details.mapped.saturating_mul(pool.block().0));
                 let fault = format!(

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What only the dmthin driver promises, through the real `moctl` and held against dmsetup and
+//! thin-provisioning-tools.
+
+mod parallel;
+
+use std::collections::BTreeSet;
+
+use mosaic_tests::{Site, ThinPool, requires_thin_pools};
+use serde_json::Value;
+
+const MIB: u64 = 1 << 20;
+
+/// A fresh mosaic on a pool with so much data and metadata. None where there are no thin pools to be
+/// had: that was said.
+fn site(data: u64, metadata: u64, more: &str) -> Option<Site> {
+    requires_thin_pools().then(|| {
+        let pool = ThinPool::new(data, metadata).unwrap();
+        Site::on_pool(pool, "dmthin", more).unwrap()
+    })
+}
+
+/// A fresh mosaic with space for whatever a test does.
+fn roomy_site() -> Option<Site> {
+    site(512 * MIB, 4 * MIB, "")
+}
+
+/// `check` finds nothing, and by a look from outside pool and catalog have the same thin ids, and
+/// the metadata are whole. Nothing may be in use any more.
+#[track_caller]
+fn assert_sound(site: &Site) {
+    let checked = site.ok(&["check"]);
+    assert!(checked.contains("no faults"), "{checked}");
+    assert_eq!(ids_of_pool(site), ids_of_catalog(site));
+    site.assert_idle();
+    let pool = site.pool().unwrap();
+    pool.deactivate().unwrap();
+    pool.check().unwrap();
+}
+
+/// The thin ids of the volumes, by thin_ls.
+fn ids_of_pool(site: &Site) -> BTreeSet<String> {
+    let entries = site.entries().into_iter();
+    let ids = entries.filter_map(|id| id.strip_prefix("thin id ").map(str::to_owned));
+    ids.collect()
+}
+
+/// The thin ids of the volumes, by `list`.
+fn ids_of_catalog(site: &Site) -> BTreeSet<String> {
+    let list = site.json(&["list"]);
+    let volumes = list["volumes"].as_array().unwrap();
+    let id = |volume: &Value| volume["facts"]["thin id"].as_str().map(str::to_owned);
+    volumes.iter().filter_map(id).collect()
+}

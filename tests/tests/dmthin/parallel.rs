@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Commands at the same time on one pool: each has its turn, and says truly what it did.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::Mutex;
+use std::thread;
+
+use mosaic_tests::{Site, is_long, is_quick, left_out};
+
+use crate::{assert_sound, roomy_site};
+
+/// Few, so that commands meet.
+const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+/// At a time.
+const WORKERS: u64 = 8;
+/// What every clone of the first volume has.
+const CONTENT: &str = "what all clones have";
+
+/// Commands of each worker.
+fn rounds() -> u32 {
+    match (is_quick(), is_long()) {
+        (true, _) => {
+            left_out("64 commands at a time by eights, not 200");
+            8
+        }
+        (_, true) => 100,
+        _ => 25,
+    }
+}
+
+/// Numbers that look random and are the same in each run.
+struct Numbers(u64);
+
+impl Numbers {
+    /// One below `end`.
+    fn below(&mut self, end: u64) -> u64 {
+        let next = self.0.wrapping_mul(6_364_136_223_846_793_005);
+        self.0 = next.wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % end
+    }
+
+    /// Two different names.
+    fn names(&mut self) -> (&'static str, &'static str) {
+        let one = self.below(6);
+        let other = (one + 1 + self.below(5)) % 6;
+        let name = |at: u64| NAMES[usize::try_from(at).unwrap()];
+        (name(one), name(other))
+    }
+}
+
+/// How often a name was given, less how often it was taken away. A name is given only where there is
+/// none and taken only where there is one: so in whatever order it was, this is 1 if there is a
+/// volume of that name, else 0.
+#[derive(Default)]
+struct Ledger(Mutex<BTreeMap<&'static str, i32>>);
+
+impl Ledger {
+    fn add(&self, name: &'static str, count: i32) {
+        *self.0.lock().unwrap().entry(name).or_default() += count;
+    }
+
+    /// The names that there have to be.
+    fn names(&self) -> Vec<&'static str> {
+        let ledger = self.0.lock().unwrap();
+        assert!(
+            ledger.values().all(|count| [0, 1].contains(count)),
+            "{ledger:?}"
+        );
+        let there = ledger.iter().filter(|(_, count)| **count == 1);
+        there.map(|(name, _)| *name).collect()
+    }
+}
+
+/// One command, whose exit status is one that it may have, and what its success means.
+fn disturb(site: &Site, numbers: &mut Numbers, ledger: &Ledger) {
+    let (one, other) = numbers.names();
+    let run = |words: &[&str], expected: &[i32]| {
+        // Nobody has to give up, however slow the machine is.
+        let output = site.run(&[words, &["--lock-timeout", "300"]].concat());
+        assert!(
+            expected.contains(&output.status),
+            "{words:?}: {} {}",
+            output.status,
+            output.stderr
+        );
+        output.status == 0
+    };
+    match numbers.below(12) {
+        0 | 1 if run(&["new", "disk", one, "8M"], &[0, 4]) => ledger.add(one, 1),
+        2 if run(&["new", "fs", one, "8M"], &[0, 4]) => ledger.add(one, 1),
+        3 if run(&["clone", "first", one], &[0, 4]) => ledger.add(one, 1),
+        4 | 5 if run(&["clone", one, other], &[0, 3, 4]) => ledger.add(other, 1),
+        6 | 7 if run(&["rename", one, other], &[0, 3, 4]) => {
+            ledger.add(one, -1);
+            ledger.add(other, 1);
+        }
+        8..=10 if run(&["drop", one], &[0, 3]) => ledger.add(one, -1),
+        11 => {
+            assert!(site.names().iter().any(|name| name == "first"));
+            let checked = site.ok(&["check"]);
+            assert!(checked.contains("no faults"), "{checked}");
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn root_eight_at_a_time_make_clone_rename_and_drop_and_the_catalog_is_right() {
+    let Some(site) = roomy_site() else { return };
+    let at = site.mountpoint("at");
+    let path = at.to_str().unwrap();
+    // By their size those that come of it are told from new ones.
+    site.ok(&["new", "fs", "first", "16M"]);
+    site.ok(&["mount", "first", path]);
+    fs::write(at.join("file"), CONTENT).unwrap();
+    site.ok(&["umount", "first", path]);
+    let ledger = Ledger::default();
+    let rounds = rounds();
+    thread::scope(|scope| {
+        for seed in 0..WORKERS {
+            let (site, ledger) = (&site, &ledger);
+            scope.spawn(move || {
+                let mut numbers = Numbers(seed);
+                for _ in 0..rounds {
+                    disturb(site, &mut numbers, ledger);
+                }
+            });
+        }
+    });
+    ledger.add("first", 1);
+    let done: u64 = site.pool().unwrap().status().unwrap()[0].parse().unwrap();
+    assert!(done > u64::from(2 * rounds), "only {done} changes");
+    assert_eq!(site.names(), ledger.names());
+    for volume in site.json(&["list"])["volumes"].as_array().unwrap() {
+        let name = volume["name"].as_str().unwrap();
+        if volume["kind"] == "disk" {
+            assert_eq!(volume["size"], 8 << 20, "{volume}");
+            continue;
+        }
+        site.ok(&["mount", name, path]);
+        let content = fs::read_to_string(at.join("file")).ok();
+        let expected = (volume["size"] == 16 << 20).then_some(CONTENT);
+        assert_eq!(content.as_deref(), expected, "{volume}");
+        site.ok(&["umount", name, path]);
+    }
+    assert_sound(&site);
+}
