@@ -16,10 +16,10 @@ use rustix::fs::OFlags;
 use crate::activation::pool_length;
 use crate::block_device::{self, BlockDevice};
 use crate::catalog::Catalog;
-use crate::catalog::store::{self, Truth};
+use crate::catalog::store;
 use crate::dm::Audience;
 use crate::health::{Floors, require_writable};
-use crate::info::truth;
+use crate::info::{steady, truth};
 use crate::kernel_pool::KernelPool;
 use crate::packet::By;
 use crate::target::{Message, PoolStatus, Sectors, ThinId, WorkingPool};
@@ -29,8 +29,6 @@ use crate::transaction::{is_proof, unfinished};
 
 /// Metadata blocks that the kernel uses at most (`THIN_METADATA_MAX_SECTORS`, dm-thin-metadata.h).
 const METADATA_MAX: u64 = 255 << 14;
-/// How often pool and catalog are read that change meanwhile.
-const TRIES: usize = 100;
 
 /// All that is wrong; with `repair` what can be mended is.
 ///
@@ -63,7 +61,7 @@ pub fn check(pool: &KernelPool<'_>, floors: Floors, repair: bool) -> Result<Vec<
         check.no_truth(&status, &error)?;
         return Ok(check.findings);
     }
-    let (truth, list) = steady(pool)?;
+    let (truth, list) = steady(pool, |_| thin_metadata::list(pool.metadata()?))?;
     // Ids of a state that is about to be: a running command's, or the next one deletes them.
     let now = truth.header.stamp;
     let unfinished = unfinished(&truth);
@@ -87,22 +85,6 @@ fn claim(pool: &KernelPool<'_>) -> Result<Option<BlockDevice>> {
         Err(error) if error.kind() == ErrorKind::Busy => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// The true state and the pool's own list, both of the same time.
-fn steady(pool: &KernelPool<'_>) -> Result<(Truth, Vec<(ThinId, Details)>)> {
-    for _ in 0..TRIES {
-        let before = truth(pool)?;
-        let list = thin_metadata::list(pool.metadata()?)?;
-        // A command writes down which ids it will make before it makes them.
-        if truth(pool)? == before {
-            return Ok((before, list));
-        }
-    }
-    Err(Error::new(
-        ErrorKind::Busy,
-        format!("{} changes faster than it can be read", pool.label()),
-    ))
 }
 
 struct Check<'c, 'a> {

@@ -44,6 +44,28 @@ pub fn truth(pool: &KernelPool<'_>) -> Result<Truth> {
     })
 }
 
+/// The true state of the catalog, and what is read of the pool beside it, both of the same time.
+///
+/// # Errors
+/// `Busy` if there is no end of changes; what `read` answered; as [`truth`].
+pub(crate) fn steady<T>(
+    pool: &KernelPool<'_>,
+    mut read: impl FnMut(&Truth) -> Result<T>,
+) -> Result<(Truth, T)> {
+    for _ in 0..TRIES {
+        let before = truth(pool)?;
+        let found = read(&before);
+        // What a command will make it writes into the other slot first.
+        if truth(pool)? == before {
+            return Ok((before, found?));
+        }
+    }
+    Err(Error::new(
+        ErrorKind::Busy,
+        format!("{} changes faster than it can be read", pool.label()),
+    ))
+}
+
 fn transaction(pool: &KernelPool<'_>) -> Result<u64> {
     match pool.status()? {
         PoolStatus::Working(status) => Ok(status.transaction),
@@ -59,9 +81,9 @@ fn transaction(pool: &KernelPool<'_>) -> Result<u64> {
 /// # Errors
 /// As [`truth`].
 pub fn list(pool: &KernelPool<'_>) -> Result<Vec<Volume>> {
-    let catalog = truth(pool)?.catalog;
-    let details: HashMap<ThinId, Details> =
-        thin_metadata::list(pool.metadata()?)?.into_iter().collect();
+    let (truth, details) = steady(pool, |_| thin_metadata::list(pool.metadata()?))?;
+    let (catalog, details): (_, HashMap<ThinId, Details>) =
+        (truth.catalog, details.into_iter().collect());
     let devices: HashMap<ThinId, ThinDevice> = pool
         .devices()?
         .into_iter()
@@ -91,14 +113,18 @@ pub fn list(pool: &KernelPool<'_>) -> Result<Vec<Volume>> {
 /// # Errors
 /// As [`truth`].
 pub fn find(pool: &KernelPool<'_>, stored: &str) -> Result<Option<Volume>> {
-    let catalog = truth(pool)?.catalog;
+    let details = |truth: &Truth| match truth.catalog.find(stored) {
+        Some(entry) => pool.details(entry.id),
+        None => Ok(None),
+    };
+    let (Truth { catalog, .. }, details) = steady(pool, details)?;
     let Some(entry) = catalog.find(stored) else {
         return Ok(None);
     };
     let device = pool.device(entry.id)?;
     let others = sharing::others(pool.dm, pool.number)?;
     let facts = Facts {
-        details: pool.details(entry.id)?,
+        details,
         device: device.as_ref(),
         other: others.get(&entry.id),
         origin: entry.origin.and_then(|id| catalog.name_of(id)),

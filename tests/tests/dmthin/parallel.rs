@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::thread;
 
 use mosaic_tests::{Site, is_long, is_quick, left_out};
+use serde_json::Value;
 
 use crate::{assert_sound, roomy_site};
 
@@ -97,7 +98,11 @@ fn disturb(site: &Site, numbers: &mut Numbers, ledger: &Ledger) {
         }
         8..=10 if run(&["drop", one], &[0, 3]) => ledger.add(one, -1),
         11 => {
-            assert!(site.names().iter().any(|name| name == "first"));
+            let list = site.json(&["list"]);
+            let volumes = list["volumes"].as_array().unwrap();
+            assert!(volumes.iter().any(|v| v["name"] == "first"), "{list}");
+            let no_notes = |v: &Value| v["notes"].as_array().is_some_and(Vec::is_empty);
+            assert!(volumes.iter().all(no_notes), "{list}");
             let checked = site.ok(&["check"]);
             assert!(checked.contains("no faults"), "{checked}");
         }
