@@ -16,7 +16,7 @@ use crate::quota::Mode;
 use crate::subvolume::Subvolume;
 
 /// Why there are no disks.
-pub(crate) const NO_DISK: &str = "a subvolume is no block device; type loop has disks";
+pub(crate) const NO_DISK: &str = "a subvolume is no block device; types dmthin and loop have disks";
 
 /// One answer from a reason or none.
 fn answer(name: &str, refusal: Option<&String>) -> Capability {

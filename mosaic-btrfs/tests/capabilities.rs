@@ -34,7 +34,7 @@ fn root_sizes_bind_where_quotas_are_on() {
                 assert_eq!(refusals[can], "");
             }
             for cannot in ["bdev", "disk"] {
-                assert!(refusals[cannot].contains("no block device; type loop"));
+                assert!(refusals[cannot].contains("no block device; types dmthin and loop"));
             }
             for size in ["volsize", "grow", "shrink"] {
                 let refusal = &refusals[size];

@@ -25,7 +25,7 @@ use mosaic_core::{
 use rustix::fs::{Mode, fsync};
 
 const NO_CLONE: &str = "directories share no data; type btrfs can clone them";
-const NO_DEVICE: &str = "a directory is no block device; type loop has disks";
+const NO_DEVICE: &str = "a directory is no block device; types dmthin and loop have disks";
 const NO_FS: &str = "default_fs is not used: volumes are in the location's own file system";
 
 /// An open location.
