@@ -213,7 +213,7 @@ pub enum Verb {
         after_help = "Example: moctl web rename vm1 www"
     )]
     Rename(Rename),
-    /// Make the location, where the driver can; never over anything that is there
+    /// Make the location, where the driver can; without --force never over what is there
     #[command(
         override_usage = "moctl [OPTIONS] MOSAIC init [--quota KIND] [--adopt] [--force]",
         after_help = "Example: moctl web init"
@@ -339,10 +339,10 @@ pub struct Init {
     /// Switch quotas on in the location's file system, where the driver can
     #[arg(long, value_name = "KIND")]
     pub quota: Option<Quota>,
-    /// Take over a thin pool that is there and was never used
+    /// Take over a thin pool that is active and was never used
     #[arg(long)]
     pub adopt: bool,
-    /// Destroy what is on the devices that the location is made of
+    /// Make it on devices that are not blank, and destroy what is on them
     #[arg(long)]
     pub force: bool,
 }

@@ -267,6 +267,25 @@ mod tests {
     const DEVICES: [(&str, &str); 2] = [("pool.data", "/dev/sdb"), ("pool.metadata", "/dev/sdc")];
 
     #[test]
+    fn the_manuals_have_the_keys_of_the_schema() {
+        let config = include_str!("../../doc/config.md");
+        let readme = include_str!("../README.md");
+        for key in schema() {
+            let value = match key.kind {
+                KeyKind::Size => "a size",
+                KeyKind::Flag => "`true` or `false`",
+                KeyKind::Path => "a path",
+                other => panic!("{:?} is described as {other:?}", key.path),
+            };
+            let default = key.default.map(|default| format!("`{default}`"));
+            let default = default.unwrap_or_else(|| "none".to_owned());
+            let row = format!("| `{}` | {value} | {default} | {} |\n", key.path, key.help);
+            assert!(config.contains(&row), "doc/config.md should have:\n{row}");
+            assert!(readme.contains(&row), "README.md should have:\n{row}");
+        }
+    }
+
+    #[test]
     fn a_pool_is_told_by_name_or_path() {
         let options = Options::new(&settings(&[])).unwrap();
         assert_eq!(options.location, Location::Name("pool".into()));

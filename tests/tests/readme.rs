@@ -31,8 +31,8 @@ fn root_the_thirty_seconds_are_true() {
         return;
     }
     let blocks = blocks("## 30 seconds");
-    let [config, session] = blocks.as_slice() else {
-        panic!("a config and a session: {blocks:?}");
+    let [config, session, _] = blocks.as_slice() else {
+        panic!("a config, a session, and a config of a pool: {blocks:?}");
     };
     let moctl = Moctl::new().unwrap();
     let fs = MountedFs::with_size("xfs", 32 << 30).unwrap();
