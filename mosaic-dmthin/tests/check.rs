@@ -6,7 +6,7 @@ mod common;
 use common::{LEN, MIB, Thins};
 use mosaic_core::volume::{Finding, Lifetime};
 use mosaic_core::{Driver, ErrorKind};
-use mosaic_tests::{requires_thin_pools, run, stdout_of};
+use mosaic_tests::{Part, requires_thin_pools, run, stdout_of};
 
 fn message(thins: &Thins, text: &str) {
     run("dmsetup", &["message", thins.pool.name(), "0", text]).unwrap();
@@ -113,14 +113,8 @@ fn root_a_pool_grows_when_its_devices_grew() {
     std::fs::write(mounted.file("file"), "kept").unwrap();
     let total = |class: usize| thins.driver.space().unwrap()[class].total.0;
     assert_eq!((total(0), total(1)), (128 * MIB, 4 * MIB));
-    for (file, size) in [
-        (thins.pool.data(), 192 * MIB),
-        (thins.pool.metadata(), 8 * MIB),
-    ] {
-        let image = std::fs::OpenOptions::new().write(true).open(file.image());
-        image.unwrap().set_len(size).unwrap();
-        run("losetup", &["--set-capacity".as_ref(), file.device()]).unwrap();
-    }
+    thins.pool.enlarge(Part::Data, 192 * MIB).unwrap();
+    thins.pool.enlarge(Part::Metadata, 8 * MIB).unwrap();
     let found = check(&thins, false);
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(found.iter().all(|f| f.remedy.is_some() && !f.repaired));

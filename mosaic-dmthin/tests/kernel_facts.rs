@@ -17,7 +17,7 @@ use mosaic_dmthin::target::{
 };
 use mosaic_dmthin::thin_metadata::{self, Blocks, Superblock};
 use mosaic_dmthin::transaction::is_proof;
-use mosaic_tests::{ThinPool, eventually, requires_thin_pools};
+use mosaic_tests::{Fault, Part, ThinPool, eventually, requires_thin_pools};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
@@ -405,10 +405,10 @@ fn root_messages_succeed_on_a_metadata_device_that_takes_no_writes() {
     if !requires_thin_pools() {
         return;
     }
-    let bench = Bench::with(ThinPool::with_failing_metadata(128 * MIB, 4 * MIB).unwrap());
+    let bench = Bench::with(ThinPool::with_fragile(Part::Metadata, 128 * MIB, 4 * MIB).unwrap());
     bench.send(Message::CreateThin(id(1))).unwrap();
     bench.send(Message::SetTransactionId(0, 1)).unwrap();
-    bench.pool.fail_metadata_writes().unwrap();
+    bench.pool.fail(Fault::Writes).unwrap();
     assert_eq!(bench.send(Message::SetTransactionId(1, 2)), Ok(()));
     let status = bench.status();
     assert_eq!(
@@ -420,7 +420,7 @@ fn root_messages_succeed_on_a_metadata_device_that_takes_no_writes() {
         bench.send(Message::CreateThin(id(2))),
         Err(Errno::OPNOTSUPP)
     );
-    bench.pool.let_metadata_writes_pass().unwrap();
+    bench.pool.mend().unwrap();
     // What is on disk is the last commit.
     let metadata = bench.metadata();
     assert_eq!(thin_metadata::list(&metadata).unwrap().len(), 1);

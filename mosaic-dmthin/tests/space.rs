@@ -9,7 +9,7 @@ use std::io::Write;
 
 use common::{LEN, MIB, Thins};
 use mosaic_core::{Driver, ErrorKind};
-use mosaic_tests::{ThinPool, requires_thin_pools, run};
+use mosaic_tests::{Fault, Part, ThinPool, requires_thin_pools, run};
 
 #[test]
 fn root_a_floor_is_kept_free() {
@@ -119,7 +119,7 @@ fn root_metadata_that_fail_lose_nothing_that_was_acknowledged() {
     if !requires_thin_pools() {
         return;
     }
-    let pool = ThinPool::with_failing_metadata(128 * MIB, 4 * MIB).unwrap();
+    let pool = ThinPool::with_fragile(Part::Metadata, 128 * MIB, 4 * MIB).unwrap();
     let thins = Thins::on(pool, &[]);
     thins.create_fs("a", "ext4", 16 * MIB).unwrap();
     thins.create_disk("b", MIB).unwrap();
@@ -129,7 +129,7 @@ fn root_metadata_that_fail_lose_nothing_that_was_acknowledged() {
         .unwrap()
         .sync_all()
         .unwrap();
-    thins.pool.fail_metadata_writes().unwrap();
+    thins.pool.fail(Fault::Writes).unwrap();
     let first = thins.drop_volume("b").unwrap_err();
     assert_eq!(first.kind(), ErrorKind::Io);
     // The kernel may have met it before us: it commits each second.
@@ -171,7 +171,7 @@ fn root_metadata_that_fail_lose_nothing_that_was_acknowledged() {
     );
     thins.driver.recover().unwrap();
     mounted.umount();
-    thins.pool.let_metadata_writes_pass().unwrap();
+    thins.pool.mend().unwrap();
     thins.pool.deactivate().unwrap();
     // Not activated before it was checked.
     let error = thins.driver.list().unwrap_err();

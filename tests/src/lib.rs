@@ -54,6 +54,6 @@ pub use said::Said;
 pub use scratch::{Scratch, keep};
 pub use shell::{run, run_status, stdout_of};
 pub use site::Site;
-pub use thin_pool::{ThinPool, requires_thin_pools};
+pub use thin_pool::{Fault, Part, ThinPool, requires_thin_pools};
 #[cfg(target_arch = "x86_64")]
 pub use tracee::{Action, Outcome, SystemCall, Traced, Tracee};

@@ -32,8 +32,27 @@ pub struct ThinPool {
     name: String,
     data: LoopFile,
     metadata: LoopFile,
-    /// A device over the metadata, which can be made to fail.
-    fragile: Option<String>,
+    /// A device over one of them, which can be made to fail.
+    fragile: Option<(Part, String)>,
+    more: String,
+}
+
+/// What a pool is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The blocks of its volumes.
+    Data,
+    /// What says which block is whose.
+    Metadata,
+}
+
+/// How a device fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Each write.
+    Writes,
+    /// Each read and each write.
+    All,
 }
 
 impl ThinPool {
@@ -49,55 +68,76 @@ impl ThinPool {
             data: LoopFile::new(data)?,
             metadata: LoopFile::new(metadata)?,
             fragile: None,
+            more: String::new(),
         })
     }
 
-    /// The same with metadata that can be made to fail.
+    /// The same with a further line for the `pool` of its config.
+    #[must_use]
+    pub fn with(mut self, line: &str) -> Self {
+        self.more += &format!("  {line}\n");
+        self
+    }
+
+    /// The same with one device that can be made to fail.
     ///
     /// # Errors
     /// What `losetup` or `dmsetup` said.
-    pub fn with_failing_metadata(data: u64, metadata: u64) -> Result<Self> {
+    pub fn with_fragile(part: Part, data: u64, metadata: u64) -> Result<Self> {
         let mut pool = Self::new(data, metadata)?;
         let name = format!("{}-fragile", pool.name);
-        run("dmsetup", &["create", &name, "--table", &pool.linear()?])?;
-        pool.fragile = Some(name);
+        let table = linear(pool.part(part))?;
+        run("dmsetup", &["create", &name, "--table", &table])?;
+        pool.fragile = Some((part, name));
         Ok(pool)
     }
 
-    /// Has each write to the metadata fail from now on.
+    /// Has the fragile device fail from now on.
     ///
     /// # Errors
-    /// What `dmsetup` said; there is no device for it.
-    pub fn fail_metadata_writes(&self) -> Result<()> {
-        let linear = self.linear()?;
-        let on = linear.replace("linear", "flakey");
-        self.reload(&format!("{on} 0 1000000 1 error_writes"))
+    /// What `dmsetup` said; there is no such device.
+    pub fn fail(&self, fault: Fault) -> Result<()> {
+        self.reload(|linear| {
+            let on = linear.replace("linear", "flakey");
+            match fault {
+                Fault::Writes => format!("{on} 0 1000000 1 error_writes"),
+                Fault::All => format!("{on} 0 1000000"),
+            }
+        })
     }
 
-    /// Has writes to the metadata work again.
+    /// Has it work again.
     ///
     /// # Errors
-    /// As [`Self::fail_metadata_writes`].
-    pub fn let_metadata_writes_pass(&self) -> Result<()> {
-        self.reload(&self.linear()?)
+    /// As [`Self::fail`].
+    pub fn mend(&self) -> Result<()> {
+        self.reload(str::to_owned)
     }
 
-    fn reload(&self, table: &str) -> Result<()> {
-        let name = self.fragile.as_deref().context("no such device")?;
+    fn reload(&self, table: impl FnOnce(&str) -> String) -> Result<()> {
+        let (part, name) = self.fragile.as_ref().context("no such device")?;
+        let table = table(&linear(self.part(*part))?);
         run("dmsetup", &["suspend", "--nolockfs", "--noflush", name])?;
-        run("dmsetup", &["load", name, "--table", table])?;
+        run("dmsetup", &["load", name, "--table", &table])?;
         run("dmsetup", &["resume", name])
     }
 
-    /// All of the metadata device as it is.
-    fn linear(&self) -> Result<String> {
-        let device = self.metadata.device();
-        let sectors = stdout_of("blockdev", &[Path::new("--getsz"), device])?;
-        Ok(format!(
-            "0 {} linear {} 0",
-            sectors.trim(),
-            device.display()
-        ))
+    fn part(&self, part: Part) -> &LoopFile {
+        match part {
+            Part::Data => &self.data,
+            Part::Metadata => &self.metadata,
+        }
+    }
+
+    /// Gives one of its devices, which is not fragile, more room.
+    ///
+    /// # Errors
+    /// What `losetup` said.
+    pub fn enlarge(&self, part: Part, size: u64) -> Result<()> {
+        let file = self.part(part);
+        let image = std::fs::File::options().write(true).open(file.image())?;
+        image.set_len(size)?;
+        run("losetup", &["--set-capacity".as_ref(), file.device()])
     }
 
     /// Its name in device mapper.
@@ -117,16 +157,27 @@ impl ThinPool {
 
     /// What the pool has its metadata on.
     pub fn metadata_device(&self) -> PathBuf {
-        let fragile = self.fragile.as_deref().and_then(device_of);
-        fragile.unwrap_or_else(|| self.metadata.device().to_owned())
+        self.device_for(Part::Metadata)
+    }
+
+    /// What the pool has its data on.
+    pub fn data_device(&self) -> PathBuf {
+        self.device_for(Part::Data)
+    }
+
+    fn device_for(&self, part: Part) -> PathBuf {
+        let fragile = self.fragile.as_ref().filter(|(of, _)| *of == part);
+        let fragile = fragile.and_then(|(_, name)| device_of(name));
+        fragile.unwrap_or_else(|| self.part(part).device().to_owned())
     }
 
     /// Lines of a config with which Mosaic activates it.
     pub fn config(&self) -> String {
         format!(
-            "pool:\n  data: {}\n  metadata: {}\n",
-            self.data.device().display(),
-            self.metadata_device().display()
+            "pool:\n  data: {}\n  metadata: {}\n{}",
+            self.data_device().display(),
+            self.metadata_device().display(),
+            self.more
         )
     }
 
@@ -140,7 +191,7 @@ impl ThinPool {
             "0 {} thin-pool {} {} {block} 0",
             sectors.trim(),
             self.metadata_device().display(),
-            self.data.device().display()
+            self.data_device().display()
         );
         run("dmsetup", &["create", &self.name, "--table", &table])
     }
@@ -231,8 +282,8 @@ impl Drop for ThinPool {
                 let _ = run("dmsetup", &["resume", &name]);
             }
             eventually(|| self.deactivate().is_ok());
-            if let Some(fragile) = &self.fragile {
-                let _ = self.let_metadata_writes_pass();
+            if let Some((_, fragile)) = &self.fragile {
+                let _ = self.mend();
                 let _ = run("dmsetup", &["remove", "--retry", fragile]);
             }
         }
@@ -244,4 +295,15 @@ fn device_of(name: &str) -> Option<PathBuf> {
     let args = ["info", "-c", "--noheadings", "-o", "minor", name];
     let minor = stdout_of("dmsetup", &args).ok()?;
     Some(PathBuf::from(format!("/dev/dm-{}", minor.trim())))
+}
+
+/// A table that shows all of a device as it is.
+fn linear(file: &LoopFile) -> Result<String> {
+    let device = file.device();
+    let sectors = stdout_of("blockdev", &[Path::new("--getsz"), device])?;
+    Ok(format!(
+        "0 {} linear {} 0",
+        sectors.trim(),
+        device.display()
+    ))
 }
