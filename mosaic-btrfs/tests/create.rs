@@ -192,7 +192,11 @@ fn root_a_disk_is_refused_with_the_reason() {
     };
     let error = site.driver.create(&volume("a"), &new).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(error.chain().contains("types dmthin and loop"), "{}", error.chain());
+    assert!(
+        error.chain().contains("types dmthin and loop"),
+        "{}",
+        error.chain()
+    );
 }
 
 #[test]
