@@ -54,6 +54,8 @@ pub fn check(pool: &KernelPool<'_>, floors: Floors, repair: bool) -> Result<Vec<
         return Ok(check.findings);
     };
     check.growth(&status)?;
+    // It may have grown.
+    let status = require_writable(pool, pool.status()?).unwrap_or(status);
     if let Err(error) = floors.require(pool, &status, 0) {
         check.find(None, error.chain(), None, || Ok(()))?;
     }

@@ -87,6 +87,34 @@ fn root_a_pool_full_of_data_fails_writes_drops_volumes_and_comes_back() {
 }
 
 #[test]
+fn root_a_full_pool_that_was_grown_has_no_fault_left() {
+    if !requires_thin_pools() {
+        return;
+    }
+    let thins = Thins::with(64 * MIB, 4 * MIB, &[]);
+    thins.create_disk("full", 96 * MIB).unwrap();
+    let full = thins.attach("full").unwrap().device;
+    let mut file = File::options().write(true).open(&full).unwrap();
+    let written = file
+        .write_all(&vec![2; 96 * LEN])
+        .and_then(|()| file.sync_all());
+    assert!(written.is_err());
+    drop(file);
+    assert_eq!(thins.driver.check(false).unwrap().len(), 1);
+    let image = File::options().write(true).open(thins.pool.data().image());
+    image.unwrap().set_len(192 * MIB).unwrap();
+    let device = thins.pool.data().device();
+    run("losetup", &["--set-capacity".as_ref(), device]).unwrap();
+    let found = thins.driver.check(true).unwrap();
+    assert!(found.iter().all(|f| f.repaired), "{found:?}");
+    assert_eq!(thins.pool.status().unwrap()[4], "rw");
+    assert!(thins.driver.check(false).unwrap().is_empty());
+    std::fs::write(&full, vec![3; 96 * LEN]).unwrap();
+    File::open(&full).unwrap().sync_all().unwrap();
+    thins.detach("full").unwrap();
+}
+
+#[test]
 fn root_a_pool_short_of_metadata_makes_nothing_new() {
     if !requires_thin_pools() {
         return;
