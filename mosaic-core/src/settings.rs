@@ -75,6 +75,16 @@ impl Settings {
         }
     }
 
+    /// The location as people know it: a word that leads to nothing as a path is the driver's own name
+    /// for it, such as that of a pool.
+    pub fn shown_location(&self) -> PathBuf {
+        let word = self.text("location").filter(|text| !text.contains('/'));
+        match word {
+            Some(word) if self.location.symlink_metadata().is_err() => PathBuf::from(word),
+            _ => self.location.clone(),
+        }
+    }
+
     /// Sets a value of the driver's own, in the form in which [`Settings::text`] gives it.
     pub fn set(&mut self, path: impl Into<String>, value: impl Into<String>) {
         self.values.insert(path.into(), value.into());

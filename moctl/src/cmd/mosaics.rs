@@ -87,6 +87,6 @@ fn fill_in(context: &Context, file: &ConfigFile, mosaic: &mut MosaicJson) -> Res
     mosaic.driver_type = Some(draft.driver_type().to_owned());
     let loaded = loader::load(&context.search(), draft.driver_type())?;
     let config = draft.check(&loaded.module.schema()?)?;
-    mosaic.location = Some(json::path(&config.settings.location));
+    mosaic.location = Some(json::path(&config.settings.shown_location()));
     Ok(())
 }

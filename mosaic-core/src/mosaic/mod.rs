@@ -34,7 +34,7 @@ use crate::loader::{self, Loaded, SearchPath};
 use crate::location::Location;
 use crate::mounts::MountTable;
 use crate::name::VolumeName;
-use crate::volume::{About, Access, Capability, InitOptions, Space, Volume};
+use crate::volume::{About, Access, Attachment, Capability, InitOptions, Space, Volume};
 
 pub use change::VolumeRequest;
 pub use drop::DropOptions;
@@ -86,7 +86,7 @@ pub struct MosaicInfo {
     pub driver_abi: String,
     /// The driver's file.
     pub driver_file: PathBuf,
-    /// Where the data is.
+    /// Where the data is: a path, or what the driver knows it by.
     pub location: PathBuf,
     /// File system of new volumes, where configured.
     pub default_fs: Option<String>,
@@ -194,11 +194,6 @@ impl Mosaic {
     /// Whatever the storage answered.
     pub fn info(&self) -> Result<MosaicInfo> {
         let settings = &self.config.settings;
-        let metadata = self.metadata_directory().ok().flatten();
-        let metadata_mounted = match metadata {
-            Some(dir) => MountTable::read()?.of_directory(dir.as_fd())?,
-            None => Vec::new(),
-        };
         Ok(MosaicInfo {
             name: self.config.name.clone(),
             config: self.config.path.clone(),
@@ -206,10 +201,10 @@ impl Mosaic {
             driver_version: self.loaded.module.version().to_owned(),
             driver_abi: self.loaded.abi.clone(),
             driver_file: self.loaded.file.clone(),
-            location: settings.location.clone(),
+            location: settings.shown_location(),
             default_fs: settings.default_fs.clone(),
             layout_fs: settings.layout_fs.clone(),
-            metadata_mounted,
+            metadata_mounted: self.metadata_mounted()?,
             capabilities: self.driver.capabilities(None)?,
             space: self.driver.space()?,
             about: self.driver.about()?,
@@ -316,6 +311,18 @@ impl Mosaic {
                 format!("volume \"{name}\" does not exist"),
             )
         })
+    }
+
+    /// Where the metadata is mounted, be it a directory or a file system of its own.
+    fn metadata_mounted(&self) -> Result<Vec<PathBuf>> {
+        if let Ok(Some(dir)) = self.metadata_directory() {
+            return MountTable::read()?.of_directory(dir.as_fd());
+        }
+        let device = self.driver.metadata().ok().and_then(|m| m.attachment);
+        match device {
+            Some(Attachment { device, .. }) => MountTable::read()?.of_device(&device),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// The directory of the metadata, where the location is a directory and `layout.fs` is set.

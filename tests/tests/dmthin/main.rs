@@ -3,6 +3,7 @@
 //! thin-provisioning-tools.
 
 mod parallel;
+mod shown;
 
 use std::collections::BTreeSet;
 
