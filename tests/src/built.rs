@@ -13,7 +13,13 @@ use anyhow::{Context, Result, ensure};
 use crate::requires::is_set;
 
 /// What tests run: `moctl` and every driver.
-const PACKAGES: [&str; 4] = ["moctl", "mosaic-btrfs", "mosaic-loop", "mosaic-plain"];
+const PACKAGES: [&str; 5] = [
+    "moctl",
+    "mosaic-btrfs",
+    "mosaic-dmthin",
+    "mosaic-loop",
+    "mosaic-plain",
+];
 
 /// `target/debug`, or whatever folder the running test was built into.
 ///

@@ -34,6 +34,8 @@ mod said;
 mod scratch;
 mod shell;
 mod site;
+#[cfg(target_arch = "x86_64")]
+mod system_call;
 mod thin_pool;
 #[cfg(target_arch = "x86_64")]
 mod tracee;
@@ -54,6 +56,8 @@ pub use said::Said;
 pub use scratch::{Scratch, keep};
 pub use shell::{run, run_status, stdout_of};
 pub use site::Site;
+#[cfg(target_arch = "x86_64")]
+pub use system_call::SystemCall;
 pub use thin_pool::{Fault, Part, ThinPool, requires_thin_pools};
 #[cfg(target_arch = "x86_64")]
-pub use tracee::{Action, Outcome, SystemCall, Traced, Tracee};
+pub use tracee::{Action, Outcome, Traced, Tracee};
