@@ -210,18 +210,45 @@ impl ThinPool {
     /// # Errors
     /// They cannot be looked at.
     pub fn devices(&self) -> Result<Vec<String>> {
-        let Some(pool) = self.device() else {
-            return Ok(Vec::new());
-        };
-        let leaf = pool.file_name().context("a device has a name")?;
-        let folder = Path::new("/sys/block").join(leaf).join("holders");
-        let mut names = Vec::new();
-        for holder in std::fs::read_dir(folder)?.flatten() {
-            let name = std::fs::read_to_string(holder.path().join("dm/name"));
-            names.extend(name.map(|name| name.trim_end().to_owned()));
-        }
-        names.sort();
-        Ok(names)
+        Ok(self.look()?.into_iter().map(|(name, _)| name).collect())
+    }
+
+    /// Those of them that do not work: suspended, without a table, or about to get another one.
+    ///
+    /// # Errors
+    /// They cannot be looked at.
+    pub fn devices_at_a_stand(&self) -> Result<Vec<String>> {
+        let all = self.look()?.into_iter();
+        let stands = |attributes: &str| !attributes.starts_with("L--");
+        Ok(all
+            .filter(|(_, attributes)| stands(attributes))
+            .map(|(name, attributes)| format!("{name} {attributes}"))
+            .collect())
+    }
+
+    /// The devices made of it, with their attributes as dmsetup(8) has them. The kernel tells who uses
+    /// a pool, but knows that only of a device that has a table.
+    fn look(&self) -> Result<Vec<(String, String)>> {
+        let args = "info -c --noheadings --separator : -o name,attr,minor";
+        let list = stdout_of("dmsetup", &args.split(' ').collect::<Vec<_>>())?;
+        let all = list.lines().filter_map(|line| {
+            let (rest, minor) = line.rsplit_once(':')?;
+            let (name, attributes) = rest.rsplit_once(':')?;
+            Some((name, attributes, minor))
+        });
+        let fragile = self.fragile.as_ref().map(|(_, name)| name.as_str());
+        let is_pool = |name: &str| name == self.name || Some(name) == fragile;
+        let pool = all.clone().find(|(name, ..)| *name == self.name);
+        let holders = pool.map_or_else(Vec::new, |(_, _, minor)| holders_of(minor));
+        let begin = format!("{}-", self.name);
+        let is_of_it =
+            |name: &str| name.starts_with(&begin) || holders.iter().any(|holder| holder == name);
+        let mut found: Vec<(String, String)> = all
+            .filter(|(name, ..)| !is_pool(name) && is_of_it(name))
+            .map(|(name, attributes, _)| (name.to_owned(), attributes.to_owned()))
+            .collect();
+        found.sort();
+        Ok(found)
     }
 
     /// The thin ids in it, by a copy of its metadata that is reserved for that: `meta` for the one of
@@ -265,12 +292,13 @@ impl ThinPool {
         Ok(())
     }
 
-    /// Whether nothing is wrong with its metadata, by thin_check. It must not be active.
+    /// Whether nothing is wrong with its metadata as they are on disk, by thin_check. An active one
+    /// must be idle.
     ///
     /// # Errors
     /// What thin_check said.
     pub fn check(&self) -> Result<()> {
-        run("thin_check", &[self.metadata_device()])
+        run("thin_check", &[self.metadata.image()])
     }
 }
 
@@ -306,4 +334,14 @@ fn linear(file: &LoopFile) -> Result<String> {
         sectors.trim(),
         device.display()
     ))
+}
+
+/// The devices over another one, by sysfs; of a device that just goes there are none.
+fn holders_of(minor: &str) -> Vec<String> {
+    let folder = format!("/sys/block/dm-{minor}/holders");
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter_map(|holder| std::fs::read_to_string(holder.path().join("dm/name")).ok())
+        .map(|name| name.trim_end().to_owned())
+        .collect()
 }

@@ -4,14 +4,14 @@
 //! Whatever the disturbance, afterwards there is the state before or the state after; nothing is
 //! left in the kernel; the next changing command leaves nothing half-made in `.mosaic`.
 
+mod pools;
 mod verbs;
 
 use std::process::Command;
 
 use mosaic_tests::{
-    Action, Outcome, Output, Site, SystemCall, ThinPool, Traced, Tracee, eventually, is_long,
-    is_quick, left_out, qgroups, requires_program, requires_root, requires_thin_pools, run,
-    run_status,
+    Action, Outcome, Output, Site, SystemCall, Traced, Tracee, eventually, is_long, is_quick,
+    left_out, qgroups, requires_program, requires_root, requires_thin_pools, run, run_status,
 };
 use serde_json::{Value, json};
 
@@ -130,11 +130,7 @@ impl Stage {
             self.site.assert_sound();
         }
         if let Some(pool) = self.site.pool() {
-            for at in self.site.mounts() {
-                run("umount", &[at]).unwrap();
-            }
-            pool.deactivate().unwrap();
-            pool.check().unwrap();
+            pools::verify_inactive(&self.site, pool);
         }
     }
 
@@ -223,18 +219,13 @@ impl Stage {
             "{place}\nloop devices {:?}, {expected} expected",
             site.loop_devices()
         );
-        let expected = if self.site.pool().is_some() {
-            in_use
-        } else {
-            0
-        };
-        assert!(
-            eventually(|| site.thin_devices().len() == expected),
-            "{place}\nthin devices {:?}, {expected} expected",
-            site.thin_devices()
-        );
-        let has_disks = is_loop || site.pool().is_some();
-        let kind = if has_disks { "disk" } else { "fs" };
+        if let Some(pool) = site.pool() {
+            let killed = traced.outcome == Outcome::Killed;
+            let seen = [&state["volumes"], &self.after["volumes"]];
+            pools::verify(site, pool, seen, killed, place);
+            return;
+        }
+        let kind = if is_loop { "disk" } else { "fs" };
         site.ok(&["new", kind, "next", "1M"]);
         site.ok(&["drop", "next"]);
         assert!(
@@ -243,16 +234,7 @@ impl Stage {
             site.leftovers()
         );
         assert_eq!(site.state(), state["volumes"], "{place}");
-        if let Some(pool) = site.pool() {
-            // Pool, catalog and devices are of one mind.
-            site.ok(&["check"]);
-            assert_eq!(pool.entries().len(), volumes(&state).count() + 1, "{place}");
-        }
         for volume in volumes(&state).filter(|v| v["fs"] == "ext4" && v["state"] == "idle") {
-            if site.pool().is_some() {
-                site.ok(&["check", volume["name"].as_str().unwrap()]);
-                continue;
-            }
             let image = site.location().join(volume["name"].as_str().unwrap());
             let checked = run_status("e2fsck", &["-fn".as_ref(), image.as_path()]).unwrap();
             assert_eq!(checked, Some(0), "{place}\n{volume} is not clean");
@@ -338,11 +320,10 @@ impl Stage {
 }
 
 fn site(scenario: &Scenario) -> Site {
-    if scenario.fs != POOL {
-        return Site::on(scenario.fs, scenario.driver, scenario.config).unwrap();
+    match scenario.fs {
+        POOL => pools::site(scenario),
+        fs => Site::on(fs, scenario.driver, scenario.config).unwrap(),
     }
-    let pool = ThinPool::new(512 << 20, 4 << 20).unwrap();
-    Site::on_pool(pool, scenario.driver, scenario.config).unwrap()
 }
 
 fn volumes(state: &Value) -> impl Iterator<Item = &Value> {
