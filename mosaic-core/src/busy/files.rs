@@ -42,19 +42,43 @@ pub fn openers_of(same: impl Fn(Dev, u64) -> bool) -> Result<Uses> {
 /// `NotFound` if there is no such device; `Invalid` if it is no block device; the kernel's.
 pub fn openers_of_device(device: &Path) -> Result<Uses> {
     let number = device_number(device)?;
-    let same = |stat: &Statx| {
-        let rdev = rustix::fs::makedev(stat.stx_rdev_major, stat.stx_rdev_minor);
-        FileType::from_raw_mode(stat.stx_mode.into()) == FileType::BlockDevice && rdev == number
-    };
-    let mut found = mounts_of_device(device)?.and(openers(same)?);
+    let same = openers(|stat| is_device(stat, number))?;
+    let mut found = mounts_of_device(device)?.and(same);
     found.uses.extend(sysfs::holders_of(number));
     found.uses.extend(sysfs::loop_devices_on(number));
     found.uses.extend(sysfs::swap_on(number));
     Ok(found)
 }
 
-/// The processes besides ours that have something open that `same` recognizes, one use each.
+/// Who may write to a block device that nobody claims, by whatever node: other processes that have it
+/// open for writing, as a virtual machine has its disk, and loop devices on it.
+///
+/// # Errors
+/// `NotFound` if there is no such device; `Invalid` if it is no block device; the kernel's.
+pub fn writers_of_device(device: &Path) -> Result<Uses> {
+    let number = device_number(device)?;
+    let mut found = openers_with(|stat| is_device(stat, number), is_for_writing)?;
+    found.uses.extend(sysfs::loop_devices_on(number));
+    Ok(found)
+}
+
+fn is_device(stat: &Statx, number: Dev) -> bool {
+    let rdev = rustix::fs::makedev(stat.stx_rdev_major, stat.stx_rdev_minor);
+    FileType::from_raw_mode(stat.stx_mode.into()) == FileType::BlockDevice && rdev == number
+}
+
+/// The processes besides ours that have something open that `same` recognizes, one use each. A
+/// descriptor that only stands for a place (`O_PATH`) has nothing open behind it.
 fn openers(same: impl Fn(&Statx) -> bool) -> Result<Uses> {
+    openers_with(same, |flags| flags & libc::O_PATH == 0)
+}
+
+fn is_for_writing(flags: i32) -> bool {
+    flags & libc::O_PATH == 0 && flags & libc::O_ACCMODE != libc::O_RDONLY
+}
+
+/// The same of descriptors whose flags `counts` takes, or that cannot be looked at.
+fn openers_with(same: impl Fn(&Statx) -> bool, counts: impl Fn(i32) -> bool) -> Result<Uses> {
     let mut uses = Vec::new();
     let unseen = processes::scan(|process| {
         if process.pid == processes::own_pid() {
@@ -63,7 +87,7 @@ fn openers(same: impl Fn(&Statx) -> bool) -> Result<Uses> {
         for name in process.names("fd")? {
             let link = format!("fd/{name}");
             let found = process.look(&link).is_ok_and(|stat| same(&stat));
-            if found && !is_path_only(process, &name) {
+            if found && flags_of(process, &name).is_none_or(&counts) {
                 uses.push(Use::OpenFile {
                     pid: process.pid,
                     command: process.command(),
@@ -77,11 +101,10 @@ fn openers(same: impl Fn(&Statx) -> bool) -> Result<Uses> {
     Ok(Uses { uses, unseen })
 }
 
-/// Whether a descriptor only stands for a place (`O_PATH`), with nothing open behind it.
-fn is_path_only(process: &Process, name: &str) -> bool {
+/// The flags with which a descriptor was opened.
+fn flags_of(process: &Process, name: &str) -> Option<i32> {
     let text = process.read(&format!("fdinfo/{name}")).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    let flags = text.lines().find_map(|line| line.strip_prefix("flags:"));
-    let flags = flags.and_then(|flags| i32::from_str_radix(flags.trim(), 8).ok());
-    flags.is_some_and(|flags| flags & libc::O_PATH != 0)
+    let flags = text.lines().find_map(|line| line.strip_prefix("flags:"))?;
+    i32::from_str_radix(flags.trim(), 8).ok()
 }

@@ -9,7 +9,9 @@ use mosaic_tests::{LoopFile, Scratch, requires_program, requires_root, run, stdo
 use nix::fcntl::{FcntlArg, fcntl};
 
 use super::Running;
-use crate::busy::{Use, command_of, lock_holder, openers_of_device, openers_of_file};
+use crate::busy::{
+    Use, command_of, lock_holder, openers_of_device, openers_of_file, writers_of_device,
+};
 
 fn open_in(process: &Running, command: &str, path: impl Into<PathBuf>) -> Use {
     Use::OpenFile {
@@ -93,6 +95,27 @@ fn root_openers_of_a_device_are_found_by_any_node() {
     let script = format!("exec 7<{}; echo; read x", node.display());
     let process = Running::start("sh", &["-c", &script]);
     becomes(&[open_in(&process, "sh", &node)], found);
+}
+
+#[test]
+fn root_a_reader_of_a_device_is_no_writer() {
+    if !requires_root() {
+        return;
+    }
+    let file = LoopFile::new(1 << 20).unwrap();
+    let device = file.device();
+    let found = || writers_of_device(device).unwrap();
+    becomes(&[], found);
+    let reads = format!("exec 7<{}; echo; read x", device.display());
+    let _reader = Running::start("sh", &["-c", &reads]);
+    let writes = format!("exec 7<>{}; echo; read x", device.display());
+    let writer = Running::start("sh", &["-c", &writes]);
+    becomes(&[open_in(&writer, "sh", device)], found);
+    drop(writer);
+    becomes(&[], found);
+    let on_it = OnDevice::new(device.to_str().unwrap());
+    let device = PathBuf::from(&on_it.0);
+    becomes(&[Use::LoopDevice { device }], found);
 }
 
 /// A loop device on a block device.
