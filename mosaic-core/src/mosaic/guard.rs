@@ -2,7 +2,7 @@
 //! What a changing verb holds while it works.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -79,9 +79,31 @@ impl Mosaic {
                 Ok(Guard::Directory { location, locks })
             }
             LockScope::Device(path) => {
-                let claim = self.claim(&path, timeout)?;
+                let claim = self.claim_scope(path, timeout)?;
                 self.driver.recover()?;
                 Ok(Guard::Device { _claim: claim })
+            }
+        }
+    }
+
+    /// Claims the device that the location is behind. While it was waited for, the location may have
+    /// been taken down and set up again, and the device be another one's by now.
+    fn claim_scope(&self, mut path: PathBuf, timeout: Duration) -> Result<OwnedFd> {
+        let started = Instant::now();
+        loop {
+            let left = timeout.saturating_sub(started.elapsed());
+            let claim = self.claim(&path, left)?;
+            match self.driver.lock_scope()? {
+                LockScope::Device(now) if now == path && is_open_on(&claim, &path) => {
+                    return Ok(claim);
+                }
+                LockScope::Device(now) => path = now,
+                LockScope::Directory(now) => {
+                    return Err(Error::new(
+                        ErrorKind::Unsupported,
+                        format!("the location is {now:?} now, and no device any more"),
+                    ));
+                }
             }
         }
     }
@@ -109,6 +131,11 @@ impl Mosaic {
             thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+fn is_open_on(claim: &OwnedFd, path: &Path) -> bool {
+    let (claimed, there) = (rustix::fs::fstat(claim), rustix::fs::stat(path));
+    matches!((claimed, there), (Ok(claimed), Ok(there)) if claimed.st_rdev == there.st_rdev)
 }
 
 impl Guard {
