@@ -8,8 +8,7 @@
 //!    takes no messages.
 //! 2. Ids that only the slot with T + 1 names are deleted: an attempt that was not committed.
 //! 3. What the true state lists as pending is done: an id deleted, a device given its size, a tail
-//!    discarded. A discard is then
-//!    taken from the catalog, since the volume may grow again.
+//!    discarded. A discard is then taken from the catalog, since the volume may grow again.
 //!
 //! Each may be done again, in whole or in part, with the same end. What resists is said, and stays
 //! for the next time: it must not keep a volume from being unmounted.
@@ -39,7 +38,10 @@ pub fn recover(pool: &dyn ThinPool) -> Result<()> {
         return Ok(());
     };
     undo_attempt(pool, &truth, status.transaction);
-    finish(pool, &truth.catalog)
+    if let Err(error) = finish(pool, &truth.catalog) {
+        pool.warn(&format!("something is left to be done: {}", error.chain()));
+    }
+    Ok(())
 }
 
 /// Step 1.
