@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mosaic_core::command::Command;
-use mosaic_core::{Context, Error, ErrorKind, Host, Result};
+use mosaic_core::{Bytes, Context, Error, ErrorKind, Host, Result};
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
@@ -18,6 +18,7 @@ use crate::block_device::{self, BlockDevice};
 use crate::catalog_device;
 use crate::config::{Options, PoolDevices};
 use crate::dm::{Audience, Dm};
+use crate::idle_pool::{self, IdlePool};
 use crate::kernel_pool::KernelPool;
 use crate::locate::{self, FoundPool};
 use crate::naming;
@@ -41,7 +42,7 @@ pub fn open<'a>(dm: Dm<'a>, host: &'a Host, options: &Options) -> Result<KernelP
         (None, Some(devices)) => {
             let metadata = block_device::number(&devices.metadata)?;
             let _lock = ActivationLock::take(host, metadata)?;
-            activate(dm, host, options, devices)?
+            activate(dm, host, options, devices, Expected::Catalog)?
         }
     };
     let catalog = catalog_device::open(dm, host, &found)?;
@@ -75,61 +76,63 @@ impl ActivationLock {
     }
 }
 
+/// What an idle pool has to hold to be activated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expected {
+    /// A catalog.
+    Catalog,
+    /// What a killed init left: perhaps nothing.
+    Beginning,
+}
+
 /// Activates a pool, with the metadata device's lock in hand.
 ///
-/// Steps: see that nobody else uses the devices and that they hold a pool; check its metadata;
-/// DEV_CREATE, TABLE_LOAD, **commit**: resume. Killed before that a device without an active table is
-/// left, which the next one with the lock removes.
+/// Steps: see that nobody else uses the devices and that they hold a pool; check its metadata; see
+/// that it has a catalog, which is on that data device; DEV_CREATE, TABLE_LOAD, **commit**: resume.
+/// Killed before that a device without an active table is left, which the next one with the lock
+/// removes.
 ///
 /// # Errors
-/// `Busy`; `NotFound` if they hold no pool; `Corrupt`; the kernel's.
+/// `Busy`; `NotFound` if they hold no pool; `Unsupported` for a pool without a catalog; `Corrupt`;
+/// the kernel's.
 pub(crate) fn activate(
     dm: Dm<'_>,
     host: &Host,
     options: &Options,
     devices: &PoolDevices,
+    expected: Expected,
 ) -> Result<FoundPool> {
-    let pool = locate::shown(&options.location);
-    let failed = || format!("cannot activate thin pool {pool}");
-    let (data, metadata) = (
-        block_device::number(&devices.data)?,
-        block_device::number(&devices.metadata)?,
-    );
     if let Some(found) = locate::find(dm, options)? {
         return Ok(found);
     }
+    let pool = locate::shown(&options.location);
+    let failed = || format!("cannot activate thin pool {pool}");
+    let (data, metadata) = idle_pool::numbers(devices)?;
     let name = locate::pool_name(&options.location)?;
     remove_left(dm, name, metadata).context(failed)?;
-    for device in [data, metadata] {
-        // Also proof that no pool of another name has it.
-        BlockDevice::open(device, OFlags::RDWR | OFlags::EXCL).context(failed)?;
+    let idle = IdlePool::claim(dm, devices).context(failed)?;
+    let superblock = superblock(&idle.metadata, &devices.metadata).context(failed)?;
+    let node = block_device::node(metadata)?;
+    let idle = idle.lend_metadata(|| check_metadata(host, &node));
+    let idle = idle.context(failed)?;
+    if expected == Expected::Catalog {
+        idle.require_catalog(&superblock).context(failed)?;
     }
-    let superblock = superblock(metadata, &devices.metadata)?;
-    if superblock.needs_check {
-        let path = devices.metadata.display();
-        return Err(Error::new(
-            ErrorKind::Io,
-            format!(
-                "thin pool {pool} met an error of its metadata and needs a check: thin_check \
-                 --clear-needs-check-flag {path} (if it fails: thin_repair -i {path} -o SPARE, and \
-                 SPARE in its place)"
-            ),
-        ));
-    }
-    check_metadata(host, &block_device::node(metadata)?).context(failed)?;
     let table = table(devices, data, metadata, superblock.data_block);
-    let length = pool_length(data, table.block)?;
+    let length = whole_blocks(idle.data.size()?, table.block);
     if length.0 / table.block.0 < superblock.data_blocks {
         return Err(Error::new(
             ErrorKind::Corrupt,
             format!(
-                "{:?} has {} data blocks, and thin pool {pool} has used {}: it is not all there",
+                "{:?} has {} data blocks, and thin pool {pool} has {}: it is not all there",
                 devices.data,
                 length.0 / table.block.0,
                 superblock.data_blocks
             ),
         ));
     }
+    // The kernel claims them itself.
+    drop(idle);
     make(dm, name, &table, length).context(failed)
 }
 
@@ -178,16 +181,27 @@ pub(crate) fn remove_left(dm: Dm<'_>, name: &str, metadata: DeviceNumber) -> Res
 }
 
 /// The superblock on a metadata device that is not in use.
-pub(crate) fn superblock(metadata: DeviceNumber, path: &Path) -> Result<Superblock> {
-    let device = BlockDevice::open(metadata, OFlags::RDONLY | OFlags::DIRECT)?;
-    let block = device.block(0)?;
+fn superblock(metadata: &BlockDevice, path: &Path) -> Result<Superblock> {
+    let block = metadata.block(0)?;
     if !Superblock::is_marked(&block[..]) {
         return Err(Error::new(
             ErrorKind::NotFound,
             format!("{path:?} holds no metadata of a thin pool; init makes one on blank devices"),
         ));
     }
-    Superblock::decode(&block[..])
+    let superblock = Superblock::decode(&block[..])?;
+    if superblock.needs_check {
+        let path = path.display();
+        return Err(Error::new(
+            ErrorKind::Io,
+            format!(
+                "it met an error of its metadata and needs a check: thin_check \
+                 --clear-needs-check-flag {path} (if it fails: thin_repair -i {path} -o SPARE, and \
+                 SPARE in its place)"
+            ),
+        ));
+    }
+    Ok(superblock)
 }
 
 /// Has thin_check read all of a pool's metadata. The kernel does not: it takes a pool with damaged
@@ -220,7 +234,9 @@ pub(crate) fn table(
         metadata,
         data,
         block,
-        low_water: devices.low_water.map_or(0, |bytes| bytes.0 / block.bytes()),
+        low_water: devices
+            .low_water
+            .map_or(0, |bytes| bytes.0.div_ceil(block.bytes())),
         features: PoolFeatures {
             skip_block_zeroing: devices.skip_zeroing,
             error_if_no_space: devices.error_if_no_space,
@@ -232,8 +248,12 @@ pub(crate) fn table(
 /// What a pool on this data device can have: whole blocks.
 pub(crate) fn pool_length(data: DeviceNumber, block: Sectors) -> Result<Sectors> {
     let size = BlockDevice::open(data, OFlags::RDONLY)?.size()?;
+    Ok(whole_blocks(size, block))
+}
+
+fn whole_blocks(size: Bytes, block: Sectors) -> Sectors {
     let sectors = Sectors::in_bytes(size.0);
-    Ok(Sectors(sectors.0 / block.0 * block.0))
+    Sectors(sectors.0 / block.0 * block.0)
 }
 
 /// Removes the device of a thin id, if there is one.

@@ -6,6 +6,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use mosaic_core::busy;
 use mosaic_core::{Bytes, Context, Error, ErrorKind, Result};
@@ -16,6 +17,9 @@ use crate::catalog::slot::PAGE;
 use crate::catalog::store::Medium;
 use crate::target::DeviceNumber;
 use crate::thin_metadata::{BLOCK, Blocks};
+
+/// How long a program is waited for that is just done with a device.
+const PASSING: Duration = Duration::from_secs(1);
 
 /// The node of a block device in `/dev`.
 ///
@@ -74,6 +78,28 @@ impl BlockDevice {
             ));
         }
         Ok(Self { file, path })
+    }
+
+    /// Opens a device by its number so that nobody else can have it: nobody mounts it, has it in a
+    /// device, or writes to it, the last of which the kernel does not see to.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; `Busy`, naming who writes to it.
+    pub fn claim(number: DeviceNumber) -> Result<Self> {
+        let flags = OFlags::RDWR | OFlags::EXCL | OFlags::DIRECT;
+        let device = Self::open(number, flags)?;
+        let start = Instant::now();
+        loop {
+            let writers = busy::writers_of_device(&device.path)?;
+            if writers.is_empty() {
+                return Ok(device);
+            }
+            if start.elapsed() > PASSING {
+                let text = format!("{:?} is {}", device.path, writers.describe());
+                return Err(Error::new(ErrorKind::Busy, text));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Its node.

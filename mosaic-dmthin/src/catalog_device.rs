@@ -16,6 +16,7 @@ use crate::locate::FoundPool;
 use crate::naming;
 use crate::packet::{By, Line};
 use crate::target::{DeviceNumber, Sectors, ThinId, ThinTable};
+use crate::thin_metadata;
 
 /// Opens it, made active if it is not.
 ///
@@ -25,24 +26,30 @@ pub(crate) fn open(dm: Dm<'_>, host: &Host, pool: &FoundPool) -> Result<BlockDev
     let uuid = naming::uuid(pool.number, ThinId::CATALOG);
     let info = dm.info(By::Uuid(&uuid));
     match info.context(|| "cannot ask for the catalog's device".to_owned())? {
-        Some(info) if info.is_active() => opened(&info),
+        Some(info) if info.is_active() => opened(&info, OFlags::empty()),
         _ => {
             let _lock = ActivationLock::take(host, pool.number)?;
-            open_locked(dm, pool)
+            let metadata = OFlags::RDONLY | OFlags::DIRECT;
+            let metadata = BlockDevice::open(pool.table.metadata, metadata)?;
+            // A pool of somebody else is not touched to find that out.
+            if thin_metadata::find(&metadata, ThinId::CATALOG)?.is_none() {
+                return Err(no_catalog(&pool.name));
+            }
+            opened(&activate(dm, pool, &uuid)?, OFlags::empty())
         }
     }
 }
 
-/// The same with the pool's lock in hand.
+/// The same with the pool's lock in hand, and exclusively: no other command can change anything.
 ///
 /// # Errors
-/// As [`open`].
-pub(crate) fn open_locked(dm: Dm<'_>, pool: &FoundPool) -> Result<BlockDevice> {
+/// As [`open`]; `Busy`, naming who has it.
+pub(crate) fn claim(dm: Dm<'_>, pool: &FoundPool) -> Result<BlockDevice> {
     let uuid = naming::uuid(pool.number, ThinId::CATALOG);
-    opened(&activate(dm, pool, &uuid)?)
+    opened(&activate(dm, pool, &uuid)?, OFlags::EXCL)
 }
 
-fn opened(info: &DeviceInfo) -> Result<BlockDevice> {
+fn opened(info: &DeviceInfo, how: OFlags) -> Result<BlockDevice> {
     if info.is_suspended() {
         return Err(Error::new(
             ErrorKind::Busy,
@@ -52,7 +59,7 @@ fn opened(info: &DeviceInfo) -> Result<BlockDevice> {
             ),
         ));
     }
-    BlockDevice::open(info.dev.into(), OFlags::RDWR | OFlags::DIRECT)
+    BlockDevice::open(info.dev.into(), OFlags::RDWR | OFlags::DIRECT | how)
 }
 
 /// With the lock: whatever is there without an active table, nobody is at work on.

@@ -3,36 +3,35 @@
 //!
 //! The catalog is the first thin device that is made, and the pool's transaction id is 0 until all is
 //! there. So a pool at transaction 0 that has the catalog's thin id, and no other but the metadata's,
-//! is what a killed init left: the next one begins it again.
-
-use std::path::Path;
+//! is what a killed init left: the next one begins it again, if what stands on the catalog's device
+//! does not speak against that.
+//!
+//! Two at once do no harm: the pool is made with the lock of its metadata device, the rest with the
+//! pool's ([`ActivationLock`]) and with the catalog's device held exclusively. That is what the host
+//! holds for every other command that changes something, so none begins before this is done.
 
 use mosaic_core::volume::InitOptions;
 use mosaic_core::{Bytes, Error, ErrorKind, Host, Result};
-use rustix::fs::OFlags;
 
-use crate::activation::{self, ActivationLock};
+use crate::activation::{self, ActivationLock, Expected};
 use crate::blank;
-use crate::block_device::{self, BlockDevice};
-use crate::catalog::slot::{PAGE, PoolUuid, SlotIndex};
-use crate::catalog::{Catalog, Metadata, store};
-use crate::catalog_device;
+use crate::catalog::slot::PAGE;
 use crate::config::{Options, PoolDevices};
-use crate::create::with_device;
 use crate::dm::Dm;
-use crate::health::require_writable;
-use crate::kernel_pool::{KernelPool, pool_status, send};
+use crate::first_state::{self, ids, is_first_state, is_half_made};
+use crate::idle_pool::{self, IdlePool};
+use crate::kernel_pool::pool_status;
 use crate::locate::{self, FoundPool};
 use crate::naming;
-use crate::target::{BLOCK_MAX, BLOCK_STEP, Message, PoolStatus, Sectors, ThinId};
+use crate::target::{BLOCK_MAX, BLOCK_STEP, PoolStatus, Sectors, ThinId};
 use crate::thin_metadata::{self, Superblock};
-use crate::thin_pool::{Setup, ThinPool};
-use crate::transaction::is_proof;
 
 /// Metadata for each data block, by the kernel's own rule, and the least that a pool needs
 /// (Documentation/admin-guide/device-mapper/thin-provisioning.rst).
 const METADATA_PER_BLOCK: u64 = 48;
 const METADATA_MIN: u64 = 2 << 20;
+/// The least data block: the pool's first one has the catalog's first page.
+const BLOCK_MIN: usize = 64 << 10;
 
 /// Steps: see that the devices are blank and nobody's; make the pool; `create_thin` of the catalog
 /// and of the metadata, mkfs; write the first state; **commit**: transaction id 1. Killed before that,
@@ -51,7 +50,11 @@ pub fn init(dm: Dm<'_>, host: &Host, options: &Options, how: &InitOptions) -> Re
     };
     let _lock = ActivationLock::take(host, found.number)?;
     require_unused(dm, options, &found, how)?;
-    make_catalog(dm, host, options, &found)?;
+    if first_state::finish_begun(dm, host, options, &found)? {
+        made.push(format!("finished thin pool {:?}", found.name));
+        return Ok(made);
+    }
+    first_state::make(dm, host, options, &found)?;
     made.push(format!(
         "made a catalog in thin pool {:?}, data block {}",
         found.name,
@@ -73,37 +76,28 @@ fn make_pool(
     how: &InitOptions,
     made: &mut Vec<String>,
 ) -> Result<FoundPool> {
-    let (data, metadata) = (
-        block_device::number(&devices.data)?,
-        block_device::number(&devices.metadata)?,
-    );
-    if data == metadata {
-        return Err(Error::config(
-            "pool.metadata",
-            "is the same device as pool.data",
-        ));
-    }
+    let (data, metadata) = idle_pool::numbers(devices)?;
     let name = locate::pool_name(&options.location)?;
     let _lock = ActivationLock::take(host, metadata)?;
+    // Another init, meanwhile.
+    if let Some(found) = locate::find(dm, options)? {
+        return Ok(found);
+    }
     activation::remove_left(dm, name, metadata)?;
     // Mounted, part of something, or in another pool: refused whatever is forced.
-    let open = |number| BlockDevice::open(number, OFlags::RDWR | OFlags::EXCL);
-    let (data_device, metadata_device) = (open(data)?, open(metadata)?);
-    let first = metadata_device.read(0, PAGE)?;
-    if !how.force && Superblock::is_marked(&first) && is_unused(&metadata_device)? {
-        drop((data_device, metadata_device));
-        return activation::activate(dm, host, options, devices);
+    let idle = IdlePool::claim(dm, devices)?;
+    if !how.force && was_begun(&idle)? {
+        drop(idle);
+        return activation::activate(dm, host, options, devices, Expected::Beginning);
     }
-    let block = block_size(devices, data_device.size()?, metadata_device.size()?)?;
-    for device in [&metadata_device, &data_device] {
-        refuse_content(host, device, how.force)?;
-    }
+    let block = block_size(devices, idle.data.size()?, idle.metadata.size()?)?;
+    refuse_content(host, &idle, how.force)?;
     // The kernel formats what begins with zeroes. A superblock of another system in the data would
     // still be taken for one.
-    for device in [&data_device, &metadata_device] {
+    for device in [&idle.data, &idle.metadata] {
         blank::wipe(device)?;
     }
-    drop((data_device, metadata_device));
+    drop(idle);
     let table = activation::table(devices, data, metadata, block);
     let length = activation::pool_length(data, block)?;
     let found = activation::make(dm, name, &table, length)?;
@@ -114,33 +108,44 @@ fn make_pool(
     Ok(found)
 }
 
-/// Whether an inactive pool holds nothing but, perhaps, the beginning of an init.
-fn is_unused(metadata: &BlockDevice) -> Result<bool> {
-    let first = metadata.read(0, PAGE)?;
-    let superblock = Superblock::decode(&first)?;
-    let ids = thin_metadata::list(metadata)?;
-    let ids: Vec<ThinId> = ids.into_iter().map(|(id, _)| id).collect();
-    Ok(superblock.transaction == 0 && (ids.is_empty() || is_half_made(&ids)))
-}
-
-fn is_half_made(ids: &[ThinId]) -> bool {
-    let ours = [ThinId::CATALOG, ThinId::METADATA];
-    ids.contains(&ThinId::CATALOG) && ids.iter().all(|id| ours.contains(id))
-}
-
-fn refuse_content(host: &Host, device: &BlockDevice, force: bool) -> Result<()> {
-    let Some(content) = blank::content(device)? else {
-        return Ok(());
+/// Whether both devices hold nothing but, perhaps, the beginning of an init: an empty pool, and the
+/// place where its catalog goes first.
+fn was_begun(idle: &IdlePool<'_>) -> Result<bool> {
+    let first = idle.metadata.read(0, PAGE)?;
+    let Some(superblock) = Superblock::decode(&first).ok() else {
+        return Ok(false);
     };
-    let path = device.path();
-    if force {
-        host.warn(&format!("destroys {content} on {path:?}"));
-        return Ok(());
+    let Some(ids) = thin_metadata::list(&idle.metadata).ok() else {
+        return Ok(false);
+    };
+    let ids: Vec<ThinId> = ids.into_iter().map(|(id, _)| id).collect();
+    let is_empty = superblock.transaction == 0 && (ids.is_empty() || is_half_made(&ids));
+    let page = idle.data.read(0, PAGE)?;
+    Ok(is_empty && (is_first_state(&page) || blank::begins_with_zeroes(&idle.data, BLOCK_MIN)?))
+}
+
+/// Names all that is there, on both devices: `--force` destroys all of it.
+fn refuse_content(host: &Host, idle: &IdlePool<'_>, force: bool) -> Result<()> {
+    let mut held = Vec::new();
+    for device in [&idle.metadata, &idle.data] {
+        if let Some(content) = blank::content(device)? {
+            let pool = thin_metadata::list(device);
+            let devices = pool.map_or(String::new(), |ids| format!(" with {} devices", ids.len()));
+            held.push(format!("{content}{devices} on {:?}", device.path()));
+        }
     }
-    Err(Error::new(
-        ErrorKind::Exists,
-        format!("{path:?} is not blank: it holds {content}; --force destroys that"),
-    ))
+    let held = held.join(", and ");
+    match (held.is_empty(), force) {
+        (true, _) => Ok(()),
+        (false, true) => {
+            host.warn(&format!("destroys {held}"));
+            Ok(())
+        }
+        (false, false) => Err(Error::new(
+            ErrorKind::Exists,
+            format!("there is {held}; only blank devices are taken, and --force destroys that"),
+        )),
+    }
 }
 
 /// The block size asked for, or the least with which the metadata fit their device.
@@ -187,105 +192,24 @@ fn require_unused(
         PoolStatus::Working(status) => status.transaction,
         status => return refuse(ErrorKind::Io, &format!("says {status}")),
     };
-    let is_ours = found.uuid.starts_with(naming::SUBSYSTEM);
+    let is_ours = found.uuid.starts_with(naming::SUBSYSTEM) || how.adopt;
     match transaction {
-        0 if is_half_made(&ids) => Ok(()),
-        0 if ids.is_empty() && (is_ours || how.adopt) => Ok(()),
+        0 if is_ours && (ids.is_empty() || is_half_made(&ids)) => Ok(()),
+        0 if is_half_made(&ids) => refuse(
+            ErrorKind::Exists,
+            "has what an init seems to have begun; init --adopt begins it again",
+        ),
         0 if ids.is_empty() => refuse(
             ErrorKind::Exists,
             "is there already, and empty; init --adopt takes it over",
         ),
-        _ if ids.contains(&ThinId::CATALOG) => refuse(ErrorKind::Exists, "has a catalog already"),
+        1.. if ids.contains(&ThinId::CATALOG) => refuse(ErrorKind::Exists, "has a catalog already"),
         _ => refuse(
             ErrorKind::Unsupported,
             "is in use by something else: it is at a transaction, or has thin devices, that are not \
              Mosaic's",
         ),
     }
-}
-
-fn ids(found: &FoundPool) -> Result<Vec<ThinId>> {
-    let flags = OFlags::RDONLY | OFlags::DIRECT;
-    let metadata = BlockDevice::open(found.table.metadata, flags)?;
-    let list = thin_metadata::list(&metadata)?;
-    Ok(list.into_iter().map(|(id, _)| id).collect())
-}
-
-/// Makes both thin devices anew, and the first state. What fails is undone; what a kill left of that
-/// is [half made](is_half_made).
-fn make_catalog(dm: Dm<'_>, host: &Host, options: &Options, found: &FoundPool) -> Result<()> {
-    delete_half_made(dm, found)?;
-    let done = fill(dm, host, options, found);
-    match done {
-        Ok(()) => Ok(()),
-        Err(error) => Err(error.after_undo(delete_half_made(dm, found))),
-    }
-}
-
-/// Deletes what an init made that did not come to its end: the metadata first, as the catalog is what
-/// tells that it was an init.
-fn delete_half_made(dm: Dm<'_>, found: &FoundPool) -> Result<()> {
-    let ids = ids(found)?;
-    for id in [ThinId::METADATA, ThinId::CATALOG] {
-        if ids.contains(&id) {
-            activation::remove_thin(dm, found.number, id)?;
-            send(dm, found.number, Message::Delete(id))?;
-        }
-    }
-    Ok(())
-}
-
-fn fill(dm: Dm<'_>, host: &Host, options: &Options, found: &FoundPool) -> Result<()> {
-    send(dm, found.number, Message::CreateThin(ThinId::CATALOG))?;
-    let device = catalog_device::open_locked(dm, found)?;
-    let pool = KernelPool::new(dm, host, found.clone(), device, options.devices.is_some());
-    let catalog = Catalog::new(Metadata {
-        fs: options.default_fs.name().to_owned(),
-        size: options.metadata_size,
-    });
-    let capacity = store::wanted_capacity(&catalog, pool.block().0)?;
-    store::provision(pool.catalog(), 0, capacity)?;
-    pool.message(Message::CreateThin(ThinId::METADATA))?;
-    require_writable(&pool, pool.status()?)?;
-    let setup = Setup {
-        size: options.metadata_size,
-        read_only: false,
-    };
-    with_device(&pool, ThinId::METADATA, setup, &|device: &Path| {
-        options.default_fs.make(host, device)
-    })?;
-    host.check_cancelled()?;
-    let uuid = random_uuid()?;
-    store::write(
-        pool.catalog(),
-        SlotIndex::First,
-        uuid,
-        1,
-        capacity,
-        &catalog,
-    )?;
-    pool.message(Message::SetTransactionId(0, 1))?;
-    match is_proof(&pool.committed_status()?, 1) {
-        true => Ok(()),
-        false => Err(Error::new(
-            ErrorKind::Io,
-            format!(
-                "{} does not prove its first state; {}",
-                pool.label(),
-                pool.way_back()
-            ),
-        )),
-    }
-}
-
-/// A random uuid of the kernel's (random(4)).
-fn random_uuid() -> Result<PoolUuid> {
-    let path = "/proc/sys/kernel/random/uuid";
-    let none = || Error::new(ErrorKind::Io, format!("{path} gives no uuid"));
-    let text = std::fs::read_to_string(path).map_err(|error| none().with_source(error))?;
-    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
-    let number = u128::from_str_radix(&digits, 16).map_err(|_| none())?;
-    Ok(PoolUuid(number.to_be_bytes()))
 }
 
 #[cfg(test)]
@@ -317,20 +241,5 @@ mod tests {
         assert_eq!(asked.kind(), ErrorKind::NoSpace);
         assert!(asked.to_string().contains("12 MiB"), "{asked}");
         assert!(by_rule(Bytes(1 << 19), gib(1)).is_err());
-    }
-
-    #[test]
-    fn only_the_catalogs_id_tells_of_an_init() {
-        let other = ThinId::VOLUMES.0;
-        assert!(is_half_made(&[ThinId::CATALOG]));
-        assert!(is_half_made(&[ThinId::METADATA, ThinId::CATALOG]));
-        assert!(!is_half_made(&[]));
-        assert!(!is_half_made(&[ThinId::METADATA]));
-        assert!(!is_half_made(&[other, ThinId::CATALOG]));
-    }
-
-    #[test]
-    fn uuids_are_not_the_same() {
-        assert_ne!(random_uuid().unwrap(), random_uuid().unwrap());
     }
 }

@@ -37,6 +37,8 @@ mod check;
 mod clone;
 mod clone_source;
 mod create;
+mod first_state;
+mod idle_pool;
 mod info;
 mod init;
 #[cfg(test)]

@@ -8,6 +8,7 @@ use mosaic_core::{Context, Error, ErrorKind, Result};
 use crate::block_device;
 use crate::config::{Location, Options, PoolDevices};
 use crate::dm::{DeviceInfo, Dm};
+use crate::idle_pool;
 use crate::naming;
 use crate::packet::By;
 use crate::target::{DeviceNumber, PoolTable, Sectors};
@@ -150,11 +151,11 @@ pub(crate) fn pool_name(location: &Location) -> Result<&str> {
 
 /// Refuses a pool of this name that is not made of what the config says.
 fn check_devices(pool: &str, devices: &PoolDevices, table: &PoolTable) -> Result<()> {
-    for (path, has) in [
-        (&devices.metadata, table.metadata),
-        (&devices.data, table.data),
+    let (data, metadata) = idle_pool::numbers(devices)?;
+    for (path, number, has) in [
+        (&devices.metadata, metadata, table.metadata),
+        (&devices.data, data, table.data),
     ] {
-        let number = block_device::number(path)?;
         if number != has {
             return Err(Error::new(
                 ErrorKind::Unsupported,

@@ -56,6 +56,18 @@ pub fn owner(uuid: &str, name: &str) -> Option<&'static str> {
         .or_else(|| is_of_docker(name).then_some("docker"))
 }
 
+/// Who keeps something of its own on a device of this uuid: a part of a logical volume, or of a pool.
+/// A whole logical volume is for whoever it was made for.
+pub fn owner_of_part(uuid: &str) -> Option<&'static str> {
+    // The uuids of volume group and logical volume, then what the part is: `-tdata`, `-real`.
+    const LVM: usize = "LVM-".len() + 2 * 32;
+    match uuid {
+        lvm if lvm.starts_with("LVM-") && lvm.len() > LVM => Some("LVM"),
+        stratis if stratis.starts_with("stratis-") => Some("stratis"),
+        _ => None,
+    }
+}
+
 /// `docker-MAJOR:MINOR-INODE-pool`: docker gives its pool no uuid.
 fn is_of_docker(name: &str) -> bool {
     let middle = name
@@ -105,6 +117,17 @@ mod tests {
         assert_eq!(name(POOL, "web", ThinId::METADATA), "web-mosaic-metadata");
         let long = "x".repeat(NAME_MAX);
         assert_eq!(name(POOL, &long, ThinId::VOLUMES.0), "mosaic-253:4-1");
+    }
+
+    #[test]
+    fn a_logical_volume_can_be_given_to_a_pool_and_a_part_of_one_not() {
+        let whole = format!("LVM-{}", "x".repeat(64));
+        assert_eq!(owner_of_part(&whole), None);
+        assert_eq!(owner_of_part(&format!("{whole}-tdata")), Some("LVM"));
+        let stratis = "stratis-1-private-0123-flex-thindata";
+        assert_eq!(owner_of_part(stratis), Some("stratis"));
+        assert_eq!(owner_of_part(""), None);
+        assert_eq!(owner_of_part(&uuid(POOL, ThinId::VOLUMES.0)), None);
     }
 
     #[test]

@@ -123,7 +123,17 @@ fn catalog(medium: &dyn Medium, index: SlotIndex, header: &Header) -> Result<Opt
     format::decode(&payload).map(Some)
 }
 
+/// What is said of a pool that is at transaction 0: what makes it a location ends with 1.
+pub(crate) fn unfinished_init() -> Error {
+    let text = "an init of the pool was not finished; run it again";
+    Error::new(ErrorKind::NotFound, text)
+}
+
 fn no_truth(headers: &[Option<Header>; 2], transaction: u64) -> Error {
+    let first_state = |header: &Option<Header>| header.is_none_or(|header| header.stamp == 1);
+    if transaction == 0 && headers.iter().all(first_state) {
+        return unfinished_init();
+    }
     let stamps: Vec<String> = headers
         .iter()
         .map(|header| header.map_or("none".to_owned(), |header| header.stamp.to_string()))

@@ -307,8 +307,11 @@ fn the_slot_with_the_pools_stamp_is_the_true_one() {
         .map(|c| c.0)
         .collect();
     assert_eq!(stamps, [6, 5]);
-    let nothing = store::read(&Memory::default(), 0).unwrap_err();
-    assert_eq!(nothing.kind(), ErrorKind::NotFound);
+    let first = written(&[(SlotIndex::First, 1, &old)]);
+    for (memory, transaction) in [(Memory::default(), 0), (first, 0), (Memory::default(), 5)] {
+        let nothing = store::read(&memory, transaction).unwrap_err();
+        assert_eq!(nothing.kind(), ErrorKind::NotFound);
+    }
 }
 
 #[test]

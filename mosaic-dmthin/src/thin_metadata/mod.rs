@@ -25,6 +25,9 @@ use crate::target::ThinId;
 /// Bytes of a metadata block (`THIN_METADATA_BLOCK_SIZE`).
 pub const BLOCK: usize = 4096;
 
+/// Bytes of a value that is one number.
+const NUMBER: usize = 8;
+
 /// How often a state is read that changed meanwhile.
 const TRIES: usize = 100;
 
@@ -100,6 +103,26 @@ pub fn list(blocks: &dyn Blocks) -> Result<Vec<(ThinId, Details)>> {
                 Ok(())
             })?;
             Ok(found)
+        },
+    )
+}
+
+/// The data block in which a pool has a block of a thin device; `None`: in none yet.
+///
+/// # Errors
+/// As [`find`]; a pool that moves it all the time is not for this.
+pub fn find_block(blocks: &dyn Blocks, id: ThinId, block: u64) -> Result<Option<u64>> {
+    let lookup = |root, key| {
+        let value = btree::find(blocks, root, key, NUMBER)?;
+        Ok::<_, Error>(value.map(|value| le64(&value, 0)))
+    };
+    consistently(
+        blocks,
+        |one, other| one == other,
+        |superblock| match lookup(superblock.mapping_root, id.number().into())? {
+            None => Ok(None),
+            // In the lower 24 bits stands when the device got the block.
+            Some(root) => Ok(lookup(root, block)?.map(|found| found >> 24)),
         },
     )
 }

@@ -32,6 +32,8 @@ pub struct Superblock {
     pub metadata_blocks: u64,
     /// Root of the tree from ids to details.
     pub details_root: u64,
+    /// Root of the tree from ids to the roots of their mappings.
+    pub mapping_root: u64,
 }
 
 impl Superblock {
@@ -64,6 +66,7 @@ impl Superblock {
             data_block,
             metadata_blocks: le64(block, 344),
             details_root: le64(block, 328),
+            mapping_root: le64(block, 320),
         })
     }
 }

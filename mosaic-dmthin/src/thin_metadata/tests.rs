@@ -105,6 +105,24 @@ fn devices_are_found_and_listed() {
 }
 
 #[test]
+fn a_block_is_found_through_both_trees() {
+    let mut pool = pool(10);
+    let mut block = superblock(7, 5);
+    put(&mut block, 320, &40_u64.to_le_bytes());
+    pool.blocks.insert(0, sealed(block, superblock::SUM_XOR));
+    let number = |number: u64| number.to_le_bytes().to_vec();
+    let roots = node(40, btree::LEAF, &[(0, number(41)), (9, number(99))]);
+    pool.blocks.insert(40, roots);
+    let entries = [(0, number(5 << 24 | 3)), (4, number(77 << 24 | 3))];
+    pool.blocks.insert(41, node(41, btree::LEAF, &entries));
+    let find = |id, block| find_block(&pool, ThinId::new(id).unwrap(), block).unwrap();
+    assert_eq!((find(0, 0), find(0, 4)), (Some(5), Some(77)));
+    assert_eq!((find(0, 1), find(0, 5), find(3, 0)), (None, None, None));
+    let beyond = find_block(&pool, ThinId::new(9).unwrap(), 0).unwrap_err();
+    assert_eq!(beyond.kind(), ErrorKind::Corrupt);
+}
+
+#[test]
 fn a_superblock_says_what_cannot_be_asked_of_an_inactive_pool() {
     let read = Superblock::decode(&superblock(7, 5)[..]).unwrap();
     assert_eq!((read.transaction, read.details_root), (7, 5));
