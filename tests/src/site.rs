@@ -60,7 +60,11 @@ impl Site {
     pub fn on_pool(pool: ThinPool, driver: &str, more: &str) -> Result<Self> {
         let moctl = Moctl::new()?;
         let location = PathBuf::from(pool.name());
-        let more = format!("{}metadata_size: 32M\n{more}", pool.config());
+        let size = match more.contains("metadata_size") {
+            true => "",
+            false => "metadata_size: 32M\n",
+        };
+        let more = format!("{}{size}{more}", pool.config());
         moctl.mosaic(NAME, driver, &location, &more)?;
         moctl.ok(&[NAME, "init"]);
         Ok(Self {

@@ -2,10 +2,12 @@
 //! What only the dmthin driver promises, through the real `moctl` and held against dmsetup and
 //! thin-provisioning-tools.
 
+mod cloned;
 mod parallel;
 mod shown;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use mosaic_tests::{Site, ThinPool, requires_thin_pools};
 use serde_json::Value;
@@ -21,9 +23,20 @@ fn site(data: u64, metadata: u64, more: &str) -> Option<Site> {
     })
 }
 
+/// Lines of a config for volumes with this file system, and a size that it can have.
+fn with_fs(fs: &str) -> (String, &'static str) {
+    let size = if fs == "xfs" { "300M" } else { "48M" };
+    (format!("default_fs: {fs}\nmetadata_size: {size}\n"), size)
+}
+
+/// A path as a word of a command.
+fn word(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
 /// A fresh mosaic with space for whatever a test does.
-fn roomy_site() -> Option<Site> {
-    site(512 * MIB, 4 * MIB, "")
+fn roomy_site(more: &str) -> Option<Site> {
+    site(512 * MIB, 4 * MIB, more)
 }
 
 /// `check` finds nothing, and by a look from outside pool and catalog have the same thin ids, and
