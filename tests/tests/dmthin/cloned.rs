@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use mosaic_tests::{Scratch, Site, eventually, is_quick, left_out, requires_program, run};
 
-use crate::{assert_sound, roomy_site, with_fs, word};
+use crate::{MIB, assert_sound, site, with_fs, word};
 
 /// Bytes of a record, and records of a ring.
 const RECORD: usize = 4096;
@@ -127,7 +127,7 @@ fn root_a_clone_stays_the_same_while_its_origin_is_written_over() {
             continue;
         }
         let (more, size) = with_fs(fs);
-        let Some(site) = roomy_site(&more) else {
+        let Some(site) = site(512 * MIB, 4 * MIB, &more) else {
             return;
         };
         let scratch = Scratch::new("clone").unwrap();

@@ -35,8 +35,8 @@ fn word(path: &Path) -> &str {
 }
 
 /// A fresh mosaic with space for whatever a test does.
-fn roomy_site(more: &str) -> Option<Site> {
-    site(512 * MIB, 4 * MIB, more)
+fn roomy_site() -> Option<Site> {
+    site(512 * MIB, 4 * MIB, "")
 }
 
 /// `check` finds nothing, and by a look from outside pool and catalog have the same thin ids, and

@@ -112,7 +112,7 @@ fn disturb(site: &Site, numbers: &mut Numbers, ledger: &Ledger) {
 
 #[test]
 fn root_eight_at_a_time_make_clone_rename_and_drop_and_the_catalog_is_right() {
-    let Some(site) = roomy_site("") else { return };
+    let Some(site) = roomy_site() else { return };
     let at = site.mountpoint("at");
     let path = at.to_str().unwrap();
     // By their size those that come of it are told from new ones.
