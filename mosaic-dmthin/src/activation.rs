@@ -23,6 +23,7 @@ use crate::kernel_pool::KernelPool;
 use crate::locate::{self, FoundPool};
 use crate::naming;
 use crate::packet::By;
+use crate::remedy;
 use crate::target::{DeviceNumber, PoolFeatures, PoolTable, Sectors, ThinId};
 use crate::thin_metadata::{Blocks, Superblock};
 
@@ -191,14 +192,10 @@ fn superblock(metadata: &BlockDevice, path: &Path) -> Result<Superblock> {
     }
     let superblock = Superblock::decode(&block[..])?;
     if superblock.needs_check {
-        let path = path.display();
+        let commands = remedy::check_metadata(&remedy::quoted_path(path));
         return Err(Error::new(
             ErrorKind::Io,
-            format!(
-                "it met an error of its metadata and needs a check: thin_check \
-                 --clear-needs-check-flag {path} (if it fails: thin_repair -i {path} -o SPARE, and \
-                 SPARE in its place)"
-            ),
+            format!("it met an error of its metadata and needs a check: {commands}"),
         ));
     }
     Ok(superblock)
@@ -213,7 +210,7 @@ pub(crate) fn check_metadata(host: &Host, metadata: &Path) -> Result<()> {
             "a pool's metadata is checked before it is activated; install thin-provisioning-tools",
         ),
         ErrorKind::Io => {
-            let path = metadata.display();
+            let path = remedy::quoted_path(metadata);
             error.with_kind(ErrorKind::Corrupt).context(format!(
                 "the metadata on {path} is damaged; thin_repair -i {path} -o SPARE, and SPARE in its \
                  place"
@@ -234,9 +231,7 @@ pub(crate) fn table(
         metadata,
         data,
         block,
-        low_water: devices
-            .low_water
-            .map_or(0, |bytes| bytes.0.div_ceil(block.bytes())),
+        low_water: devices.low_water_blocks(block),
         features: PoolFeatures {
             skip_block_zeroing: devices.skip_zeroing,
             error_if_no_space: devices.error_if_no_space,

@@ -15,6 +15,7 @@ use crate::dm::{Audience, DeviceInfo, Dm};
 use crate::locate::FoundPool;
 use crate::naming;
 use crate::packet::{By, Line};
+use crate::remedy;
 use crate::target::{DeviceNumber, Sectors, ThinId, ThinTable};
 use crate::thin_metadata;
 
@@ -54,8 +55,8 @@ fn opened(info: &DeviceInfo, how: OFlags) -> Result<BlockDevice> {
         return Err(Error::new(
             ErrorKind::Busy,
             format!(
-                "the catalog's device is suspended; dmsetup resume {}",
-                info.name
+                "the catalog's device is suspended; {}",
+                remedy::dmsetup("resume", &[&info.name], "")
             ),
         ));
     }

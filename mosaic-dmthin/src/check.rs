@@ -7,6 +7,7 @@
 //! What a running command is at work on is no fault. So a look holds the catalog, if nobody has it;
 //! else the ids of the state that is about to be are passed over, and so are the devices.
 
+use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 
 use mosaic_core::volume::Finding;
@@ -14,14 +15,15 @@ use mosaic_core::{Bytes, Context, Error, ErrorKind, Result};
 use rustix::fs::OFlags;
 
 use crate::activation::pool_length;
-use crate::block_device::{self, BlockDevice};
+use crate::block_device::BlockDevice;
 use crate::catalog::Catalog;
 use crate::catalog::store;
-use crate::dm::Audience;
-use crate::health::{Floors, require_writable};
+use crate::config::{Options, PoolDevices};
+use crate::health::require_writable;
 use crate::info::{steady, truth};
 use crate::kernel_pool::KernelPool;
-use crate::packet::By;
+use crate::reload::{differences, reload, wanted};
+use crate::remedy;
 use crate::target::{Message, PoolStatus, Sectors, ThinId, WorkingPool};
 use crate::thin_metadata::{self, BLOCK, Details};
 use crate::thin_pool::ThinPool;
@@ -34,7 +36,7 @@ const METADATA_MAX: u64 = 255 << 14;
 ///
 /// # Errors
 /// What kept it from looking, or from mending.
-pub fn check(pool: &KernelPool<'_>, floors: Floors, repair: bool) -> Result<Vec<Finding>> {
+pub fn check(pool: &KernelPool<'_>, options: &Options, repair: bool) -> Result<Vec<Finding>> {
     // For a repair the host has it.
     let claim = match repair {
         true => None,
@@ -46,35 +48,34 @@ pub fn check(pool: &KernelPool<'_>, floors: Floors, repair: bool) -> Result<Vec<
         alone: repair || claim.is_some(),
         findings: Vec::new(),
     };
-    let status = pool.status()?;
-    if let Err(error) = require_writable(pool, status.clone()) {
-        check.find(None, error.chain(), None, || Ok(()))?;
+    if let PoolStatus::Working(status) = pool.status()?
+        && can_grow(&status)
+    {
+        check.growth(&status)?;
+        check.table(options.devices.as_ref())?;
     }
-    let PoolStatus::Working(status) = status else {
-        return Ok(check.findings);
+    let status = match pool.status()? {
+        PoolStatus::Working(status) => status,
+        status => {
+            let refused = require_writable(pool, status).err();
+            check.refusal(refused)?;
+            return Ok(check.findings);
+        }
     };
-    check.growth(&status)?;
-    // It may have grown.
-    let status = require_writable(pool, pool.status()?).unwrap_or(status);
-    if let Err(error) = floors.require(pool, &status, 0) {
-        check.find(None, error.chain(), None, || Ok(()))?;
-    }
-    if let Err(error) = truth(pool) {
-        check.no_truth(&status, &error)?;
-        return Ok(check.findings);
-    }
-    let (truth, list) = steady(pool, |_| thin_metadata::list(pool.metadata()?))?;
-    // Ids of a state that is about to be: a running command's, or the next one deletes them.
-    let now = truth.header.stamp;
-    let unfinished = unfinished(&truth);
-    let is_made =
-        |(id, details): &(ThinId, Details)| details.made_in == now && unfinished.contains(id);
-    let list: Vec<_> = list.into_iter().filter(|entry| !is_made(entry)).collect();
-    check.thin_ids(&truth.catalog, &list)?;
-    if check.alone {
-        check.devices(&truth.catalog)?;
+    check.refusal(require_writable(pool, PoolStatus::Working(status.clone())).err())?;
+    check.refusal(options.floors.require(pool, &status, 0).err())?;
+    match truth(pool) {
+        Ok(_) => check.catalog()?,
+        Err(error) => check.no_truth(&status, &error)?,
     }
     Ok(check.findings)
+}
+
+/// Whether the kernel gives the pool what its devices have. One that is out of metadata is mended by
+/// that.
+fn can_grow(status: &WorkingPool) -> bool {
+    let is_full = status.metadata.free() == 0;
+    !status.needs_check && (status.mode.takes_messages() || is_full)
 }
 
 /// Keeps commands that change something from beginning; `None`: one is at work.
@@ -119,36 +120,90 @@ impl<'a> Check<'_, 'a> {
         Ok(())
     }
 
+    /// Notes what a verb would be refused for.
+    fn refusal(&mut self, error: Option<Error>) -> Result<()> {
+        match error {
+            Some(error) => self.find(None, error.chain(), None, || Ok(())),
+            None => Ok(()),
+        }
+    }
+
+    /// The catalog against pool and devices.
+    fn catalog(&mut self) -> Result<()> {
+        let pool = self.pool;
+        let (truth, list) = steady(pool, |_| thin_metadata::list(pool.metadata()?))?;
+        // Ids of a state that is about to be: a running command's, or the next one deletes them.
+        let now = truth.header.stamp;
+        let unfinished = unfinished(&truth);
+        let is_made =
+            |(id, details): &(ThinId, Details)| details.made_in == now && unfinished.contains(id);
+        let list: Vec<_> = list.into_iter().filter(|entry| !is_made(entry)).collect();
+        self.thin_ids(&truth.catalog, &list)?;
+        match self.alone {
+            true => self.devices(&truth.catalog),
+            false => Ok(()),
+        }
+    }
+
     /// The pool against the devices that it is made of.
     fn growth(&mut self, status: &WorkingPool) -> Result<()> {
         let pool = self.pool;
-        let length = pool_length(pool.table.data, pool.table.block)?;
-        if length > pool.length {
-            let (has, could) = (pool.length.bytes(), length.bytes());
-            let fault = format!(
-                "{} has {} of data, and {:?} has room for {}",
-                pool.label(),
-                Bytes(has),
-                block_device::node(pool.table.data)?,
-                Bytes(could)
-            );
-            let remedy = "grow the pool's data".to_owned();
-            self.find(None, fault, Some(remedy), || grow(pool, length))?;
+        let block = pool.table.block;
+        let length = pool_length(pool.table.data, block)?;
+        let has = Sectors(status.data.total.saturating_mul(block.0));
+        let fault = format!(
+            "{} has {} of data, and {} has room for {}",
+            pool.label(),
+            Bytes(has.bytes()),
+            pool.data_device(),
+            Bytes(length.bytes())
+        );
+        match length.cmp(&has) {
+            Ordering::Less => {
+                let fault = format!("{fault}: it is not all there");
+                return self.find(None, fault, None, || Ok(()));
+            }
+            Ordering::Equal => {}
+            Ordering::Greater => {
+                let remedy = "grow the pool's data".to_owned();
+                let mend = || reload(pool, &pool.table, length);
+                self.find(None, fault, Some(remedy), mend)?;
+            }
         }
         let device = BlockDevice::open(pool.table.metadata, OFlags::RDONLY)?;
         let blocks = (device.size()?.0 / BLOCK as u64).min(METADATA_MAX);
         if blocks > status.metadata.total {
             let fault = format!(
-                "{} has {} metadata blocks, and {:?} has room for {blocks}",
+                "{} has {} metadata blocks, and {} has room for {blocks}",
                 pool.label(),
                 status.metadata.total,
-                device.path()
+                pool.metadata_device()
             );
             let remedy = "grow the pool's metadata".to_owned();
-            let length = length.max(pool.length);
-            self.find(None, fault, Some(remedy), || grow(pool, length))?;
+            let mend = || grow_metadata(pool, length, blocks);
+            self.find(None, fault, Some(remedy), mend)?;
         }
         Ok(())
+    }
+
+    /// The table of the pool against the config, if that says of what the pool is made.
+    fn table(&mut self, devices: Option<&PoolDevices>) -> Result<()> {
+        let pool = self.pool;
+        let Some(devices) = devices else {
+            return Ok(());
+        };
+        let wanted = wanted(&pool.table, devices);
+        let differences = differences(&pool.table, &wanted);
+        if differences.is_empty() {
+            return Ok(());
+        }
+        let fault = format!("{} has {}", pool.label(), differences.join(", "));
+        let remedy = "load the table that the config says".to_owned();
+        let length = match pool.status()? {
+            PoolStatus::Working(status) => Sectors(status.data.total * pool.table.block.0),
+            PoolStatus::Fail | PoolStatus::Error => pool.length,
+        };
+        self.find(None, fault, Some(remedy), || reload(pool, &wanted, length))
     }
 
     /// No state has the pool's transaction id: the newest one can be taken.
@@ -177,10 +232,10 @@ impl<'a> Check<'_, 'a> {
                 let size = Bytes(details.mapped.saturating_mul(pool.block().0));
                 let fault = format!(
                     "{} has thin id {id} with {size}, made in transaction {}, which the catalog \
-                     does not know; if it is of no use: dmsetup message {} 0 \"delete {id}\"",
+                     does not know; if it is of no use: {}",
                     pool.label(),
                     details.made_in,
-                    pool.name
+                    remedy::dmsetup("message", &[&pool.name], &format!(" 0 \"delete {id}\""))
                 );
                 self.find(None, fault, None, || Ok(()))?;
             }
@@ -209,8 +264,12 @@ impl<'a> Check<'_, 'a> {
             if !device.is_active || device.is_suspended {
                 let fault = format!("{path} was left by a command that was killed");
                 let remedy = "resume or remove it".to_owned();
-                // Done already, before any repair.
-                self.find(None, fault, Some(remedy), || Ok(()))?;
+                // That was tried already, before any repair.
+                let mend = || match device.is_active {
+                    true => pool.resume(id),
+                    false => pool.remove(id),
+                };
+                self.find(None, fault, Some(remedy), mend)?;
                 continue;
             }
             let Some((name, size)) = names.get(&id) else {
@@ -234,30 +293,21 @@ impl<'a> Check<'_, 'a> {
     }
 }
 
-/// Has the pool take what its devices have now. The metadata grow by the same call.
-fn grow(pool: &KernelPool<'_>, length: Sectors) -> Result<()> {
-    let by = By::Number(pool.number.dev());
-    let failed = || format!("cannot grow {}", pool.label());
-    let line = pool.table.line(length);
-    pool.dm.load(by, &line, false).context(failed)?;
-    let resumed = pool.dm.resume(by, Audience::Ourselves);
-    if let Err(errno) = resumed {
-        let error = Error::io(errno, failed());
-        let before = pool.table.line(pool.length);
-        let undone = pool
-            .dm
-            .load(by, &before, false)
-            .and_then(|()| pool.dm.resume(by, Audience::Ourselves));
-        let left = || {
+/// The metadata grow by the same table, loaded again.
+fn grow_metadata(pool: &KernelPool<'_>, length: Sectors, blocks: u64) -> Result<()> {
+    reload(pool, &pool.table, length)?;
+    match pool.committed_status()? {
+        PoolStatus::Working(status) if status.metadata.total >= blocks => Ok(()),
+        status => Err(Error::new(
+            ErrorKind::Io,
             format!(
-                "{} is suspended; dmsetup resume {}",
+                "{} says {:?}; {}",
                 pool.label(),
-                pool.name
-            )
-        };
-        return Err(error.after_undo(undone.map(|_| ()).context(left)));
+                status.to_string(),
+                pool.way_back()
+            ),
+        )),
     }
-    Ok(())
 }
 
 fn set_transaction(pool: &KernelPool<'_>, from: u64, to: u64) -> Result<()> {

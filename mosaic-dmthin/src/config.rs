@@ -8,6 +8,7 @@ use mosaic_core::{Bytes, Error, Key, KeyKind, Result, Settings};
 
 use crate::health::Floors;
 use crate::packet::NAME_MAX;
+use crate::remedy::is_plain_name;
 use crate::target::{BLOCK_MAX, BLOCK_STEP, Sectors};
 
 /// The file system of new volumes if the config names none.
@@ -56,6 +57,14 @@ pub struct PoolDevices {
     pub error_if_no_space: bool,
     /// New blocks are not zeroed.
     pub skip_zeroing: bool,
+}
+
+impl PoolDevices {
+    /// The free space of which an event tells, in data blocks.
+    pub fn low_water_blocks(&self, block: Sectors) -> u64 {
+        let bytes = self.low_water.map_or(0, |bytes| bytes.0);
+        bytes.div_ceil(block.bytes())
+    }
 }
 
 /// The driver's own keys.
@@ -176,11 +185,15 @@ fn location(settings: &Settings) -> Result<Location> {
     let written = settings.text("location");
     match written.filter(|text| !text.contains('/')) {
         None => Ok(Location::Path(settings.location.clone())),
-        Some(name) if name.len() <= NAME_MAX => Ok(Location::Name(name.to_owned())),
-        Some(_) => Err(Error::config(
+        Some(name) if name.len() > NAME_MAX => Err(Error::config(
             "location",
             format!("a name of device-mapper has {NAME_MAX} bytes at most"),
         )),
+        Some(name) if name.chars().any(char::is_control) => Err(Error::config(
+            "location",
+            "a name of device-mapper has no control character",
+        )),
+        Some(name) => Ok(Location::Name(name.to_owned())),
     }
 }
 
@@ -199,6 +212,11 @@ fn devices(settings: &Settings, location: &Location) -> Result<Option<PoolDevice
             "location",
             "a pool that Mosaic activates is told by its name in device-mapper, such as \"pool\"",
         ));
+    }
+    check_new_name(location)?;
+    if data == metadata {
+        let text = "is the same device as pool.data";
+        return Err(Error::config("pool.metadata", text));
     }
     let block = settings.size("pool.block_size")?;
     let block = block.map(|block| {
@@ -220,6 +238,25 @@ fn devices(settings: &Settings, location: &Location) -> Result<Option<PoolDevice
         error_if_no_space: settings.text("pool.error_if_no_space") != Some("false"),
         skip_zeroing: settings.flag("pool.skip_zeroing"),
     }))
+}
+
+/// Refuses a name for a pool that its admin could not give to dmsetup and find in `/dev/mapper`.
+fn check_new_name(location: &Location) -> Result<()> {
+    let name = match location {
+        Location::Name(name) => name,
+        Location::Path(path) => path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or(""),
+    };
+    let is_taken = matches!(name, "" | "." | ".." | "control");
+    if is_plain_name(name) && !is_taken {
+        return Ok(());
+    }
+    Err(Error::config(
+        "location",
+        "a pool that Mosaic activates has a name of letters, digits and any of #+-.:=@_",
+    ))
 }
 
 fn missing(there: &str, other: &str) -> Error {
@@ -313,6 +350,11 @@ mod tests {
             refused(&with(("pool.block_size", block)), "pool.block_size");
         }
         refused(&with(("location", "./pool")), "location");
+        for name in ["a b", "control", "..", "-f", r"a\x20b", "ä"] {
+            refused(&with(("location", name)), "location");
+        }
+        refused(&with(("pool.metadata", "/dev/sdb")), "pool.metadata");
+        refused(&[("location", "a\nb")], "location");
     }
 
     #[test]

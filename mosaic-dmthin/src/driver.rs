@@ -102,7 +102,7 @@ impl Driver for DmThin {
     }
 
     fn about(&self) -> Result<About> {
-        space::about(&self.pool()?, self.options.floors)
+        space::about(&self.pool()?, &self.options)
     }
 
     fn list(&self) -> Result<Vec<Volume>> {
@@ -191,6 +191,6 @@ impl Driver for DmThin {
     }
 
     fn check(&self, repair: bool) -> Result<Vec<Finding>> {
-        check::check(&self.pool()?, self.options.floors, repair)
+        check::check(&self.pool()?, &self.options, repair)
     }
 }

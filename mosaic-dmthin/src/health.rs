@@ -28,17 +28,36 @@ pub struct Floors {
 /// # Errors
 /// `Io` for one that is failed, read-only or has to be checked, with the commands that mend it.
 pub fn require_writable(pool: &dyn ThinPool, status: PoolStatus) -> Result<WorkingPool> {
-    let what = match status {
-        PoolStatus::Fail => "has failed: its metadata cannot be used",
-        PoolStatus::Error => "cannot say how it is",
-        PoolStatus::Working(status) => match status.mode {
-            _ if status.needs_check => "met an error of its metadata and needs a check",
-            PoolMode::ReadOnly => "is read-only",
-            PoolMode::ReadWrite | PoolMode::OutOfDataSpace => return Ok(status),
-        },
+    let refuse = |what: &str, way: String| {
+        let text = format!("{} {what}; {way}", pool.label());
+        Err(Error::new(ErrorKind::Io, text))
     };
-    let text = format!("{} {what}; {}", pool.label(), pool.way_back());
-    Err(Error::new(ErrorKind::Io, text))
+    let status = match status {
+        PoolStatus::Fail => {
+            return refuse("has failed: its metadata cannot be used", pool.way_back());
+        }
+        PoolStatus::Error => return refuse("cannot say how it is", pool.way_back()),
+        PoolStatus::Working(status) => status,
+    };
+    let check = "met an error of its metadata and needs a check (needs_check)";
+    match status.mode {
+        _ if status.needs_check => refuse(check, pool.way_back()),
+        // Without an error, that is what the kernel does when they are used up.
+        PoolMode::ReadOnly if status.metadata.free() == 0 => refuse(
+            &format!(
+                "is out of metadata, {} blocks used (mode ro)",
+                status.metadata
+            ),
+            grow("metadata", pool.metadata_device()),
+        ),
+        PoolMode::ReadOnly => refuse("is read-only (mode ro)", pool.way_back()),
+        PoolMode::ReadWrite | PoolMode::OutOfDataSpace => Ok(status),
+    }
+}
+
+/// What is to be done about a pool that is too small.
+fn grow(what: &str, device: String) -> String {
+    format!("grow its {what} device {device} and run check --repair")
 }
 
 impl Floors {
@@ -70,21 +89,31 @@ impl Floors {
             self.data_blocks(status, pool.block()),
             self.metadata_blocks(status),
         );
-        let refuse = |what: &str, usage: Usage, floor: u64, way: &str| {
+        let refuse = |what: &str, usage: Usage, floor: u64, device: String| {
             let (free, total) = (usage.free(), usage.total);
+            let mode = match status.mode {
+                PoolMode::OutOfDataSpace => " (mode out_of_data_space)",
+                _ => "",
+            };
             let text = format!(
-                "{} has {free} of {total} {what} blocks free, and {floor} are kept free; {way}",
-                pool.label()
+                "{} has {free} of {total} {what} blocks free{mode}, and {floor} are kept free; {}, \
+                 or drop volumes",
+                pool.label(),
+                grow(what, device)
             );
             Err(Error::new(ErrorKind::NoSpace, text))
         };
-        if status.mode == PoolMode::OutOfDataSpace || status.data.free() < blocks + data {
-            let way = "grow its data device and run check --repair, or drop volumes";
-            return refuse("data", status.data, data, way);
+        let is_full = status.mode == PoolMode::OutOfDataSpace;
+        if is_full || status.data.free() < blocks.saturating_add(data) {
+            return refuse("data", status.data, data, pool.data_device());
         }
         if status.metadata.free() <= metadata {
-            let way = "grow its metadata device and run check --repair, or drop volumes";
-            return refuse("metadata", status.metadata, metadata, way);
+            return refuse(
+                "metadata",
+                status.metadata,
+                metadata,
+                pool.metadata_device(),
+            );
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ use crate::held::Held;
 use crate::locate::FoundPool;
 use crate::naming;
 use crate::packet::By;
+use crate::remedy;
 use crate::sharing;
 use crate::target::{DeviceNumber, Message, PoolStatus, PoolTable, Sectors, ThinId, ThinTable};
 use crate::thin_metadata::{self, Details};
@@ -209,27 +210,15 @@ impl ThinPool for KernelPool<'_> {
     }
 
     fn way_back(&self) -> String {
-        let metadata = block_device::node(self.table.metadata);
-        let metadata = metadata.map_or(self.table.metadata.to_string(), |path| {
-            path.display().to_string()
-        });
-        let name = &self.name;
-        let catalog = naming::name(self.number, name, ThinId::CATALOG);
-        let again = match self.is_ours_to_activate {
-            true => "the next command activates it again".to_owned(),
-            false => {
-                let line = self.table.line(self.length);
-                format!(
-                    "dmsetup create {name} --table \"{} {} {} {}\"",
-                    line.start, line.length, line.target, line.words
-                )
-            }
-        };
-        format!(
-            "unmount and detach its volumes, then: dmsetup remove {catalog} {name}; \
-             thin_check --clear-needs-check-flag {metadata} (if it fails: thin_repair -i \
-             {metadata} -o SPARE, and SPARE in its place); {again}"
-        )
+        remedy::way_back(self)
+    }
+
+    fn data_device(&self) -> String {
+        remedy::node(self.table.data)
+    }
+
+    fn metadata_device(&self) -> String {
+        remedy::node(self.table.metadata)
     }
 
     fn block(&self) -> Bytes {
@@ -406,15 +395,16 @@ pub(crate) fn pool_status(dm: Dm<'_>, pool: DeviceNumber, commit: bool) -> Resul
 /// Sends a pool a message.
 ///
 /// # Errors
-/// The kernel's.
+/// The kernel's, with what the pool says of itself.
 pub(crate) fn send(dm: Dm<'_>, pool: DeviceNumber, message: Message) -> Result<()> {
-    dm.message(By::Number(pool.dev()), &message.to_string())
-        .map_err(|errno| match errno {
-            Errno::OPNOTSUPP => Error::new(
-                ErrorKind::Io,
-                format!("the thin pool is read-only and refuses {message:?}"),
-            )
-            .with_errno(errno.raw_os_error()),
-            _ => Error::io(errno, format!("the thin pool refuses \"{message}\"")),
-        })
+    let sent = dm.message(By::Number(pool.dev()), &message.to_string());
+    sent.map_err(|errno| {
+        let status = pool_status(dm, pool, false).map_or_else(|_| "?".into(), |s| s.to_string());
+        let text = format!("the thin pool refuses \"{message}\", and says {status:?}");
+        let error = Error::io(errno, text);
+        match errno {
+            Errno::OPNOTSUPP => error.with_kind(ErrorKind::Io),
+            _ => error,
+        }
+    })
 }

@@ -41,6 +41,8 @@ mod first_state;
 mod idle_pool;
 mod info;
 mod init;
+mod reload;
+mod remedy;
 #[cfg(test)]
 mod simulated;
 mod space;

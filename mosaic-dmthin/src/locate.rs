@@ -11,6 +11,7 @@ use crate::dm::{DeviceInfo, Dm};
 use crate::idle_pool;
 use crate::naming;
 use crate::packet::By;
+use crate::remedy;
 use crate::target::{DeviceNumber, PoolTable, Sectors};
 
 /// An active pool, as it is found.
@@ -87,8 +88,8 @@ pub(crate) fn find(dm: Dm<'_>, options: &Options) -> Result<Option<FoundPool>> {
         return Err(Error::new(
             ErrorKind::Busy,
             format!(
-                "thin pool {pool} is suspended; dmsetup resume {}",
-                info.name
+                "thin pool {pool} is suspended; {}",
+                remedy::dmsetup("resume", &[&info.name], "")
             ),
         ));
     }

@@ -5,10 +5,12 @@ use mosaic_core::volume::{About, Space};
 use mosaic_core::{Bytes, Error, ErrorKind, Result};
 
 use crate::block_device;
-use crate::health::Floors;
+use crate::config::{Options, PoolDevices};
+use crate::health::{Floors, require_writable};
 use crate::info::truth;
 use crate::kernel_pool::KernelPool;
-use crate::target::{DeviceNumber, PoolMode, PoolStatus, Usage, WorkingPool};
+use crate::reload::{differences, wanted};
+use crate::target::{DeviceNumber, PoolStatus, Usage, WorkingPool};
 use crate::thin_metadata::BLOCK;
 use crate::thin_pool::ThinPool;
 
@@ -49,8 +51,8 @@ fn working(pool: &KernelPool<'_>) -> Result<WorkingPool> {
 ///
 /// # Errors
 /// As [`space`].
-pub fn about(pool: &KernelPool<'_>, floors: Floors) -> Result<About> {
-    let status = working(pool)?;
+pub fn about(pool: &KernelPool<'_>, options: &Options) -> Result<About> {
+    let (status, floors) = (working(pool)?, options.floors);
     let path = |number: DeviceNumber| match block_device::node(number) {
         Ok(path) => path.display().to_string(),
         Err(_) => number.to_string(),
@@ -59,11 +61,13 @@ pub fn about(pool: &KernelPool<'_>, floors: Floors) -> Result<About> {
     let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
     let kept_data = floors.data_blocks(&status, block).saturating_mul(block.0);
     let kept_metadata = floors.metadata_blocks(&status).saturating_mul(BLOCK as u64);
+    let low_water = pool.table.low_water.saturating_mul(block.0);
     let mut facts = vec![
         ("pool", pool.name.clone()),
         ("data device", path(pool.table.data)),
         ("metadata device", path(pool.table.metadata)),
         ("data block", block.to_string()),
+        ("low water", Bytes(low_water).to_string()),
         ("mode", status.mode.to_string()),
         ("needs check", yes(status.needs_check)),
         ("transaction", status.transaction.to_string()),
@@ -84,17 +88,33 @@ pub fn about(pool: &KernelPool<'_>, floors: Floors) -> Result<About> {
     if let Err(error) = truth {
         notes.push(error.chain());
     }
-    if status.needs_check || status.mode == PoolMode::ReadOnly {
-        notes.push(format!("nothing can be changed; {}", pool.way_back()));
+    match require_writable(pool, PoolStatus::Working(status)) {
+        Err(error) => notes.push(error.chain()),
+        Ok(status) => notes.extend(floors.require(pool, &status, 0).err().map(|e| e.chain())),
     }
-    if status.mode == PoolMode::OutOfDataSpace {
-        notes.push(
-            "writes that need a block fail; grow the data device, then check --repair".into(),
-        );
+    if let Some(devices) = &options.devices {
+        notes.extend(unlike_config(pool, devices));
     }
     let facts = facts.into_iter();
     Ok(About {
         notes,
         facts: facts.map(|(name, fact)| (name.to_owned(), fact)).collect(),
     })
+}
+
+/// In what the pool is not as the config says.
+fn unlike_config(pool: &KernelPool<'_>, devices: &PoolDevices) -> Vec<String> {
+    let mut notes = differences(&pool.table, &wanted(&pool.table, devices));
+    for note in &mut notes {
+        note.push_str("; check --repair loads that");
+    }
+    let block = pool.table.block;
+    if let Some(says) = devices.block.filter(|says| *says != block) {
+        notes.push(format!(
+            "pool.block_size: {} for the pool's whole life, and the config says {}",
+            Bytes(block.bytes()),
+            Bytes(says.bytes())
+        ));
+    }
+    notes
 }

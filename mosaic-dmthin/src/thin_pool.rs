@@ -69,6 +69,12 @@ pub trait ThinPool {
     /// What to do if its metadata met an error: the commands, one after the other.
     fn way_back(&self) -> String;
 
+    /// Where its data are, for a command.
+    fn data_device(&self) -> String;
+
+    /// Where its metadata are, for a command.
+    fn metadata_device(&self) -> String;
+
     /// Its data block size.
     fn block(&self) -> Bytes;
 

@@ -248,7 +248,7 @@ fn root_an_init_that_was_killed_begins_again() {
             std::fs::write(device, vec![0; 4 * LEN]).unwrap();
         }
         let table = format!(
-            "0 {} thin-pool {} {} 128 0",
+            "0 {} thin-pool {} {} 128 0 1 error_if_no_space",
             256 * MIB / 512,
             pool.metadata().device().display(),
             pool.data().device().display()

@@ -57,6 +57,14 @@ impl ThinPool for SimulatedPool {
         "thin_check it".into()
     }
 
+    fn data_device(&self) -> String {
+        "/dev/data".into()
+    }
+
+    fn metadata_device(&self) -> String {
+        "/dev/metadata".into()
+    }
+
     fn block(&self) -> Bytes {
         Bytes(BLOCK)
     }
