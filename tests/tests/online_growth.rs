@@ -69,6 +69,25 @@ fn root_a_mounted_ext4_grows_while_it_is_written() {
     );
 }
 
+#[test]
+fn root_an_idle_ext4_grows_by_its_journal_too() {
+    if !ready() {
+        return;
+    }
+    let site = site();
+    site.ok(&["new", "fs", "a", "32M"]);
+    // resize2fs, cut short by a power cut, would leave a file system that is not clean.
+    let said = site.expect(0, &["-v", "resize", "a", "64M"]).stderr;
+    assert!(said.contains("EXT4_IOC_RESIZE_FS"), "{said}");
+    assert!(!said.contains("resize2fs"), "{said}");
+    site.assert_idle();
+    let at = site.mountpoint("at");
+    let path = at.to_str().unwrap();
+    site.ok(&["mount", "a", path]);
+    assert!(size_at(&at) > 50 << 20);
+    site.ok(&["umount", "a", path]);
+}
+
 /// Writes and reads back; how often.
 fn write_until(path: &Path, stop: &AtomicBool) -> u32 {
     let mut file = fs::File::options()

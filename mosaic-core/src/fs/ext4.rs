@@ -7,12 +7,14 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
+use rustix::fs::FileType;
 use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
 
+use super::detached::DetachedMount;
 use super::superblock::{Raw, checked_size, corrupt};
 use crate::command::{Command, one_line};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host_services::Host;
 use crate::size::Bytes;
 
@@ -165,13 +167,56 @@ pub(super) fn renew_uuid(host: &Host, target: &Path) -> Result<()> {
         .map(drop)
 }
 
-pub(super) fn grow_offline(host: &Host, device: &Path) -> Result<()> {
+/// In a mount where that can be: then the journal takes the growth from one size to the next, and a
+/// power cut leaves a clean file system. resize2fs writes its tables in place, and cut short leaves
+/// what e2fsck has to mend.
+pub(super) fn grow_offline(host: &Host, device: &Path, size: u64) -> Result<()> {
     made_clean(host, device)?;
+    if is_block_device(device)? && may_grow_online() {
+        match grow_in_mount(host, device, size) {
+            Ok(()) => return Ok(()),
+            // For one, a file system that only resize2fs can give a longer list of groups.
+            Err(error) => host.debug(&error.chain()),
+        }
+        // resize2fs wants a check since the last mount.
+        made_clean(host, device)?;
+    }
     Command::new("resize2fs")
         .arg(device)
         .to_the_end()
         .run(host)
         .map(drop)
+}
+
+fn grow_in_mount(host: &Host, device: &Path, size: u64) -> Result<()> {
+    host.debug(&format!(
+        "EXT4_IOC_RESIZE_FS in a mount of {device:?} to {size} bytes"
+    ));
+    let mount = DetachedMount::new("ext4", device, &[])?;
+    let grown = mount
+        .root()
+        .and_then(|root| grow_online(super::open(device)?.as_fd(), root.as_fd(), size));
+    mount.close()?;
+    grown?;
+    let found = Superblock::read(super::open(device)?.as_fd())?;
+    match size.saturating_sub(found.size()) < found.unusable_tail() {
+        true => Ok(()),
+        false => Err(Error::new(
+            ErrorKind::Io,
+            format!("the mounted ext4 stayed at {}", Bytes(found.size())),
+        )),
+    }
+}
+
+fn is_block_device(path: &Path) -> Result<bool> {
+    let stat = rustix::fs::stat(path).context(|| format!("cannot look at {path:?}"))?;
+    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::BlockDevice)
+}
+
+/// `ext4_resize_begin`, fs/ext4/resize.c, asks for that.
+fn may_grow_online() -> bool {
+    rustix::thread::capabilities(None)
+        .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_RESOURCE))
 }
 
 /// Kernel: `EXT4_IOC_RESIZE_FS`, since Linux 3.3.
@@ -182,9 +227,7 @@ pub(super) fn grow_online(device: BorrowedFd<'_>, dir: BorrowedFd<'_>, size: u64
         if errno != Errno::PERM {
             return error("");
         }
-        let held = rustix::thread::capabilities(None)
-            .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_RESOURCE));
-        if held {
+        if may_grow_online() {
             error(": it has errors on record; umount and check it")
         } else {
             error(": that needs CAP_SYS_RESOURCE, which this process lacks; umount it to grow it")

@@ -125,7 +125,7 @@ impl FsType {
             host.debug(&format!("{call}: {} on {device:?} to {size}", self.0));
         }
         match (known, mounted) {
-            (Known::Ext4, None) => ext4::grow_offline(host, device),
+            (Known::Ext4, None) => ext4::grow_offline(host, device, size.0),
             (Known::Ext4, Some(dir)) => ext4::grow_online(handle.as_fd(), dir, size.0),
             (Known::Xfs, None) => xfs::grow_offline(device, size.0),
             (Known::Xfs, Some(dir)) => xfs::grow_online(dir, size.0),
