@@ -99,7 +99,8 @@ impl Machine {
         let folder = super::own_folder("machine")?;
         let at = |name: &str| folder.path().join(name);
         let disks = disks(setup, folder.path())?;
-        let mut qemu = Qemu::new(&template.memory(), &disks, &at("status"));
+        let linked = template.link_into(folder.path())?;
+        let mut qemu = Qemu::new(&linked.memory, &disks, &at("status"));
         match setup.console {
             Console::File => qemu.console_to(&at("console")),
             Console::Terminal => qemu.console_on_terminal(),
@@ -118,7 +119,7 @@ impl Machine {
             stderr: Some(std::thread::spawn(move || collect(stderr, shown))),
             folder,
             _control: {
-                control.restore(&template.state())?;
+                control.restore(&linked.state)?;
                 control
             },
         };
@@ -142,7 +143,7 @@ impl Machine {
     ///
     /// # Errors
     /// The machine ended before; with what it said.
-    pub fn await_line(&mut self, condition: impl Fn(&str) -> bool) -> Result<String> {
+    pub fn await_line(&mut self, mut condition: impl FnMut(&str) -> bool) -> Result<String> {
         while let Some(line) = self.next_line()? {
             if condition(&line) {
                 return Ok(line);
@@ -173,10 +174,11 @@ impl Machine {
     /// kernel inside still had in memory is lost. Gives the lines that had not been read.
     ///
     /// # Errors
-    /// It had ended before.
+    /// It had ended before; with what it said.
     pub fn cut(mut self) -> Result<Vec<String>> {
-        if let Some(status) = self.child.try_wait()? {
-            bail!("it ended before the power was cut: {status}");
+        if self.child.try_wait()?.is_some() {
+            let ended = self.end()?;
+            bail!("it ended before the power was cut: {ended:?}");
         }
         self.child.kill()?;
         self.child.wait()?;

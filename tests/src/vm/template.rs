@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One machine, booted once: its memory and its device state, in `target/vm/template`.
 //!
-//! It is made again when anything that it is made of has changed. Machines that run from an older
-//! one keep its files open and go on.
+//! It is made again when anything that it is made of has changed. A lock keeps two processes from
+//! making it at once, and each machine runs from links of its own to its files: it goes on with them
+//! when another process has made a new one meanwhile.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -31,6 +32,7 @@ const BOOT_LIMIT: Duration = Duration::from_secs(120);
 #[derive(Debug, Clone)]
 pub struct Template {
     folder: PathBuf,
+    key: String,
 }
 
 impl Template {
@@ -50,22 +52,21 @@ impl Template {
 
     fn look() -> Result<Self> {
         let vm = super::folder()?;
-        let lock = File::create(vm.join("lock"))?;
         // Until this process has looked, another one waits.
-        flock(&lock, FlockOperation::LockExclusive)?;
+        let _lock = lock(&vm, FlockOperation::LockExclusive)?;
         super::sweep(&vm)?;
         let kernel = Kernel::obtain(&vm)?;
-        let key = key(&kernel)?;
         let template = Self {
             folder: vm.join("template"),
+            key: key(&kernel)?,
         };
-        if fs::read_to_string(template.folder.join("key")).is_ok_and(|kept| kept == key) {
+        if template.is_fresh() {
             return Ok(template);
         }
         let start = Instant::now();
         say("making its template, which takes some seconds once");
         let new = make(&kernel, &base::entries(&kernel)?)?;
-        fs::write(new.path().join("key"), key)?;
+        fs::write(new.path().join("key"), &template.key)?;
         let _ = fs::remove_dir_all(&template.folder);
         fs::rename(new.keep(), &template.folder)?;
         let seconds = start.elapsed().as_secs_f32();
@@ -76,14 +77,29 @@ impl Template {
         Ok(template)
     }
 
-    /// The memory, which machines map privately.
-    pub(super) fn memory(&self) -> PathBuf {
-        self.folder.join("memory")
+    /// Whether the files are those that this process looked at, or the same made again.
+    fn is_fresh(&self) -> bool {
+        fs::read_to_string(self.folder.join("key")).is_ok_and(|kept| kept == self.key)
     }
 
-    /// The state of all devices.
-    pub(super) fn state(&self) -> PathBuf {
-        self.folder.join("state")
+    /// Links to its files in a folder on the same file system.
+    ///
+    /// # Errors
+    /// It is another one now, since something that it is made of has changed.
+    pub(super) fn link_into(&self, folder: &Path) -> Result<Linked> {
+        let vm = self.folder.parent().context("a template has a folder")?;
+        let _lock = lock(vm, FlockOperation::LockShared)?;
+        ensure!(
+            self.is_fresh(),
+            "the template of virtual machines was made anew by another version; run this again"
+        );
+        let linked = Linked {
+            memory: folder.join("memory"),
+            state: folder.join("state"),
+        };
+        fs::hard_link(self.folder.join("memory"), &linked.memory)?;
+        fs::hard_link(self.folder.join("state"), &linked.state)?;
+        Ok(linked)
     }
 
     /// The paths of all files inside.
@@ -91,6 +107,22 @@ impl Template {
         let list = fs::read_to_string(self.folder.join("files"))?;
         Ok(list.lines().map(PathBuf::from).collect())
     }
+}
+
+/// One machine's own way to the files of a template.
+#[derive(Debug)]
+pub(super) struct Linked {
+    /// The memory, which machines map privately.
+    pub(super) memory: PathBuf,
+    /// The state of all devices.
+    pub(super) state: PathBuf,
+}
+
+/// Held until the file is closed.
+fn lock(vm: &Path, how: FlockOperation) -> Result<File> {
+    let lock = File::create(vm.join("lock"))?;
+    rustix::io::retry_on_intr(|| flock(&lock, how)).context("cannot lock the template")?;
+    Ok(lock)
 }
 
 /// Everything that the template depends on.
@@ -165,4 +197,35 @@ fn await_ready(child: &mut Child, console: &Path) -> Result<()> {
     // The line comes just before the loop that copies shall wake up in.
     std::thread::sleep(Duration::from_millis(200));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Scratch;
+
+    #[test]
+    fn a_machine_keeps_its_files_when_the_template_is_made_anew() {
+        let vm = Scratch::new("template").unwrap();
+        let folder = vm.folder("template").unwrap();
+        let make = |key: &str| {
+            for name in ["key", "memory", "state"] {
+                // As a new template comes: other files by these names.
+                let _ = fs::remove_file(folder.join(name));
+                fs::write(folder.join(name), key).unwrap();
+            }
+        };
+        make("old");
+        let template = Template {
+            folder: folder.clone(),
+            key: "old".into(),
+        };
+        let linked = template.link_into(&vm.folder("machine").unwrap()).unwrap();
+        make("new");
+        for file in [linked.memory, linked.state] {
+            assert_eq!(fs::read_to_string(file).unwrap(), "old");
+        }
+        let error = template.link_into(&vm.folder("another").unwrap());
+        assert!(error.unwrap_err().to_string().contains("run this again"));
+    }
 }
