@@ -29,6 +29,7 @@ mod moctl;
 mod mount_table;
 mod mounted_fs;
 mod power_cut;
+mod random;
 mod requires;
 mod said;
 mod scratch;
@@ -48,6 +49,7 @@ pub use loop_file::{LoopFile, loop_devices_beneath};
 pub use moctl::{Moctl, Output};
 pub use mount_table::{is_mountpoint, mountpoints_beneath};
 pub use mounted_fs::{MountedFs, requires_project_quota};
+pub use random::Random;
 pub use requires::{
     is_in_vm, is_long, is_quick, left_out, requires, requires_program, requires_qemu,
     requires_root, requires_vm, skip,

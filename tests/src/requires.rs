@@ -102,7 +102,7 @@ fn could_run(reason: &str) -> bool {
     false
 }
 
-fn say(word: &str, what: &str) {
+pub(crate) fn say(word: &str, what: &str) {
     let line = format!("{word}: {}: {what}\n", test_name());
     // A test whose stderr is closed still tests.
     let _ = std::io::stderr().write_all(line.as_bytes());
