@@ -18,7 +18,11 @@ use crate::tally::Tally;
 use crate::test::{Settings, TEST};
 use crate::vm;
 
+/// So few tests are not worth a machine of their own: that takes as long as some of them.
+const PIECE_LEAST: usize = 2;
+
 /// A test binary, and what of it is to run.
+#[derive(Debug, PartialEq, Eq)]
 struct Task {
     binary: PathBuf,
     tests: Vec<String>,
@@ -43,25 +47,20 @@ pub fn run(root: bool, settings: &Settings, tally: &mut Tally) -> Result<()> {
         return Ok(());
     }
     let folders = cargo::test_folders(&TEST)?;
-    let mut queue: Vec<Task> = skipped
-        .into_iter()
-        .map(|(binary, tests)| Task { binary, tests })
-        .collect();
-    // The longest first, taken from the end.
-    queue.sort_by_key(|task| task.tests.len());
-    let tests: usize = queue.iter().map(|task| task.tests.len()).sum();
-    let binaries = queue.len();
+    let (binaries, machines) = (skipped.len(), at_once());
+    let queue = Queue::new(skipped, machines);
     println!(
-        "\n# In the virtual machine: {tests} tests of {binaries} binaries, in a copy for each."
+        "\n# In the virtual machine: {} tests of {binaries} binaries, {machines} copies at once.",
+        queue.left()
     );
     let queue = Mutex::new(queue);
     let (results, received) = channel();
     std::thread::scope(|scope| {
-        for _ in 0..at_once().min(binaries) {
+        for _ in 0..machines {
             let results = results.clone();
             let (queue, folders) = (&queue, &folders);
             scope.spawn(move || {
-                while let Some(task) = queue.lock().ok().and_then(|mut queue| queue.pop()) {
+                while let Some(task) = queue.lock().ok().and_then(|mut queue| queue.take()) {
                     // Nobody but us receives them.
                     let _ = results.send(run_one(task, folders, settings));
                 }
@@ -71,6 +70,43 @@ pub fn run(root: bool, settings: &Settings, tally: &mut Tally) -> Result<()> {
         received.into_iter().for_each(|done| count(done, tally));
     });
     Ok(())
+}
+
+/// What has not been begun.
+struct Queue {
+    /// The longest last.
+    tasks: Vec<Task>,
+    machines: usize,
+}
+
+impl Queue {
+    fn new(tests: BTreeMap<PathBuf, Vec<String>>, machines: usize) -> Self {
+        let tasks = tests.into_iter();
+        let mut tasks: Vec<Task> = tasks
+            .map(|(binary, tests)| Task { binary, tests })
+            .collect();
+        tasks.sort_by_key(|task| task.tests.len());
+        Self { tasks, machines }
+    }
+
+    fn left(&self) -> usize {
+        self.tasks.iter().map(|task| task.tests.len()).sum()
+    }
+
+    /// The next: a binary, or the less of it the less is left, since nobody knows how long it takes,
+    /// and no machine shall be at work alone for long.
+    fn take(&mut self) -> Option<Task> {
+        let piece = self.left().div_ceil(2 * self.machines).max(PIECE_LEAST);
+        let task = self.tasks.last_mut()?;
+        // A rest that is not worth a machine goes with it.
+        if task.tests.len() < piece + PIECE_LEAST {
+            return self.tasks.pop();
+        }
+        Some(Task {
+            binary: task.binary.clone(),
+            tests: task.tests.drain(..piece).collect(),
+        })
+    }
 }
 
 /// Each machine has one processor.
@@ -134,5 +170,33 @@ fn count(done: Done, tally: &mut Tally) {
         tally.add_failure(&format!(
             "{binary} in the virtual machine, where {ran} of {all} ran"
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_test_is_taken_once_and_the_last_pieces_are_small() {
+        let names = |count: usize| (0..count).map(|n| format!("t{n}")).collect();
+        let all: BTreeMap<PathBuf, Vec<String>> = [("a", 60), ("b", 13), ("c", 11), ("d", 1)]
+            .into_iter()
+            .map(|(binary, count)| (binary.into(), names(count)))
+            .collect();
+        let mut queue = Queue::new(all.clone(), 2);
+        let mut taken: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
+        let mut sizes = Vec::new();
+        while let Some(task) = queue.take() {
+            sizes.push(task.tests.len());
+            taken.entry(task.binary).or_default().extend(task.tests);
+        }
+        assert_eq!(taken, all);
+        assert_eq!(sizes[..3], [22, 16, 12]);
+        assert!(
+            sizes[sizes.len() - 3..].iter().all(|size| *size <= 4),
+            "{sizes:?}"
+        );
+        assert_eq!(queue.take(), None);
     }
 }
