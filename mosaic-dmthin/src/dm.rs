@@ -146,6 +146,14 @@ impl<'a> Dm<'a> {
         }
     }
 
+    /// Commands that nobody is told of.
+    pub fn unlogged(control: &'a OwnedFd) -> Self {
+        Self {
+            control: control.as_fd(),
+            host: None,
+        }
+    }
+
     /// The same without a log: for as long as a device is suspended, the log might be written to it.
     #[must_use]
     pub fn silent(self) -> Self {

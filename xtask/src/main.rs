@@ -57,7 +57,7 @@ fn main() -> ExitCode {
         Task::Demo => demo::run(),
         Task::Test(options) => test::run(&options),
         Task::Lint => lint::run(),
-        Task::Bench(options) => bench::run(&options),
+        Task::Bench(options) => return answer(bench::run(&options)),
         Task::Vm(task) => return answer(vm::run(&task)),
         Task::Man => man::run(),
     };

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 
 /// Programs and their packages in Debian and Ubuntu.
-const PACKAGES: [(&str, &str); 31] = [
+const PACKAGES: [(&str, &str); 32] = [
     ("mkfs.ext4", "e2fsprogs"),
     ("tune2fs", "e2fsprogs"),
     ("mkfs.xfs", "xfsprogs"),
@@ -35,6 +35,7 @@ const PACKAGES: [(&str, &str); 31] = [
     ("dmsetup", "dmsetup"),
     ("thin_check", "thin-provisioning-tools"),
     ("thin_dump", "thin-provisioning-tools"),
+    ("thin_ls", "thin-provisioning-tools"),
     // The virtual machine.
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("busybox", "busybox-static"),
@@ -66,6 +67,9 @@ pub const FOR_BENCH: &[&str] = &[
     "btrfs",
     "mount",
     "losetup",
+    "dmsetup",
+    "thin_check",
+    "thin_ls",
     "cc",
 ];
 

@@ -86,7 +86,11 @@ fn test(words: &[String]) -> Result<ExitCode> {
     })
 }
 
-fn run_program(program: &Path, words: &[String]) -> Result<ExitCode> {
+/// Runs a program that cargo built there, with `moctl` and the drivers that were built beside it.
+///
+/// # Errors
+/// There is no virtual machine; it did not end by itself.
+pub fn run_program(program: &Path, words: &[String]) -> Result<ExitCode> {
     let template = Template::ready()?;
     let program = program
         .canonicalize()

@@ -17,6 +17,8 @@ use crate::shell;
 
 /// Where it is mounted.
 const AT: &str = "/run/payload";
+/// `moctl`, and what the bench runs beside it.
+const PROGRAMS: [&str; 3] = ["moctl", "floor", "thin_floor"];
 
 /// An image, used by any number of machines, gone when it is dropped.
 #[derive(Debug)]
@@ -94,11 +96,12 @@ fn inside(path: &Path) -> PathBuf {
     Path::new(AT).join(path.strip_prefix("/").unwrap_or(path))
 }
 
-/// `moctl`, the drivers and other libraries of ours, whichever are built.
+/// Programs, drivers and other libraries of ours, whichever are built.
 fn built(folder: &Path) -> Result<BTreeSet<PathBuf>> {
     let ours = |path: &PathBuf| {
         let is_library = path.extension().is_some_and(|extension| extension == "so");
-        is_library || path.file_name().is_some_and(|name| name == "moctl")
+        let name = path.file_name().and_then(|name| name.to_str());
+        is_library || name.is_some_and(|name| PROGRAMS.contains(&name))
     };
     let entries = fs::read_dir(folder)?.flatten();
     Ok(entries.map(|entry| entry.path()).filter(ours).collect())

@@ -8,12 +8,18 @@ mod ground;
 mod images;
 mod subvolumes;
 mod table;
+mod thin_volumes;
+
+use std::path::Path;
+use std::process::ExitCode;
 
 use anyhow::{Result, bail, ensure};
+use mosaic_tests::is_in_vm;
 
 use crate::cargo;
 use crate::interrupt::Interrupt;
 use crate::packages;
+use crate::vm;
 use ground::Ground;
 use subvolumes::Quota;
 use table::Table;
@@ -21,8 +27,11 @@ use table::Table;
 /// What to measure, and how long.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Which drivers; all of them if none is named.
+    /// Which drivers; if none is named all that this kernel has what they need for.
     drivers: Vec<Measured>,
+    /// In the virtual machine, which has what dmthin needs; that alone if none is named.
+    #[arg(long)]
+    vm: bool,
     /// How many rounds.
     #[arg(long, default_value_t = 21)]
     rounds: usize,
@@ -39,14 +48,33 @@ pub struct Options {
 enum Measured {
     Loop,
     Btrfs,
+    Dmthin,
 }
+
+/// What is built for it, and run.
+const BUILD: [&str; 12] = [
+    "build",
+    "--release",
+    "--package",
+    "moctl",
+    "--package",
+    "mosaic-loop",
+    "--package",
+    "mosaic-btrfs",
+    "--package",
+    "mosaic-dmthin",
+    "--package",
+    "xtask",
+];
+/// Where there is device-mapper.
+const CONTROL: &str = "/dev/mapper/control";
 
 /// Who does it: `moctl`, the floor program, the usual tool.
 const SIDES: [&str; 3] = ["moctl", "floor", "tool"];
 
-/// A verb and the three ways to do it. `L` is the location, `A` a mountpoint of each side's own,
-/// `D/NAME` the loop device that shows the file NAME in the location; the tool's line can be
-/// programs with `&&` between them.
+/// A verb and the three ways to do it. `A` is a mountpoint of each side's own; other words that stand
+/// for something are the place's. The tool's line can be programs with `&&` between them; it is empty
+/// where the tool knows no such thing.
 struct Case {
     verb: &'static str,
     lines: [&'static str; 3],
@@ -64,32 +92,23 @@ const fn case(
     }
 }
 
-/// Builds for release, measures on a file system of its own, prints the table.
+/// Builds for release, measures on devices of its own, prints the table.
 ///
 /// # Errors
 /// Not root; something failed.
-pub fn run(options: &Options) -> Result<()> {
+pub fn run(options: &Options) -> Result<ExitCode> {
+    if options.vm {
+        return run_in_vm(options);
+    }
     ensure!(
         rustix::process::geteuid().is_root(),
         "loop devices and mounts need root"
     );
     let interrupt = Interrupt::catch()?;
-    packages::install(packages::FOR_BENCH)?;
-    cargo::run(
-        &[
-            "build",
-            "--release",
-            "--package",
-            "moctl",
-            "--package",
-            "mosaic-loop",
-            "--package",
-            "mosaic-btrfs",
-            "--package",
-            "xtask",
-        ],
-        &[],
-    )?;
+    if !is_in_vm() {
+        packages::install(packages::FOR_BENCH)?;
+        cargo::run(&BUILD, &[])?;
+    }
     let is_asked = |driver| options.drivers.is_empty() || options.drivers.contains(&driver);
     if is_asked(Measured::Loop) {
         images::measure(options, &interrupt)?;
@@ -97,7 +116,36 @@ pub fn run(options: &Options) -> Result<()> {
     if is_asked(Measured::Btrfs) {
         subvolumes::measure(options, &interrupt)?;
     }
-    Ok(())
+    if options.drivers.contains(&Measured::Dmthin)
+        || Path::new(CONTROL).exists() && is_asked(Measured::Dmthin)
+    {
+        thin_volumes::measure(options, &interrupt)?;
+    } else if is_asked(Measured::Dmthin) {
+        println!("\ndmthin: this kernel has no device-mapper; `cargo xtask bench --vm`");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The same within the virtual machine, by the programs that were built here.
+fn run_in_vm(options: &Options) -> Result<ExitCode> {
+    packages::install(&mosaic_tests::vm::PROGRAMS)?;
+    packages::install(packages::FOR_BENCH)?;
+    cargo::run(&BUILD, &[])?;
+    let named = |driver: &Measured| format!("{driver:?}").to_lowercase();
+    let mut words = vec!["bench".to_owned(), format!("--rounds={}", options.rounds)];
+    match options.drivers.as_slice() {
+        [] => words.push(named(&Measured::Dmthin)),
+        drivers => words.extend(drivers.iter().map(named)),
+    }
+    let quotas = options.quota.iter().map(|quota| format!("{quota:?}"));
+    words.extend(quotas.map(|quota| format!("--quota={}", quota.to_lowercase())));
+    words.extend(
+        options
+            .volumes
+            .iter()
+            .map(|many| format!("--volumes={many}")),
+    );
+    vm::run_program(&cargo::target().join("release/xtask"), &words)
 }
 
 /// Runs the cases in their order, round by round, each by all three; `tidy` ends a round.
@@ -114,7 +162,7 @@ fn rounds(
             for side in 0..SIDES.len() {
                 let time = ground.time(case, side)?;
                 // The first round fills caches.
-                if round > 0 {
+                if let Some(time) = time.filter(|_| round > 0) {
                     table.add(at, side, time);
                 }
                 if interrupt.is_raised() {

@@ -25,14 +25,21 @@ impl Table {
         );
         for (at, case) in cases.iter().enumerate() {
             let [moctl, floor, tool] = [0, 1, 2].map(|side| median(self.0.get_mut(&(at, side))));
+            let [moctl, floor, to_floor, tool, to_tool] =
+                [moctl, floor, moctl / floor, tool, moctl / tool].map(shown);
             println!(
-                "{:<14} {moctl:>8.2} {floor:>8.2} {:>7.2} {tool:>8.2} {:>7.2}  {}",
-                case.verb,
-                moctl / floor,
-                moctl / tool,
-                case.lines[2],
+                "{:<14} {moctl:>8} {floor:>8} {to_floor:>7} {tool:>8} {to_tool:>7}  {}",
+                case.verb, case.lines[2],
             );
         }
+    }
+}
+
+/// With two digits; a dash for what was not measured.
+fn shown(number: f64) -> String {
+    match number.is_nan() {
+        true => "-".to_owned(),
+        false => format!("{number:.2}"),
     }
 }
 
@@ -56,5 +63,6 @@ mod tests {
         let mut times = [9, 1, 2].map(Duration::from_millis).to_vec();
         assert!((median(Some(&mut times)) - 2.0).abs() < 1e-9);
         assert!(median(None).is_nan());
+        assert_eq!([1.25, median(None)].map(shown), ["1.25", "-"]);
     }
 }
