@@ -21,6 +21,8 @@ use crate::transaction::Transaction;
 
 /// How long copies are taken again that cannot be finished.
 const FIT_COPY: Duration = Duration::from_secs(10);
+/// One refusal, of memory say, must not keep a guest waiting for the next command.
+const RESUMES: u32 = 3;
 
 /// What is on the origin of a clone.
 pub trait Source {
@@ -89,20 +91,29 @@ impl<'p> Suspended<'p> {
     }
 
     fn resume(mut self) -> Result<()> {
-        self.resume_once()
+        self.let_go()
     }
 
-    fn resume_once(&mut self) -> Result<()> {
-        match std::mem::take(&mut self.holds) {
-            true => self.pool.resume(self.id),
-            false => Ok(()),
+    fn let_go(&mut self) -> Result<()> {
+        let mut tries = if std::mem::take(&mut self.holds) {
+            RESUMES
+        } else {
+            0
+        };
+        while tries > 0 {
+            tries -= 1;
+            match self.pool.resume(self.id) {
+                Err(_) if tries > 0 => {}
+                last => return last,
+            }
         }
+        Ok(())
     }
 }
 
 impl Drop for Suspended<'_> {
     fn drop(&mut self) {
-        if let Err(error) = self.resume_once() {
+        if let Err(error) = self.let_go() {
             self.pool.warn(&format!(
                 "the device of thin id {} stays suspended until the next command: {}",
                 self.id,

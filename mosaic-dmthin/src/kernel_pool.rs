@@ -368,8 +368,17 @@ impl ThinPool for KernelPool<'_> {
         self.dm
             .load(by, &line, info.is_read_only())
             .context(failed)?;
-        let resumed = self.dm.resume(by, Audience::Everybody);
-        resumed.map(|_| ()).context(failed)
+        match self.dm.resume(by, Audience::Everybody) {
+            Ok(_) => Ok(()),
+            // The table before goes on: a refused one leaves the device suspended, or about to take
+            // it with its next resume.
+            Err(errno) => {
+                let undone = self.dm.clear(by);
+                let undone = undone.and_then(|()| self.dm.resume(by, Audience::Everybody));
+                let left = || format!("the device of thin id {id} may be suspended");
+                Err(Error::io(errno, failed()).after_undo(undone.map(|_| ()).context(left)))
+            }
+        }
     }
 
     fn warn(&self, text: &str) {
