@@ -10,7 +10,7 @@ mod scenario;
 use mosaic_tests::{
     Action, Outcome, Quota, Site, Tracee, quota, requires_program, requires_root, run,
 };
-use scenario::{SCENARIOS, Scenario, Stage, scenarios};
+use scenario::{SCENARIOS, Scenario, Stage, Start, scenarios};
 
 fn killed_anywhere(name: &str) {
     for scenario in scenarios(name) {
@@ -77,6 +77,20 @@ scenarios! {
     root_killed_umount_of_a_thin_device_is_before_or_after: "dmthin umount"
     root_killed_growth_of_a_thin_device_in_use_is_before_or_after: "dmthin grow in use"
     root_killed_shrink_of_a_thin_device_is_before_or_after: "dmthin shrink"
+}
+
+#[test]
+fn root_killed_init_of_a_pool_is_finished_by_the_next() {
+    if let Some(start) = Start::new() {
+        start.disturb_init(Action::KillAfter);
+    }
+}
+
+#[test]
+fn root_killed_activation_of_a_pool_is_finished_by_the_next_command() {
+    if let Some(start) = Start::new() {
+        start.disturb_activation(Action::KillAfter);
+    }
 }
 
 /// The verbs that promise to be durable.

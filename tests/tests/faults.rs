@@ -11,7 +11,7 @@ use mosaic_tests::{
     Action, Outcome, Site, SystemCall, Traced, Tracee, requires_program, requires_root,
 };
 use nix::libc;
-use scenario::{SCENARIOS, Stage, scenarios};
+use scenario::{SCENARIOS, Stage, Start, scenarios};
 
 /// include/uapi/linux/loop.h
 const LOOP_CONFIGURE: u64 = 0x4c0a;
@@ -84,6 +84,20 @@ scenarios! {
     root_an_error_in_umount_of_a_thin_device_leaves_before_or_after: "dmthin umount"
     root_an_error_in_growth_of_a_thin_device_in_use_leaves_before_or_after: "dmthin grow in use"
     root_an_error_in_shrink_of_a_thin_device_leaves_before_or_after: "dmthin shrink"
+}
+
+#[test]
+fn root_an_error_in_init_of_a_pool_leaves_it_to_the_next() {
+    if let Some(start) = Start::new() {
+        start.disturb_init(Action::Fail(libc::EIO));
+    }
+}
+
+#[test]
+fn root_an_error_in_activation_of_a_pool_leaves_it_to_the_next_command() {
+    if let Some(start) = Start::new() {
+        start.disturb_activation(Action::Fail(libc::EIO));
+    }
 }
 
 /// A loop mosaic with the volume `a`, and room for a mountpoint.

@@ -4,21 +4,22 @@
 //! Whatever the disturbance, afterwards there is the state before or the state after; nothing is
 //! left in the kernel; the next changing command leaves nothing half-made in `.mosaic`.
 
+mod points;
+mod pool_start;
 mod pools;
 mod verbs;
 
 use std::process::Command;
 
 use mosaic_tests::{
-    Action, Outcome, Output, Site, SystemCall, Traced, Tracee, eventually, is_long, is_quick,
-    left_out, qgroups, requires_program, requires_root, requires_thin_pools, run, run_status,
+    Action, Outcome, Output, Site, SystemCall, Traced, Tracee, eventually, is_long, qgroups,
+    requires_program, requires_root, requires_thin_pools, run, run_status,
 };
 use serde_json::{Value, json};
 
+use points::Most;
+pub use pool_start::Start;
 pub use verbs::SCENARIOS;
-
-/// How many system calls of each command a quick run disturbs.
-const SAMPLE: usize = 8;
 
 /// The location is a thin pool instead.
 pub const POOL: &str = "pool";
@@ -108,21 +109,30 @@ impl Stage {
         stage
     }
 
-    /// Disturbs the command at each of its calls that may change something. Where calls fail, also at
-    /// those that ask, or at a sample: a program asks far more than it changes.
+    /// Disturbs the command at each of its calls that may change something, and where calls fail at a
+    /// sample of those that ask.
     pub fn disturb_each(&self, action: Action) {
-        let changes = |call: &SystemCall| !call.leaves_nothing();
-        match (is_long(), self.scenario.cuts_power) {
-            (true, false) => self.disturb_those(action, |_| true, usize::MAX),
-            (false, true) => self.disturb_those(action, changes, CUTS),
-            _ => self.disturb_those(action, changes, usize::MAX),
-        }
-        if let Action::Fail(_) = action
-            && !is_long()
-        {
-            let asks = |call: &SystemCall| call.leaves_nothing() && call.can_matter();
-            self.disturb_those(action, asks, self.scenario.asks);
-        }
+        let Scenario {
+            command,
+            asks,
+            cuts_power,
+            ..
+        } = self.scenario;
+        let changes = if cuts_power { CUTS } else { usize::MAX };
+        let most = Most { changes, asks };
+        points::disturb_each(
+            action,
+            most,
+            &self.calls,
+            &|| self.tracee(),
+            &|traced, place| {
+                if cuts_power {
+                    self.site.fs().unwrap().cut_power().unwrap();
+                }
+                self.verify(traced, &format!("{command:?} with {place}"));
+                self.reset();
+            },
+        );
         if self.is_btrfs() {
             for at in self.site.mounts() {
                 run("umount", &[at]).unwrap();
@@ -132,68 +142,6 @@ impl Stage {
         if let Some(pool) = self.site.pool() {
             pools::verify_inactive(&self.site, pool);
         }
-    }
-
-    fn disturb_those(&self, action: Action, is_point: impl Fn(&SystemCall) -> bool, most: usize) {
-        let points = self.calls.iter().filter(|call| is_point(call)).count();
-        let limit = if is_quick() { SAMPLE } else { most };
-        let step = points.div_ceil(limit).max(1);
-        let chosen = (0..points).step_by(step);
-        if step > 1 {
-            left_out(&format!(
-                "{} of {points} system calls",
-                points - chosen.len()
-            ));
-        }
-        let most = chosen.len();
-        let reached = chosen
-            .filter(|at| self.disturb(action, &is_point, *at))
-            .count();
-        // From run to run a program makes a few calls more or less.
-        // What it asks /proc follows the processes of the machine, whoever starts and ends them.
-        let least = match self
-            .calls
-            .iter()
-            .any(|call| is_point(call) && call.leaves_nothing())
-        {
-            true => most / 2,
-            false => (most * 9).div_ceil(10),
-        };
-        assert!(
-            reached >= least,
-            "{:?} made only {reached} of the {most} calls that were to be disturbed",
-            self.scenario.command
-        );
-    }
-
-    /// Whether the command came as far as to that call.
-    fn disturb(&self, action: Action, is_point: impl Fn(&SystemCall) -> bool, at: usize) -> bool {
-        let mut point = 0;
-        let mut disturbed = None;
-        let traced = self
-            .tracee()
-            .run(|call| {
-                if !is_point(call) {
-                    return Action::Continue;
-                }
-                point += 1;
-                if point - 1 != at {
-                    return Action::Continue;
-                }
-                disturbed = Some(*call);
-                action
-            })
-            .unwrap();
-        let place = format!(
-            "{:?} with {action:?} at its {at}th call {disturbed:?}: {traced:?}",
-            self.scenario.command
-        );
-        if self.scenario.cuts_power {
-            self.site.fs().unwrap().cut_power().unwrap();
-        }
-        self.verify(&traced, &place);
-        self.reset();
-        disturbed.is_some()
     }
 
     fn verify(&self, traced: &Traced, place: &str) {

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which calls of a command are disturbed, and the runs in which they are.
+
+use mosaic_tests::{Action, SystemCall, Traced, Tracee, is_long, is_quick, left_out};
+
+/// How many system calls of each command a quick run disturbs.
+const SAMPLE: usize = 8;
+
+/// Most calls of a command that are disturbed, in any run but a long one: that takes all, those too
+/// that can matter for nobody.
+#[derive(Debug, Clone, Copy)]
+pub struct Most {
+    /// That may change something.
+    pub changes: usize,
+    /// That only ask, which is tried where they fail. A program asks far more than it changes.
+    pub asks: usize,
+}
+
+/// Runs a command again and again, disturbed at one call after the other of those that it made
+/// before, and has each run judged: by how it ended, and in what words it is told of.
+pub fn disturb_each(
+    action: Action,
+    most: Most,
+    calls: &[SystemCall],
+    tracee: &dyn Fn() -> Tracee,
+    judge: &dyn Fn(&Traced, &str),
+) {
+    let each = |most: usize, is_point: &dyn Fn(&SystemCall) -> bool| {
+        disturb_those(action, most, calls, is_point, tracee, judge);
+    };
+    if is_long() {
+        return each(usize::MAX, &|_| true);
+    }
+    each(most.changes, &|call| !call.leaves_nothing());
+    if let Action::Fail(_) = action {
+        each(most.asks, &|call| {
+            call.leaves_nothing() && call.can_matter()
+        });
+    }
+}
+
+fn disturb_those(
+    action: Action,
+    most: usize,
+    calls: &[SystemCall],
+    is_point: &dyn Fn(&SystemCall) -> bool,
+    tracee: &dyn Fn() -> Tracee,
+    judge: &dyn Fn(&Traced, &str),
+) {
+    let points = calls.iter().filter(|call| is_point(call)).count();
+    let limit = if is_quick() { SAMPLE } else { most };
+    let step = points.div_ceil(limit).max(1);
+    let chosen = (0..points).step_by(step);
+    let most = chosen.len();
+    if step > 1 {
+        left_out(&format!("{} of {points} system calls", points - most));
+    }
+    let mut reached = 0;
+    for at in chosen {
+        let (traced, disturbed) = disturb(tracee(), action, is_point, at);
+        reached += usize::from(disturbed.is_some());
+        let place = format!("{action:?} at its {at}th call {disturbed:?}: {traced:?}");
+        judge(&traced, &place);
+    }
+    // From run to run a program makes a few calls more or less.
+    // What it asks /proc follows the processes of the machine, whoever starts and ends them.
+    let asks = |call: &SystemCall| is_point(call) && call.leaves_nothing();
+    let least = match calls.iter().any(asks) {
+        true => most / 2,
+        false => (most * 9).div_ceil(10),
+    };
+    assert!(
+        reached >= least,
+        "made only {reached} of the {most} calls that were to be disturbed"
+    );
+}
+
+/// The call that was disturbed, if the command came so far.
+fn disturb(
+    tracee: Tracee,
+    action: Action,
+    is_point: &dyn Fn(&SystemCall) -> bool,
+    at: usize,
+) -> (Traced, Option<SystemCall>) {
+    let mut point = 0;
+    let mut disturbed = None;
+    let traced = tracee.run(|call| {
+        if !is_point(call) {
+            return Action::Continue;
+        }
+        point += 1;
+        if point - 1 != at {
+            return Action::Continue;
+        }
+        disturbed = Some(*call);
+        action
+    });
+    (traced.unwrap(), disturbed)
+}
