@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use mosaic_core::date::rfc3339;
 use mosaic_core::volume::{Access, Attachment, Capability, Kind, Lifetime, Volume, capability};
@@ -15,6 +16,7 @@ use crate::driver::DmThin;
 use crate::kernel_pool::KernelPool;
 use crate::sharing;
 use crate::target::{PoolStatus, ThinId};
+use crate::thin_metadata::exclusive::{self, Limit};
 use crate::thin_metadata::{self, Details};
 use crate::thin_pool::{ThinDevice, ThinPool};
 
@@ -76,6 +78,12 @@ fn transaction(pool: &KernelPool<'_>) -> Result<u64> {
     }
 }
 
+/// Blocks of metadata that are read at most to find out what one volume has for itself, since each
+/// verb looks at its volume.
+const COUNTED_FOR_ONE: Limit = Limit::Blocks(64);
+/// How long a list may take longer for that.
+const COUNTED_FOR_ALL: Duration = Duration::from_secs(1);
+
 /// All volumes.
 ///
 /// # Errors
@@ -84,6 +92,9 @@ pub fn list(pool: &KernelPool<'_>) -> Result<Vec<Volume>> {
     let (truth, details) = steady(pool, |_| thin_metadata::list(pool.metadata()?))?;
     let (catalog, details): (_, HashMap<ThinId, Details>) =
         (truth.catalog, details.into_iter().collect());
+    let ids: Vec<ThinId> = catalog.volumes().map(|(_, entry)| entry.id).collect();
+    let until = Limit::Until(Instant::now() + COUNTED_FOR_ALL);
+    let exclusive = exclusive::count(pool.metadata()?, &ids, until);
     let devices: HashMap<ThinId, ThinDevice> = pool
         .devices()?
         .into_iter()
@@ -99,6 +110,7 @@ pub fn list(pool: &KernelPool<'_>) -> Result<Vec<Volume>> {
         .map(|(stored, entry)| {
             let facts = Facts {
                 details: details.get(&entry.id).copied(),
+                exclusive: exclusive.get(&entry.id).copied(),
                 device: devices.get(&entry.id),
                 other: others.get(&entry.id),
                 origin: entry.origin.and_then(|id| names.get(&id).copied()),
@@ -121,10 +133,12 @@ pub fn find(pool: &KernelPool<'_>, stored: &str) -> Result<Option<Volume>> {
     let Some(entry) = catalog.find(stored) else {
         return Ok(None);
     };
+    let exclusive = exclusive::count(pool.metadata()?, &[entry.id], COUNTED_FOR_ONE);
     let device = pool.device(entry.id)?;
     let others = sharing::others(pool.dm, pool.number)?;
     let facts = Facts {
         details,
+        exclusive: exclusive.get(&entry.id).copied(),
         device: device.as_ref(),
         other: others.get(&entry.id),
         origin: entry.origin.and_then(|id| catalog.name_of(id)),
@@ -175,6 +189,7 @@ pub(crate) fn metadata_of<'c>(
 /// What was found out of a volume besides its entry.
 struct Facts<'f> {
     details: Option<Details>,
+    exclusive: Option<u64>,
     device: Option<&'f ThinDevice>,
     other: Option<&'f PathBuf>,
     origin: Option<&'f str>,
@@ -188,7 +203,11 @@ fn volume(pool: &KernelPool<'_>, stored: &str, entry: &Entry, facts: &Facts<'_>)
         access: Access::Device,
         size: Some(entry.size),
         used: facts.details.map(|details| mapped(pool, details)),
-        exclusive: None,
+        // More than all there is would be of another time.
+        exclusive: facts.details.zip(facts.exclusive).map(|(details, count)| {
+            let mapped = count.min(details.mapped);
+            mapped_bytes(pool, mapped)
+        }),
         origin: facts.origin.map(str::to_owned),
         read_only: false,
         attachment: facts.device.and_then(attachment),
@@ -228,7 +247,11 @@ fn volume(pool: &KernelPool<'_>, stored: &str, entry: &Entry, facts: &Facts<'_>)
 }
 
 fn mapped(pool: &KernelPool<'_>, details: Details) -> Bytes {
-    Bytes(details.mapped.saturating_mul(pool.block().0))
+    mapped_bytes(pool, details.mapped)
+}
+
+fn mapped_bytes(pool: &KernelPool<'_>, blocks: u64) -> Bytes {
+    Bytes(blocks.saturating_mul(pool.block().0))
 }
 
 /// As the host hears of it. One without a table shows nothing.

@@ -110,33 +110,60 @@ pub fn walk(
     length: usize,
     visit: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
 ) -> Result<()> {
+    walk_where(blocks, root, length, &mut |_| Ok(true), visit)
+}
+
+/// The same beneath the nodes that `enter` takes by their numbers.
+///
+/// # Errors
+/// As [`walk`]; what `enter` answers.
+pub fn walk_where(
+    blocks: &dyn Blocks,
+    root: u64,
+    length: usize,
+    enter: &mut dyn FnMut(u64) -> Result<bool>,
+    visit: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
+) -> Result<()> {
     let mut least = 0;
-    descend(blocks, root, length, 0, &mut |key, value| {
+    let mut visit = |key: u64, value: &[u8]| {
         // Else a damaged tree may have more keys than anybody can wait for.
         if key < least {
             return Err(corrupt("the keys of a tree are not in order"));
         }
         least = key.saturating_add(1);
         visit(key, value)
-    })
+    };
+    let mut walk = Walk {
+        blocks,
+        length,
+        enter,
+        visit: &mut visit,
+    };
+    walk.descend(root, 0)
 }
 
-fn descend(
-    blocks: &dyn Blocks,
-    number: u64,
+struct Walk<'w> {
+    blocks: &'w dyn Blocks,
     length: usize,
-    depth: usize,
-    visit: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
-) -> Result<()> {
-    if depth == DEPTH {
-        return Err(corrupt("a tree leads back into itself"));
-    }
-    let node = Node::read(blocks, number, length)?;
-    for index in 0..node.entries {
-        match node.is_leaf {
-            true => visit(node.key(index), node.value(index))?,
-            false => descend(blocks, node.child(index), length, depth + 1, visit)?,
+    enter: &'w mut dyn FnMut(u64) -> Result<bool>,
+    visit: &'w mut dyn FnMut(u64, &[u8]) -> Result<()>,
+}
+
+impl Walk<'_> {
+    fn descend(&mut self, number: u64, depth: usize) -> Result<()> {
+        if depth == DEPTH {
+            return Err(corrupt("a tree leads back into itself"));
         }
+        if !(self.enter)(number)? {
+            return Ok(());
+        }
+        let node = Node::read(self.blocks, number, self.length)?;
+        for index in 0..node.entries {
+            match node.is_leaf {
+                true => (self.visit)(node.key(index), node.value(index))?,
+                false => self.descend(node.child(index), depth + 1)?,
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }

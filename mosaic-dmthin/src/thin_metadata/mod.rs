@@ -14,6 +14,8 @@
 //! (Linux 6.1). All integers are little-endian.
 
 pub mod btree;
+pub mod exclusive;
+pub mod space_map;
 pub mod superblock;
 
 use mosaic_core::{Error, ErrorKind, Result};

@@ -34,6 +34,10 @@ pub struct Superblock {
     pub details_root: u64,
     /// Root of the tree from ids to the roots of their mappings.
     pub mapping_root: u64,
+    /// Root of the tree of bitmaps of the data blocks' reference counts.
+    pub data_bitmaps: u64,
+    /// Block that names the bitmaps of the metadata blocks' reference counts.
+    pub metadata_bitmaps: u64,
 }
 
 impl Superblock {
@@ -67,6 +71,9 @@ impl Superblock {
             metadata_blocks: le64(block, 344),
             details_root: le64(block, 328),
             mapping_root: le64(block, 320),
+            // In `struct disk_sm_root`, which stands at 64 and at 192.
+            data_bitmaps: le64(block, 64 + 16),
+            metadata_bitmaps: le64(block, 192 + 16),
         })
     }
 }

@@ -122,6 +122,93 @@ fn a_block_is_found_through_both_trees() {
     assert_eq!(beyond.kind(), ErrorKind::Corrupt);
 }
 
+/// Blocks referred to by more than one thing, in a bitmap at `number`.
+fn bitmap(number: u64, single: &[usize], shared: &[usize]) -> Box<[u8; BLOCK]> {
+    let mut block = Box::new([0; BLOCK]);
+    put(&mut block, 8, &number.to_le_bytes());
+    for (places, bits) in [(single, 0b10), (shared, 0b01)] {
+        for place in places {
+            block[space_map::HEADER + place / 4] |= bits << (place % 4 * 2);
+        }
+    }
+    sealed(block, space_map::BITMAP_XOR)
+}
+
+/// Device 1 with blocks 0 to 4 in two leaves, device 2 that shares the second leaf and has block 3.
+fn shared_pool() -> Memory {
+    let number = |number: u64| number.to_le_bytes().to_vec();
+    let mapped = |blocks: &[u64]| -> Vec<(u64, Vec<u8>)> {
+        let entries = blocks.iter();
+        entries.map(|b| (*b, number((b + 100) << 24 | 1))).collect()
+    };
+    let mut first = superblock(7, 5);
+    for (at, root) in [(80, 60_u64), (208, 70), (320, 40)] {
+        put(&mut first, at, &root.to_le_bytes());
+    }
+    let mut index = Box::new([0; BLOCK]);
+    put(&mut index, 8, &70_u64.to_le_bytes());
+    put(&mut index, space_map::HEADER, &71_u64.to_le_bytes());
+    let entry = [61_u64.to_le_bytes(), [0; 8]].concat();
+    let blocks = [
+        (0, sealed(first, superblock::SUM_XOR)),
+        (
+            40,
+            node(
+                40,
+                btree::LEAF,
+                &[(1, number(41)), (2, number(42)), (3, number(41))],
+            ),
+        ),
+        (
+            41,
+            node(41, btree::INTERNAL, &[(0, number(43)), (3, number(44))]),
+        ),
+        (
+            42,
+            node(42, btree::INTERNAL, &[(0, number(45)), (3, number(44))]),
+        ),
+        (43, node(43, btree::LEAF, &mapped(&[0, 1, 2]))),
+        (44, node(44, btree::LEAF, &mapped(&[3, 4]))),
+        (45, node(45, btree::LEAF, &mapped(&[2]))),
+        (60, node(60, btree::LEAF, &[(0, entry)])),
+        (61, bitmap(61, &[100, 101, 103, 104], &[102])),
+        (70, sealed(index, space_map::INDEX_XOR)),
+        (71, bitmap(71, &[41, 42, 43, 45], &[44])),
+    ];
+    Memory {
+        blocks: blocks.into_iter().collect(),
+    }
+}
+
+#[test]
+fn what_only_one_device_has_is_counted() {
+    let pool = shared_pool();
+    let ids = [1, 2, 9].map(|id| ThinId::new(id).unwrap());
+    let all = exclusive::Limit::Blocks(1000);
+    let found = exclusive::count(&pool, &ids, all);
+    assert_eq!(found.get(&ids[0]), Some(&2), "{found:?}");
+    assert_eq!(found.get(&ids[1]), Some(&0));
+    assert_eq!(found.get(&ids[2]), None);
+    // Without an answer rather than without an end.
+    for most in 0..20 {
+        let few = exclusive::count(&pool, &ids, exclusive::Limit::Blocks(most));
+        assert!(few.iter().all(|(id, count)| found[id] == *count), "{few:?}");
+    }
+    assert!(exclusive::count(&pool, &ids, exclusive::Limit::Blocks(3)).is_empty());
+    let past = exclusive::Limit::Until(std::time::Instant::now());
+    assert!(exclusive::count(&pool, &ids, past).is_empty());
+    // A damaged block is no answer for those whom it concerns.
+    for number in [41, 43, 61, 71] {
+        let mut bad = pool.clone();
+        bad.blocks.get_mut(&number).unwrap()[50] ^= 1;
+        assert_eq!(
+            exclusive::count(&bad, &ids, all).get(&ids[0]),
+            None,
+            "{number}"
+        );
+    }
+}
+
 #[test]
 fn a_superblock_says_what_cannot_be_asked_of_an_inactive_pool() {
     let read = Superblock::decode(&superblock(7, 5)[..]).unwrap();
@@ -230,4 +317,46 @@ fn two_readings_that_agree_will_do_where_nothing_stands_still() {
     let restless = changing((0..40).map(state).collect());
     let found = find(&restless, ThinId::new(3).unwrap()).unwrap();
     assert_eq!(found.unwrap().made_in, 1);
+}
+
+#[test]
+fn what_the_tools_write_is_read() {
+    if !mosaic_tests::requires_program("thin_restore") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (xml, image) = (folder.path().join("xml"), folder.path().join("image"));
+    // Both share a run, and each has one of its own; more than one node and one bitmap each.
+    let text = r#"<superblock uuid="" time="1" transaction="7" flags="0" version="2"
+            data_block_size="128" nr_data_blocks="40000">
+          <device dev_id="1" mapped_blocks="21000" transaction="0" creation_time="0" snap_time="1">
+            <range_mapping origin_begin="0" data_begin="0" length="1000" time="0"/>
+            <range_mapping origin_begin="5000" data_begin="2000" length="20000" time="0"/>
+          </device>
+          <device dev_id="2" mapped_blocks="1003" transaction="2" creation_time="1" snap_time="1">
+            <range_mapping origin_begin="0" data_begin="0" length="1000" time="0"/>
+            <range_mapping origin_begin="7000" data_begin="30000" length="3" time="1"/>
+          </device>
+        </superblock>"#;
+    std::fs::write(&xml, text).unwrap();
+    std::fs::write(&image, vec![0; 8 << 20]).unwrap();
+    let paths = [xml, image.clone()].map(|path| path.to_str().unwrap().to_owned());
+    let words = ["-q", "-i", &paths[0], "-o", &paths[1]];
+    mosaic_tests::run("thin_restore", &words).unwrap();
+    let bytes = std::fs::read(image).unwrap();
+    let blocks = bytes.chunks(BLOCK).enumerate().map(|(number, block)| {
+        let block: &[u8; BLOCK] = block.try_into().unwrap();
+        (number as u64, Box::new(*block))
+    });
+    let pool = Memory {
+        blocks: blocks.collect(),
+    };
+    let ids = [1, 2].map(|id| ThinId::new(id).unwrap());
+    let mapped: Vec<u64> = list(&pool).unwrap().iter().map(|(_, d)| d.mapped).collect();
+    assert_eq!(mapped, [21_000, 1003]);
+    assert_eq!(find_block(&pool, ids[0], 5001).unwrap(), Some(2001));
+    assert_eq!(find_block(&pool, ids[0], 1000).unwrap(), None);
+    let found = exclusive::count(&pool, &ids, exclusive::Limit::Blocks(1000));
+    let found = ids.map(|id| found.get(&id).copied());
+    assert_eq!(found, [Some(20_000), Some(3)]);
 }
