@@ -195,19 +195,32 @@ fn lose_what_was_not_flushed(count: usize, seed: u64) -> Result<()> {
     let mut random = Random::new(seed);
     let empty = Expected(vec![State::default()]);
     let mut steps = vec![Step::Init];
-    steps.extend(Workload::new(seed, &empty).tour().with(count).into_steps());
+    steps.extend(
+        Workload::new(seed, &empty)
+            .tour()
+            .with(count / 2)
+            .into_steps(),
+    );
     let log = bench.path("log");
     let disk = Disk::create(&bench.path("disk"))?.record(&log)?;
     bench.run(&Script::new().marking().steps(&steps), &disk)?;
     let log = WriteLog::open(&log)?;
     let marks: Vec<usize> = log.written_at(MARK)?.iter().map(|(at, _)| *at).collect();
     ensure!(marks.len() == steps.len(), "{} marks", marks.len());
-    let cuts = log.cuts();
+    // By the step that they are in; some steps have none.
+    let mut cuts: Vec<Vec<usize>> = vec![Vec::new(); steps.len() + 1];
+    for cut in log.cuts() {
+        cuts[marks.partition_point(|mark| *mark < cut)].push(cut);
+    }
+    let mut cuts: Vec<_> = cuts.into_iter().enumerate().collect();
+    cuts.retain(|(_, cuts)| !cuts.is_empty());
     for number in 0..count {
-        // One out of each part.
+        // A step out of each part, and a cut in it.
         let part = cuts.len() * number / count..cuts.len() * (number + 1) / count;
-        let at = *random.pick(&cuts[part]);
-        let done = marks.iter().filter(|mark| **mark < at).count();
+        let whole = 0..cuts.len();
+        let part = if part.is_empty() { whole } else { part };
+        let (done, cuts) = random.pick(&cuts[part]);
+        let (done, at) = (*done, *random.pick(cuts));
         let cut = Cut {
             log: &log,
             at,
