@@ -80,11 +80,23 @@ impl Floors {
         }
     }
 
-    /// Goes on if so many data blocks can be taken and no floor is reached.
+    /// Goes on if so many data blocks can be taken and no floor is reached. What was given back a
+    /// moment ago counts: the pool is made to commit before it is refused for.
     ///
     /// # Errors
     /// `NoSpace`, with both numbers and the way out.
     pub fn require(self, pool: &dyn ThinPool, status: &WorkingPool, blocks: u64) -> Result<()> {
+        let refused = match self.compare(pool, status, blocks) {
+            Ok(()) => return Ok(()),
+            Err(refused) => refused,
+        };
+        match pool.committed_status()? {
+            PoolStatus::Working(now) => self.compare(pool, &now, blocks),
+            PoolStatus::Fail | PoolStatus::Error => Err(refused),
+        }
+    }
+
+    fn compare(self, pool: &dyn ThinPool, status: &WorkingPool, blocks: u64) -> Result<()> {
         let (data, metadata) = (
             self.data_blocks(status, pool.block()),
             self.metadata_blocks(status),
