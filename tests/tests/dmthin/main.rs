@@ -3,13 +3,18 @@
 //! thin-provisioning-tools.
 
 mod cloned;
+mod failing;
+mod full;
+mod full_metadata;
 mod parallel;
 mod shown;
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::Path;
 
-use mosaic_tests::{Site, ThinPool, requires_thin_pools};
+use mosaic_tests::{Site, ThinPool, requires_thin_pools, run};
 use serde_json::Value;
 
 const MIB: u64 = 1 << 20;
@@ -37,6 +42,33 @@ fn word(path: &Path) -> &str {
 /// A fresh mosaic with space for whatever a test does.
 fn roomy_site() -> Option<Site> {
     site(512 * MIB, 4 * MIB, "")
+}
+
+/// Writes a file of that many MiB, and makes it durable.
+fn fill(path: &Path, mib: usize) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    for _ in 0..mib {
+        file.write_all(&vec![b'#'; 1 << 20])?;
+    }
+    file.sync_all()
+}
+
+/// Runs the commands that a message says to run, each as it stands there.
+///
+/// # Panics
+/// There are none; one of them fails.
+#[track_caller]
+fn run_printed_commands(message: &str) {
+    let programs = ["umount ", "dmsetup ", "thin_check "];
+    let commands: Vec<&str> = message
+        .split(';')
+        .map(|part| part.split(" (if it fails").next().unwrap_or(part).trim())
+        .filter(|part| programs.iter().any(|program| part.starts_with(program)))
+        .collect();
+    assert!(commands.len() > 1, "{message}");
+    for command in commands {
+        run("sh", &["-c", command]).unwrap();
+    }
 }
 
 /// `check` finds nothing, and by a look from outside pool and catalog have the same thin ids, and

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Devices under a pool that fail, by dm-flakey: what is said, what is kept, and the way back.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use mosaic_tests::{
+    Fault, Part, Site, ThinPool, eventually, is_long, is_quick, left_out, requires_thin_pools,
+};
+
+use crate::{MIB, assert_sound, fill, run_printed_commands, word};
+
+/// No command waits for a device to work.
+const AT_ONCE: Duration = Duration::from_secs(60);
+
+/// A mosaic on a pool with a device that can fail, with the volume `kept`, which is mounted and has a
+/// durable file, and some disks.
+struct Fragile {
+    site: Site,
+    at: PathBuf,
+}
+
+impl Fragile {
+    fn new(part: Part) -> Option<Self> {
+        requires_thin_pools().then(|| {
+            let pool = ThinPool::with_fragile(part, 128 * MIB, 4 * MIB).unwrap();
+            let site = Site::on_pool(pool, "dmthin", "").unwrap();
+            let at = site.mountpoint("kept");
+            site.ok(&["new", "fs", "kept", "16M"]);
+            for name in VOLUMES.iter().filter(|name| **name != "kept") {
+                site.ok(&["new", "disk", name, "8M"]);
+            }
+            site.ok(&["mount", "kept", word(&at)]);
+            fill(&at.join("file"), 2).unwrap();
+            Self { site, at }
+        })
+    }
+
+    fn pool(&self) -> &ThinPool {
+        self.site.pool().unwrap()
+    }
+
+    /// Runs each of the commands, which fail as `Io` and say it in one line; the lines.
+    fn refused(&self, commands: &[&[&str]]) -> Vec<String> {
+        let refused = commands.iter().map(|words| {
+            let start = Instant::now();
+            let output = self.site.expect(1, words);
+            assert!(
+                start.elapsed() < AT_ONCE,
+                "{words:?}: {:?}",
+                start.elapsed()
+            );
+            let lines: Vec<&str> = output.stderr.lines().collect();
+            assert!(
+                lines
+                    .iter()
+                    .filter(|line| !line.contains("warning"))
+                    .count()
+                    == 1,
+                "{words:?}: {lines:?}"
+            );
+            assert!(output.stderr.contains(self.pool().name()) || lines[0].contains("/dev/"));
+            output.stderr
+        });
+        refused.collect()
+    }
+
+    /// The durable file is there, by a fresh look.
+    fn assert_kept(&self) {
+        let again = self.site.mountpoint("again");
+        self.site.ok(&["mount", "kept", word(&again)]);
+        let bytes = fs::read(again.join("file")).unwrap();
+        assert!(bytes.len() == 2 << 20 && bytes.iter().all(|byte| *byte == b'#'));
+        self.site.ok(&["umount", "kept", word(&again)]);
+    }
+}
+
+/// Each of them about volumes of its own.
+const CHANGES: [&[&str]; 6] = [
+    &["new", "disk", "one", "8M"],
+    &["new", "fs", "two", "8M"],
+    &["clone", "kept", "three"],
+    &["rename", "old", "four"],
+    &["resize", "spare", "16M"],
+    &["drop", "gone"],
+];
+
+/// The volumes before any of the changes.
+const VOLUMES: [&str; 4] = ["gone", "kept", "old", "spare"];
+
+#[test]
+fn root_metadata_that_take_no_writes_are_not_believed_and_the_way_back_is_printed() {
+    let sample = match (is_quick(), is_long()) {
+        (true, _) => 1,
+        (_, true) => CHANGES.len(),
+        _ => 2,
+    };
+    if sample < CHANGES.len() {
+        left_out("most verbs as the first that meets metadata without writes");
+    }
+    for first in CHANGES.into_iter().rev().take(sample) {
+        let Some(fragile) = Fragile::new(Part::Metadata) else {
+            return;
+        };
+        let site = &fragile.site;
+        fragile.pool().fail(Fault::Writes).unwrap();
+        // Whichever comes first: for the kernel each of its messages goes well.
+        fragile.refused(&[first]);
+        let status = fragile.pool().status().unwrap();
+        assert!(
+            status.iter().any(|word| word == "needs_check"),
+            "{status:?}"
+        );
+        let others: Vec<_> = CHANGES
+            .into_iter()
+            .filter(|words| *words != first)
+            .collect();
+        let said = fragile.refused(&others);
+        for said in &said {
+            for part in [
+                "needs a check",
+                "thin_check --clear-needs-check-flag",
+                "thin_repair",
+            ] {
+                assert!(said.contains(part), "{said}");
+            }
+        }
+        let found = site.expect(10, &["check"]);
+        assert!(found.stdout.contains("needs a check"), "{}", found.stdout);
+        // What is there is read, and let go.
+        assert_eq!(fs::read(fragile.at.join("file")).unwrap().len(), 2 << 20);
+        fragile.pool().mend().unwrap();
+        run_printed_commands(&said[0]);
+        // What was not acknowledged is not there.
+        assert_eq!(site.names(), VOLUMES, "{first:?}");
+        let status = fragile.pool().status().unwrap();
+        assert_eq!(status[4], "rw", "{status:?}");
+        fragile.assert_kept();
+        for words in [&["clone", "kept", "more"][..], &["drop", "spare"]] {
+            site.ok(words);
+        }
+        assert_sound(site);
+    }
+}
+
+#[test]
+fn root_metadata_that_cannot_be_read_are_said_to_be_and_come_back() {
+    let Some(fragile) = Fragile::new(Part::Metadata) else {
+        return;
+    };
+    let site = &fragile.site;
+    fragile.pool().fail(Fault::All).unwrap();
+    let said = fragile.refused(&[&["list"], &["info", "kept"]]);
+    assert!(
+        said.iter().all(|said| said.contains("/dev/dm-")),
+        "{said:?}"
+    );
+    fragile.refused(&CHANGES);
+    // The kernel has tried to write by now, or does within a second.
+    let needs_check = || {
+        let status = fragile.pool().status().unwrap();
+        status
+            .iter()
+            .any(|word| word == "needs_check" || word == "Fail")
+    };
+    assert!(eventually(needs_check), "{:?}", fragile.pool().status());
+    let said = fragile.refused(&CHANGES);
+    fragile.pool().mend().unwrap();
+    run_printed_commands(&said[0]);
+    assert_eq!(site.names(), VOLUMES);
+    fragile.assert_kept();
+    site.ok(&["clone", "kept", "more"]);
+    assert_sound(site);
+}
+
+#[test]
+fn root_data_that_fail_are_said_to_be_and_come_back_by_themselves() {
+    for fault in [Fault::Writes, Fault::All] {
+        let Some(fragile) = Fragile::new(Part::Data) else {
+            return;
+        };
+        let site = &fragile.site;
+        fragile.pool().fail(fault).unwrap();
+        let said = fragile.refused(&CHANGES);
+        assert!(
+            said.iter().all(|said| said.contains("/dev/dm-")),
+            "{said:?}"
+        );
+        match fault {
+            Fault::All => drop(fragile.refused(&[&["list"], &["info", "kept"]])),
+            Fault::Writes => assert_eq!(site.names(), VOLUMES),
+        }
+        // The file system on it has its own troubles, and is let go all the same.
+        assert!(fill(&fragile.at.join("other"), 1).is_err());
+        fragile.pool().mend().unwrap();
+        site.ok(&["umount", "kept", word(&fragile.at)]);
+        assert_eq!(site.names(), VOLUMES, "{fault:?}");
+        fragile.assert_kept();
+        for words in [&["clone", "kept", "more"][..], &["drop", "spare"]] {
+            site.ok(words);
+        }
+        assert_sound(site);
+    }
+}
