@@ -19,12 +19,13 @@ use crate::catalog_device;
 use crate::config::{Options, PoolDevices};
 use crate::dm::{Audience, Dm};
 use crate::idle_pool::{self, IdlePool};
-use crate::kernel_pool::KernelPool;
+use crate::kernel_pool::{KernelPool, cannot_create};
 use crate::locate::{self, FoundPool};
 use crate::naming;
 use crate::packet::By;
 use crate::remedy;
-use crate::target::{DeviceNumber, PoolFeatures, PoolTable, Sectors, ThinId};
+use crate::removal;
+use crate::target::{DeviceNumber, PoolFeatures, PoolTable, Sectors};
 use crate::thin_metadata::{Blocks, Superblock};
 
 /// How long another command's activation is waited for. It may be checking the metadata.
@@ -147,13 +148,13 @@ pub(crate) fn make(
     let uuid = naming::pool_uuid(table.metadata);
     let by = By::Uuid(&uuid);
     let info = dm.create(name, &uuid);
-    let info = info.context(|| format!("cannot make device {name:?} of device-mapper"))?;
+    let info = info.map_err(|errno| cannot_create(dm, name, &uuid, errno))?;
     let activated = dm
         .load(by, &table.line(length), false)
         .and_then(|()| dm.resume(by, Audience::Ourselves));
     if let Err(errno) = activated {
         let error = Error::io(errno, format!("the kernel takes no thin pool {name:?}"));
-        let removed = dm.remove(by).context(|| format!("left device {name:?}"));
+        let removed = removal::remove(dm, by).context(|| format!("left device {name:?}"));
         return Err(error.after_undo(removed));
     }
     Ok(FoundPool {
@@ -176,7 +177,7 @@ pub(crate) fn remove_left(dm: Dm<'_>, name: &str, metadata: DeviceNumber) -> Res
                 format!("the pool is active under the name {:?}", info.name),
             ));
         }
-        dm.remove(By::Uuid(&uuid)).context(failed)?;
+        removal::remove(dm, By::Uuid(&uuid)).context(failed)?;
     }
     Ok(())
 }
@@ -249,16 +250,4 @@ pub(crate) fn pool_length(data: DeviceNumber, block: Sectors) -> Result<Sectors>
 fn whole_blocks(size: Bytes, block: Sectors) -> Sectors {
     let sectors = Sectors::in_bytes(size.0);
     Sectors(sectors.0 / block.0 * block.0)
-}
-
-/// Removes the device of a thin id, if there is one.
-pub(crate) fn remove_thin(dm: Dm<'_>, pool: DeviceNumber, id: ThinId) -> Result<()> {
-    let uuid = naming::uuid(pool, id);
-    match dm.remove(By::Uuid(&uuid)) {
-        Ok(()) | Err(Errno::NXIO) => Ok(()),
-        Err(errno) => {
-            let text = format!("cannot remove the device of thin id {id}");
-            Err(Error::io(errno, text))
-        }
-    }
 }

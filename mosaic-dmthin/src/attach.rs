@@ -16,8 +16,9 @@ use crate::catalog::Content;
 use crate::dm::Audience;
 use crate::held::Held;
 use crate::info::{metadata_of, truth};
-use crate::kernel_pool::{KernelPool, in_use};
+use crate::kernel_pool::KernelPool;
 use crate::packet::By;
+use crate::removal::in_use;
 use crate::target::ThinId;
 use crate::thin_pool::{Setup, ThinDevice, ThinPool};
 
@@ -65,14 +66,16 @@ pub fn attach(pool: &KernelPool<'_>, stored: &str, read_only: bool) -> Result<At
 pub fn detach(pool: &KernelPool<'_>, stored: &str) -> Result<()> {
     let catalog = truth(pool)?.catalog;
     let id = catalog.require(stored)?.id;
-    pool.refuse_others(id)?;
     match pool.device(id)? {
-        None => Err(Error::new(
-            ErrorKind::NotFound,
-            format!("volume {stored:?} is not attached"),
-        )),
+        None => {
+            pool.refuse_others(id)?;
+            Err(Error::new(
+                ErrorKind::NotFound,
+                format!("volume {stored:?} is not attached"),
+            ))
+        }
         Some(device) if device.lifetime == Lifetime::Mount => {
-            Err(in_use(&device).context("it is there for a mount; umount ends it"))
+            Err(in_use(&device.path).context("it is there for a mount; umount ends it"))
         }
         Some(_) => pool.remove(id),
     }
@@ -114,7 +117,7 @@ pub fn mount_source(
         }
         // It is just going away.
         if start.elapsed() > PASSING {
-            return Err(in_use(&device));
+            return Err(in_use(&device.path));
         }
         pool.host.check_cancelled()?;
         std::thread::sleep(Duration::from_millis(2));
@@ -155,7 +158,7 @@ fn share(
     read_only: bool,
 ) -> Result<MountSource> {
     if device.is_read_only && !read_only {
-        return Err(in_use(device).context("it is attached read-only"));
+        return Err(in_use(&device.path).context("it is attached read-only"));
     }
     let mounted = !busy::mounts_of_device(&device.path)?.is_empty();
     if device.lifetime == Lifetime::Explicit || !mounted {
@@ -178,7 +181,7 @@ fn refuse_shared_use(pool: &KernelPool<'_>, device: &ThinDevice) -> Result<()> {
             return Ok(());
         }
         if start.elapsed() > PASSING {
-            return Err(in_use(device));
+            return Err(in_use(&device.path));
         }
         pool.host.check_cancelled()?;
         std::thread::sleep(Duration::from_millis(20));

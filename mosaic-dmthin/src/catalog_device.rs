@@ -12,10 +12,12 @@ use crate::activation::ActivationLock;
 use crate::block_device::BlockDevice;
 use crate::catalog::slot::SPACING;
 use crate::dm::{Audience, DeviceInfo, Dm};
+use crate::kernel_pool::cannot_create;
 use crate::locate::FoundPool;
 use crate::naming;
 use crate::packet::{By, Line};
 use crate::remedy;
+use crate::removal;
 use crate::target::{DeviceNumber, Sectors, ThinId, ThinTable};
 use crate::thin_metadata;
 
@@ -69,17 +71,18 @@ fn activate(dm: Dm<'_>, pool: &FoundPool, uuid: &str) -> Result<DeviceInfo> {
     let failed = || "cannot activate the catalog's device".to_owned();
     match dm.info(by).context(failed)? {
         Some(info) if info.is_active() => return Ok(info),
-        Some(_) => dm.remove(by).context(failed)?,
+        Some(_) => removal::remove(dm, by).context(failed)?,
         None => {}
     }
     let name = naming::name(pool.number, &pool.name, ThinId::CATALOG);
-    dm.create(&name, uuid).context(failed)?;
+    dm.create(&name, uuid)
+        .map_err(|errno| cannot_create(dm, &name, uuid, errno))?;
     let line = table_line(pool.number);
     let activated = dm
         .load(by, &line, false)
         .and_then(|()| dm.resume(by, Audience::Ourselves));
     activated.map_err(|errno| {
-        let removed = dm.remove(by).context(|| format!("left device {name:?}"));
+        let removed = removal::remove(dm, by).context(|| format!("left device {name:?}"));
         let error = match errno {
             Errno::NODATA => no_catalog(&pool.name),
             _ => Error::io(errno, failed()),

@@ -1,5 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The driver: each verb in a line or a few, what it does in the module that it names.
+//!
+//! Who holds what:
+//!
+//! | | is held by | against |
+//! |---|---|---|
+//! | flock(2) on the pool's metadata device | who activates the pool, or makes it | two pools of one |
+//! | flock(2) on the pool | who activates the catalog's device; init, until all is there | two catalogs |
+//! | the catalog's device, `O_EXCL` | each verb that changes anything (the host opens it for that, since it is the [`LockScope`]), and init | one change beside another |
+//!
+//! They are taken in this order, and only the last one lasts as long as a verb. [`Driver::lock_scope`]
+//! therefore has to have the pool active, with its catalog's device; the host asks again once it
+//! holds that device, as the pool may have been taken down while it waited. Verbs that look take
+//! none but the first two, and those only to activate what is not active. What is left by a killed
+//! holder of the last one is undone by the next ([`recover`]), and by nobody else.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;

@@ -8,7 +8,6 @@ use std::path::Path;
 use mosaic_core::{Error, ErrorKind, Host, Result};
 use rustix::fs::OFlags;
 
-use crate::activation;
 use crate::block_device::BlockDevice;
 use crate::catalog::slot::{Header, PAGE, PoolUuid, SlotIndex};
 use crate::catalog::{Catalog, Metadata, store};
@@ -19,6 +18,9 @@ use crate::dm::Dm;
 use crate::health::require_writable;
 use crate::kernel_pool::{KernelPool, pool_status, send};
 use crate::locate::FoundPool;
+use crate::naming;
+use crate::packet::By;
+use crate::removal;
 use crate::target::{Message, PoolStatus, ThinId};
 use crate::thin_metadata;
 use crate::thin_pool::{Setup, ThinPool};
@@ -106,7 +108,7 @@ fn delete_half_made(dm: Dm<'_>, found: &FoundPool) -> Result<()> {
     }
     for id in [ThinId::METADATA, ThinId::CATALOG] {
         if ids.contains(&id) {
-            activation::remove_thin(dm, found.number, id)?;
+            removal::remove(dm, By::Uuid(&naming::uuid(found.number, id)))?;
             send(dm, found.number, Message::Delete(id))?;
         }
     }

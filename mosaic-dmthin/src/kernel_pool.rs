@@ -2,8 +2,7 @@
 //! The pool in the kernel: what [`ThinPool`] asks for, by ioctl.
 
 use std::cell::{Cell, OnceCell};
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mosaic_core::busy;
 use mosaic_core::volume::Lifetime;
@@ -11,7 +10,7 @@ use mosaic_core::{Bytes, Context, Error, ErrorKind, Host, Result};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use crate::block_device::{self, BlockDevice};
+use crate::block_device::BlockDevice;
 use crate::catalog::store::Medium;
 use crate::dm::{Audience, DeviceInfo, Dm};
 use crate::held::Held;
@@ -19,15 +18,11 @@ use crate::locate::FoundPool;
 use crate::naming;
 use crate::packet::By;
 use crate::remedy;
+use crate::removal::{self, LOOK_AGAIN, PATIENCE, in_use, node_of};
 use crate::sharing;
 use crate::target::{DeviceNumber, Message, PoolStatus, PoolTable, Sectors, ThinId, ThinTable};
 use crate::thin_metadata::{self, Details};
 use crate::thin_pool::{HeldDevice, Setup, ThinDevice, ThinPool};
-
-/// How long a device is waited for that somebody has open, such as udev for a look at it.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// The kernel has no event for a device that goes.
-const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// An active pool with its catalog.
 #[derive(Debug)]
@@ -132,16 +127,8 @@ impl<'a> KernelPool<'a> {
     /// Makes a device and loads its table; it is not active yet. What fails leaves nothing.
     pub(crate) fn load(&self, id: ThinId, setup: Setup) -> Result<DeviceInfo> {
         let (uuid, name) = (self.uuid(id), naming::name(self.number, &self.name, id));
-        let info = self.dm.create(&name, &uuid).map_err(|errno| {
-            let error = Error::io(errno, format!("cannot make device {name:?}"));
-            match (errno, self.dm.info(By::Uuid(&uuid))) {
-                (Errno::BUSY, Ok(None)) => Error::new(
-                    ErrorKind::Busy,
-                    format!("device-mapper has another device of the name {name:?}"),
-                ),
-                _ => error,
-            }
-        })?;
+        let info = self.dm.create(&name, &uuid);
+        let info = info.map_err(|errno| cannot_create(self.dm, &name, &uuid, errno))?;
         let line = self.thin_table(id).line(Sectors::in_bytes(setup.size.0));
         match self.dm.load(By::Uuid(&uuid), &line, setup.read_only) {
             Ok(()) => Ok(info),
@@ -156,7 +143,7 @@ impl<'a> KernelPool<'a> {
                     ),
                     _ => Error::io(errno, format!("cannot load the table of thin id {id}")),
                 };
-                let removed = self.dm.remove(By::Uuid(&uuid));
+                let removed = removal::remove(self.dm, By::Uuid(&uuid));
                 Err(error.after_undo(removed.context(|| format!("left device {name:?}"))))
             }
         }
@@ -178,29 +165,11 @@ impl<'a> KernelPool<'a> {
         let start = Instant::now();
         while let Some(info) = self.info(id)? {
             if start.elapsed() > PATIENCE {
-                return Err(in_use(&Self::describe(id, &info)));
+                return Err(in_use(&node_of(&info)));
             }
             std::thread::sleep(LOOK_AGAIN);
         }
         Ok(())
-    }
-}
-
-/// `/dev/dm-N`, which devtmpfs makes and no program has to.
-pub(crate) fn node_of(info: &DeviceInfo) -> PathBuf {
-    let number = DeviceNumber::from(info.dev);
-    block_device::node(number).unwrap_or_else(|_| format!("/dev/dm-{}", number.minor).into())
-}
-
-/// What is said of a device that is in the way.
-pub(crate) fn in_use(device: &ThinDevice) -> Error {
-    let path = device.path.display();
-    match busy::openers_of_device(&device.path) {
-        Ok(uses) if !uses.is_empty() => Error::new(
-            ErrorKind::Busy,
-            format!("attached at {path}, {}", uses.describe()),
-        ),
-        _ => Error::new(ErrorKind::Busy, format!("attached at {path}")),
     }
 }
 
@@ -279,7 +248,7 @@ impl ThinPool for KernelPool<'_> {
             let mounts = busy::mounts_of_device(&device.path);
             let mounted = mounts.is_ok_and(|uses| !uses.is_empty());
             if stays || mounted || start.elapsed() > PATIENCE {
-                return Err(in_use(&device));
+                return Err(in_use(&device.path));
             }
             self.host.check_cancelled()?;
             std::thread::sleep(LOOK_AGAIN);
@@ -329,25 +298,8 @@ impl ThinPool for KernelPool<'_> {
 
     fn remove(&self, id: ThinId) -> Result<()> {
         let uuid = self.uuid(id);
-        let start = Instant::now();
-        loop {
-            match self.dm().remove(By::Uuid(&uuid)) {
-                Ok(()) => return self.await_gone(id),
-                Err(Errno::NXIO) => return Ok(()),
-                Err(Errno::BUSY) if start.elapsed() < PATIENCE => {
-                    self.host.check_cancelled()?;
-                    std::thread::sleep(LOOK_AGAIN);
-                }
-                Err(Errno::BUSY) => {
-                    let device = self.device(id)?;
-                    return device.map_or(Ok(()), |device| Err(in_use(&device)));
-                }
-                Err(errno) => {
-                    let text = format!("cannot remove the device of thin id {id}");
-                    return Err(Error::io(errno, text));
-                }
-            }
-        }
+        removal::remove(self.dm(), By::Uuid(&uuid))?;
+        self.await_gone(id)
     }
 
     fn hold(&self, id: ThinId, setup: Setup) -> Result<Box<dyn HeldDevice + '_>> {
@@ -383,6 +335,23 @@ impl ThinPool for KernelPool<'_> {
 
     fn warn(&self, text: &str) {
         self.host.warn(text);
+    }
+}
+
+/// Why a device cannot be made: another has its uuid, or only its name.
+pub(crate) fn cannot_create(dm: Dm<'_>, name: &str, uuid: &str, errno: Errno) -> Error {
+    match (errno, dm.info(By::Uuid(uuid))) {
+        (Errno::BUSY, Ok(None)) => {
+            let remove = remedy::dmsetup("remove", &[name], "");
+            Error::new(
+                ErrorKind::Busy,
+                format!(
+                    "device-mapper has another device of the name {name:?}; if it is of no use: \
+                     {remove}"
+                ),
+            )
+        }
+        _ => Error::io(errno, format!("cannot make device {name:?}")),
     }
 }
 

@@ -43,6 +43,7 @@ mod info;
 mod init;
 mod reload;
 mod remedy;
+mod removal;
 #[cfg(test)]
 mod simulated;
 mod space;

@@ -185,3 +185,76 @@ fn root_what_a_killed_command_left_is_put_right_by_the_next() {
     assert!(thins.driver.check(false).unwrap().is_empty());
     thins.attach("b").unwrap();
 }
+
+#[test]
+fn root_a_device_of_the_same_name_is_told_with_the_way_out() {
+    if !requires_thin_pools() {
+        return;
+    }
+    let thins = Thins::new();
+    thins.create_disk("a", MIB).unwrap();
+    let name = format!("{}-mosaic-1", thins.pool.name());
+    run("dmsetup", &["create", &name, "--notable"]).unwrap();
+    let error = thins.attach("a").unwrap_err();
+    let text = error.chain();
+    assert_eq!(error.kind(), ErrorKind::Busy, "{text}");
+    assert!(text.contains(&format!("dmsetup remove {name}")), "{text}");
+    run("dmsetup", &["remove", &name]).unwrap();
+    thins.attach("a").unwrap();
+    thins.detach("a").unwrap();
+}
+
+#[test]
+fn root_a_removal_waits_for_who_has_a_look_and_names_who_stays() {
+    if !requires_thin_pools() {
+        return;
+    }
+    let thins = Thins::new();
+    thins.create_disk("a", MIB).unwrap();
+    let device = thins.attach("a").unwrap().device;
+    let look = std::fs::File::open(&device).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            drop(look);
+        });
+        thins.detach("a").unwrap();
+    });
+    let device = thins.attach("a").unwrap().device;
+    let mut stays = std::process::Command::new("sh")
+        .args(["-c", &format!("exec 7<{}; echo; read x", device.display())])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Read::read_exact(stays.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+    let error = thins.detach("a").unwrap_err();
+    drop(stays.stdin.take());
+    stays.wait().unwrap();
+    let text = error.chain();
+    assert_eq!(error.kind(), ErrorKind::Busy, "{text}");
+    assert!(text.contains(&stays.id().to_string()), "{text}");
+    thins.detach("a").unwrap();
+}
+
+#[test]
+fn root_a_volume_that_others_show_too_can_be_detached() {
+    if !requires_thin_pools() {
+        return;
+    }
+    let thins = Thins::new();
+    thins.create_disk("a", MIB).unwrap();
+    thins.attach("a").unwrap();
+    let other = format!("{}-other", thins.pool.name());
+    let pool = thins.pool.device().unwrap();
+    let table = format!("0 2048 thin {} 1", pool.display());
+    run("dmsetup", &["create", &other, "--table", &table]).unwrap();
+    let detached = thins.detach("a");
+    let again = thins.detach("a");
+    let mounted = thins.drop_volume("a");
+    run("dmsetup", &["remove", "--retry", &other]).unwrap();
+    detached.unwrap();
+    assert_eq!(again.unwrap_err().kind(), ErrorKind::Busy);
+    assert_eq!(mounted.unwrap_err().kind(), ErrorKind::Busy);
+    assert_eq!(thins.names(), ["a"]);
+}

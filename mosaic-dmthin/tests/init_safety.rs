@@ -150,8 +150,7 @@ fn root_data_and_metadata_of_two_pools_are_told_apart_before_they_are_activated(
         "pool.data",
         thins.pool.metadata().device().to_str().unwrap(),
     );
-    let driver = DmThin::open(host(), &wrong).unwrap();
-    let error = driver.list().unwrap_err();
+    let error = DmThin::open(host(), &wrong).unwrap_err();
     assert_eq!(error.key(), Some("pool.metadata"), "{}", error.chain());
     assert_eq!(thins.names(), ["a"]);
 }
