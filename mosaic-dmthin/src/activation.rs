@@ -205,6 +205,7 @@ fn superblock(metadata: &BlockDevice, path: &Path) -> Result<Superblock> {
 /// Has thin_check read all of a pool's metadata. The kernel does not: it takes a pool with damaged
 /// mappings without a word.
 pub(crate) fn check_metadata(host: &Host, metadata: &Path) -> Result<()> {
+    host.progress(0, 0, "checking the pool's metadata");
     let checked = Command::new("thin_check").arg("-q").arg(metadata).run(host);
     checked.map(|_| ()).map_err(|error| match error.kind() {
         ErrorKind::Unsupported => error.context(

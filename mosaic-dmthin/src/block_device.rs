@@ -14,7 +14,6 @@ use rustix::fs::{FileType, Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 
 use crate::catalog::slot::PAGE;
-use crate::catalog::store::Medium;
 use crate::target::DeviceNumber;
 use crate::thin_metadata::{BLOCK, Blocks};
 
@@ -179,20 +178,6 @@ impl BlockDevice {
 impl AsFd for BlockDevice {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.file.as_fd()
-    }
-}
-
-impl Medium for BlockDevice {
-    fn read_at(&self, offset: u64, length: usize) -> Result<Vec<u8>> {
-        self.read(offset, length)
-    }
-
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        self.write(offset, bytes)
-    }
-
-    fn sync(&self) -> Result<()> {
-        Self::sync(self)
     }
 }
 

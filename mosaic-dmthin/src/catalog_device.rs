@@ -11,8 +11,9 @@ use rustix::io::Errno;
 use crate::activation::ActivationLock;
 use crate::block_device::BlockDevice;
 use crate::catalog::slot::SPACING;
+use crate::catalog::store::Medium;
 use crate::dm::{Audience, DeviceInfo, Dm};
-use crate::kernel_pool::cannot_create;
+use crate::kernel_pool::{KernelPool, cannot_create};
 use crate::locate::FoundPool;
 use crate::naming;
 use crate::packet::{By, Line};
@@ -20,6 +21,7 @@ use crate::remedy;
 use crate::removal;
 use crate::target::{DeviceNumber, Sectors, ThinId, ThinTable};
 use crate::thin_metadata;
+use crate::thin_pool::ThinPool;
 
 /// Opens it, made active if it is not.
 ///
@@ -89,6 +91,32 @@ fn activate(dm: Dm<'_>, pool: &FoundPool, uuid: &str) -> Result<DeviceInfo> {
         };
         error.after_undo(removed)
     })
+}
+
+/// The catalog. Its device is a number to its reader, and what fails is what is under the pool.
+impl Medium for KernelPool<'_> {
+    fn read_at(&self, offset: u64, length: usize) -> Result<Vec<u8>> {
+        let read = self.catalog.read(offset, length);
+        read.map_err(|error| failed(self, "read", error))
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        let written = self.catalog.write(offset, bytes);
+        written.map_err(|error| failed(self, "write", error))
+    }
+
+    fn sync(&self) -> Result<()> {
+        let synced = self.catalog.sync();
+        synced.map_err(|error| failed(self, "write", error))
+    }
+}
+
+fn failed(pool: &KernelPool<'_>, what: &str, error: Error) -> Error {
+    error.context(format!(
+        "cannot {what} the catalog of {}, whose data are on {}",
+        pool.label(),
+        pool.data_device()
+    ))
 }
 
 /// The table of the catalog's device: room for two slots.

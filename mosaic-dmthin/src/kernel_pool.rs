@@ -207,7 +207,7 @@ impl ThinPool for KernelPool<'_> {
     }
 
     fn catalog(&self) -> &dyn Medium {
-        &self.catalog
+        self
     }
 
     fn details(&self, id: ThinId) -> Result<Option<Details>> {
