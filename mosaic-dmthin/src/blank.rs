@@ -8,6 +8,7 @@
 use mosaic_core::{Error, ErrorKind, Result};
 
 use crate::block_device::BlockDevice;
+use crate::thin_metadata::BLOCK;
 
 /// How much of a device's start and of its end is looked at, and made zero.
 const LOOKED_AT: u64 = 1 << 20;
@@ -54,14 +55,35 @@ pub fn content(device: &BlockDevice) -> Result<Option<String>> {
     }
 }
 
-/// Whether so many bytes at a device's start, and its end, are zeroes.
+/// Whether a device's start or end is marked by a known system.
 ///
 /// # Errors
 /// The kernel's.
-pub fn begins_with_zeroes(device: &BlockDevice, length: usize) -> Result<bool> {
+pub fn is_marked(device: &BlockDevice) -> Result<bool> {
+    let [start, end] = ranges(device)?;
+    Ok(mark(&device.read(start.0, start.1)?).is_some()
+        || mark_at_end(&device.read(end.0, end.1)?).is_some())
+}
+
+/// Whether a device holds what a power cut may leave of a new pool's metadata: the kernel writes its
+/// blocks, each with its own number in it, and then the superblock before them.
+///
+/// # Errors
+/// The kernel's.
+pub fn is_begun_pool(device: &BlockDevice) -> Result<bool> {
     let [start, end] = ranges(device)?;
     let is_zero = |bytes: Vec<u8>| bytes.iter().all(|byte| *byte == 0);
-    Ok(is_zero(device.read(start.0, length.min(start.1))?) && is_zero(device.read(end.0, end.1)?))
+    Ok(is_begun(&device.read(start.0, start.1)?) && is_zero(device.read(end.0, end.1)?))
+}
+
+/// `struct node_header`, `disk_bitmap_header` and `disk_metadata_index` (drivers/md/persistent-data):
+/// all have a checksum of 4 bytes, 4 more, and the block's number.
+fn is_begun(start: &[u8]) -> bool {
+    let mut blocks = (0_u64..).zip(start.chunks(BLOCK));
+    blocks.all(|(number, block)| {
+        let is_zero = block.iter().all(|byte| *byte == 0);
+        is_zero || (number > 0 && block.get(8..16) == Some(&number.to_le_bytes()))
+    })
 }
 
 /// Offset and length of a device's start and of its end.
@@ -77,24 +99,30 @@ fn ranges(device: &BlockDevice) -> Result<[(u64, usize); 2]> {
 
 fn recognize(bytes: &[u8]) -> Option<String> {
     let first = bytes.iter().position(|byte| *byte != 0)?;
+    let data = || format!("data, the first at byte {first}");
+    Some(mark(bytes).map_or_else(data, str::to_owned))
+}
+
+fn mark(bytes: &[u8]) -> Option<&'static str> {
     let marked =
         |(at, mark, _): &&(usize, &[u8], &str)| bytes.get(*at..*at + mark.len()) == Some(*mark);
-    Some(match MARKS.iter().find(marked) {
-        Some((_, _, name)) => (*name).to_owned(),
-        None => format!("data, the first at byte {first}"),
-    })
+    MARKS.iter().find(marked).map(|(_, _, name)| *name)
 }
 
 /// The same of a device's end, which begins at this byte of it.
 fn recognize_end(offset: u64, bytes: &[u8]) -> Option<String> {
     let first = bytes.iter().position(|byte| *byte != 0)? as u64 + offset;
-    for sector in bytes.chunks(512) {
+    Some(match mark_at_end(bytes) {
+        Some(name) => format!("{name}, near its end"),
+        None => format!("data near its end, the first at byte {first}"),
+    })
+}
+
+fn mark_at_end(bytes: &[u8]) -> Option<&'static str> {
+    bytes.chunks(512).find_map(|sector| {
         let marked = |(mark, _): &&(&[u8], &str)| sector.starts_with(mark);
-        if let Some((_, name)) = MARKS_AT_END.iter().find(marked) {
-            return Some(format!("{name}, near its end"));
-        }
-    }
-    Some(format!("data near its end, the first at byte {first}"))
+        MARKS_AT_END.iter().find(marked).map(|(_, name)| *name)
+    })
 }
 
 /// Makes a device's start and end zero.
@@ -118,6 +146,23 @@ mod tests {
         let mut bytes = vec![0; 8192];
         bytes[5000] = 1;
         assert_eq!(recognize(&bytes).unwrap(), "data, the first at byte 5000");
+    }
+
+    #[test]
+    fn only_a_pools_blocks_without_a_superblock_are_a_begun_pool() {
+        let mut bytes = vec![0; 8 * BLOCK];
+        assert!(is_begun(&bytes));
+        for number in [3_u64, 5] {
+            let at = usize::try_from(number).unwrap() * BLOCK;
+            bytes[at..at + 4].fill(0xcc);
+            bytes[at + 8..at + 16].copy_from_slice(&number.to_le_bytes());
+        }
+        assert!(is_begun(&bytes));
+        for (at, byte) in [(0, 1), (4095, 1), (2 * BLOCK, 1), (3 * BLOCK + 8, 4)] {
+            let mut other = bytes.clone();
+            other[at] = byte;
+            assert!(!is_begun(&other), "{at}");
+        }
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! The catalog is the first thin device that is made, and the pool's transaction id is 0 until all is
 //! there. So a pool at transaction 0 that has the catalog's thin id, and no other but the metadata's,
 //! is what a killed init left: the next one begins it again, if what stands on the catalog's device
-//! does not speak against that.
+//! does not speak against that. A power cut leaves more: metadata without the superblock, which the
+//! kernel writes last, with nothing on the data device yet; or a state whose first page is lost. Both
+//! are begun again as well.
 //!
 //! Two at once do no harm: the pool is made with the lock of its metadata device, the rest with the
 //! pool's ([`ActivationLock`]) and with the catalog's device held exclusively. That is what the host
@@ -30,8 +32,6 @@ use crate::thin_metadata::{self, Superblock};
 /// (Documentation/admin-guide/device-mapper/thin-provisioning.rst).
 const METADATA_PER_BLOCK: u64 = 48;
 const METADATA_MIN: u64 = 2 << 20;
-/// The least data block: the pool's first one has the catalog's first page.
-const BLOCK_MIN: usize = 64 << 10;
 
 /// Steps: see that the devices are blank and nobody's; make the pool; `create_thin` of the catalog
 /// and of the metadata, mkfs; write the first state; **commit**: transaction id 1. Killed before that,
@@ -119,13 +119,24 @@ fn was_begun(idle: &IdlePool<'_>) -> Result<bool> {
         return Ok(false);
     };
     let ids: Vec<ThinId> = ids.into_iter().map(|(id, _)| id).collect();
-    let is_empty = superblock.transaction == 0 && (ids.is_empty() || is_half_made(&ids));
     let page = idle.data.read(0, PAGE)?;
-    Ok(is_empty && (is_first_state(&page) || blank::begins_with_zeroes(&idle.data, BLOCK_MIN)?))
+    Ok(superblock.transaction == 0
+        && match ids.is_empty() {
+            true => blank::content(&idle.data)?.is_none(),
+            // The page may be lost, and what was written after it not.
+            false if !is_half_made(&ids) => false,
+            // Without the page, after a power cut, what was written behind it may be there.
+            false if page.iter().all(|byte| *byte == 0) => !blank::is_marked(&idle.data)?,
+            false => is_first_state(&page),
+        })
 }
 
-/// Names all that is there, on both devices: `--force` destroys all of it.
+/// Names all that is there, on both devices: `--force` destroys all of it. A pool that the kernel
+/// had not made yet when power was cut is nothing.
 fn refuse_content(host: &Host, idle: &IdlePool<'_>, force: bool) -> Result<()> {
+    if blank::is_begun_pool(&idle.metadata)? && blank::content(&idle.data)?.is_none() {
+        return Ok(());
+    }
     let mut held = Vec::new();
     for device in [&idle.metadata, &idle.data] {
         if let Some(content) = blank::content(device)? {

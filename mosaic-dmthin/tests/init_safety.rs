@@ -6,6 +6,7 @@ mod common;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use common::{LEN, MIB, Thins, settings};
@@ -209,6 +210,56 @@ fn root_an_init_killed_before_its_last_step_is_finished_and_keeps_what_is_there(
     assert!(thins.again().metadata().is_ok());
     let error = init(&thins.settings, &PLAIN).unwrap_err();
     refused(error, ErrorKind::Exists, &["catalog"]);
+}
+
+/// Writes to a device where nobody has written.
+fn put(device: &Path, at: u64, bytes: &[u8]) {
+    let file = File::options().write(true).open(device).unwrap();
+    file.write_all_at(bytes, at).unwrap();
+    file.sync_all().unwrap();
+}
+
+#[test]
+fn root_a_pool_that_the_kernel_was_making_when_power_was_cut_is_made_again() {
+    if !requires_thin_pools() {
+        return;
+    }
+    let pool = ThinPool::new(128 * MIB, 4 * MIB).unwrap();
+    pool.activate(128).unwrap();
+    pool.deactivate().unwrap();
+    // It writes the superblock last.
+    let (data, metadata) = (pool.data().device(), pool.metadata().device());
+    put(metadata, 0, &[0; 4096]);
+    // With data, it was a pool that somebody used.
+    put(data, 4096, &[1]);
+    let error = init(&settings(&pool), &PLAIN).unwrap_err();
+    refused(error, ErrorKind::Exists, &["--force"]);
+    put(data, 4096, &[0]);
+    init(&settings(&pool), &PLAIN).unwrap();
+}
+
+#[test]
+fn root_a_catalog_that_a_power_cut_tore_is_made_again() {
+    if !requires_thin_pools() {
+        return;
+    }
+    let pool = ThinPool::new(128 * MIB, 4 * MIB).unwrap();
+    let data = pool.data().device();
+    let btrfs = (65536 + 64, b"_BHRfS_M");
+    pool.activate(128).unwrap();
+    pool.deactivate().unwrap();
+    put(data, btrfs.0, btrfs.1);
+    let error = init(&settings(&pool), &PLAIN).unwrap_err();
+    refused(error, ErrorKind::Exists, &["btrfs", "--force"]);
+    pool.activate(128).unwrap();
+    message(&pool, "create_thin 16777215");
+    pool.deactivate().unwrap();
+    let error = init(&settings(&pool), &PLAIN).unwrap_err();
+    refused(error, ErrorKind::Exists, &["btrfs", "--force"]);
+    put(data, btrfs.0, &[0; 8]);
+    // The first page of the first state is lost, the rest is there.
+    put(data, 4096, &[1; 512]);
+    init(&settings(&pool), &PLAIN).unwrap();
 }
 
 #[test]
