@@ -23,6 +23,23 @@ use mosaic_dmthin::transaction::is_proof;
 use rustix::fs::OFlags;
 use rustix::mount::{MountFlags, UnmountFlags};
 
+/// The device of the catalog.
+struct Slots(BlockDevice);
+
+impl store::Medium for Slots {
+    fn read_at(&self, offset: u64, length: usize) -> mosaic_core::Result<Vec<u8>> {
+        self.0.read(offset, length)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> mosaic_core::Result<()> {
+        self.0.write(offset, bytes)
+    }
+
+    fn sync(&self) -> mosaic_core::Result<()> {
+        self.0.sync()
+    }
+}
+
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -104,8 +121,9 @@ impl<'a> Pool<'a> {
         self.send(Message::SetTransactionId(0, 1))
     }
 
-    fn catalog(&self) -> Result<BlockDevice> {
-        self.open(ThinId::CATALOG, OFlags::RDWR | OFlags::DIRECT)
+    fn catalog(&self) -> Result<Slots> {
+        let flags = OFlags::RDWR | OFlags::DIRECT;
+        self.open(ThinId::CATALOG, flags).map(Slots)
     }
 
     fn metadata(&self) -> Result<BlockDevice> {
