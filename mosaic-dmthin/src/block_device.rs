@@ -40,11 +40,46 @@ pub fn node(number: DeviceNumber) -> Result<PathBuf> {
 /// The number of the block device behind a node.
 ///
 /// # Errors
-/// `NotFound`; `Invalid` if it is something else.
+/// `NotFound`; `Invalid` if it is something else, or leads elsewhere than its name says.
 pub fn number(path: &Path) -> Result<DeviceNumber> {
     let stat = rustix::fs::stat(path).context(|| format!("cannot look at {path:?}"))?;
-    number_of(&stat)
-        .ok_or_else(|| Error::new(ErrorKind::Invalid, format!("{path:?} is no block device")))
+    let number = number_of(&stat)
+        .ok_or_else(|| Error::new(ErrorKind::Invalid, format!("{path:?} is no block device")))?;
+    match name_in_mapper(path).filter(|name| !is_mangled(name)) {
+        Some(name) => require_name(path, number, name).map(|()| number),
+        None => Ok(number),
+    }
+}
+
+/// The name of device-mapper that a path stands for: `/dev/mapper/NAME`.
+pub(crate) fn name_in_mapper(path: &Path) -> Option<&str> {
+    let name = path.strip_prefix("/dev/mapper").ok()?.to_str()?;
+    (!name.is_empty() && !name.contains('/')).then_some(name)
+}
+
+/// Whether udev wrote it in another way: `\x20`.
+fn is_mangled(name: &str) -> bool {
+    name.contains('\\')
+}
+
+/// Refuses a node in `/dev/mapper` that was left there when its device went, and leads to the next
+/// device that got the number.
+///
+/// Kernel: `/sys/dev/block/MAJOR:MINOR/dm/name`, sysfs-block-dm in Documentation/ABI.
+fn require_name(path: &Path, number: DeviceNumber, name: &str) -> Result<()> {
+    let has = std::fs::read_to_string(format!("/sys/dev/block/{number}/dm/name"));
+    let has = has.unwrap_or_default();
+    if has.trim_end() == name {
+        return Ok(());
+    }
+    let what = match has.trim_end() {
+        "" => "which is none of device-mapper's".to_owned(),
+        has => format!("which is {has:?}"),
+    };
+    Err(Error::new(
+        ErrorKind::Invalid,
+        format!("{path:?} is stale: it leads to device {number}, {what}; remove it"),
+    ))
 }
 
 fn number_of(stat: &rustix::fs::Stat) -> Option<DeviceNumber> {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use mosaic_core::{Context, Error, ErrorKind, Result};
 
-use crate::block_device;
+use crate::block_device::{self, name_in_mapper};
 use crate::config::{Location, Options, PoolDevices};
 use crate::dm::{DeviceInfo, Dm};
 use crate::idle_pool;
@@ -118,23 +118,21 @@ pub(crate) fn find(dm: Dm<'_>, options: &Options) -> Result<Option<FoundPool>> {
 fn look(dm: Dm<'_>, location: &Location) -> Result<Option<DeviceInfo>> {
     let found = match location {
         Location::Name(name) => dm.info(By::Name(name)),
-        Location::Path(path) => match block_device::number(path) {
-            Ok(number) => dm.info(By::Number(number.dev())),
-            // Nobody had to make a node for an active pool.
-            Err(error) if error.kind() == ErrorKind::NotFound => match name_in_mapper(path) {
-                Some(name) => dm.info(By::Name(name)),
-                None => return Err(error),
+        // Nobody had to make a node for an active pool, and one that is there can be stale.
+        Location::Path(path) => match name_in_mapper(path).map(|name| dm.info(By::Name(name))) {
+            Some(Ok(None)) | None => match block_device::number(path) {
+                Ok(number) => dm.info(By::Number(number.dev())),
+                Err(error) if error.kind() == ErrorKind::NotFound && is_name(path) => Ok(None),
+                Err(error) => return Err(error),
             },
-            Err(error) => return Err(error),
+            Some(found) => found,
         },
     };
     found.context(|| format!("cannot ask for thin pool {}", shown(location)))
 }
 
-/// The name of device-mapper that a path stands for: `/dev/mapper/NAME`.
-fn name_in_mapper(path: &Path) -> Option<&str> {
-    let name = path.strip_prefix("/dev/mapper").ok()?.to_str()?;
-    (!name.is_empty() && !name.contains('/')).then_some(name)
+fn is_name(path: &Path) -> bool {
+    name_in_mapper(path).is_some()
 }
 
 /// The name that a pool has, or is to have.
