@@ -40,6 +40,7 @@ mod system_call;
 mod thin_pool;
 #[cfg(target_arch = "x86_64")]
 mod tracee;
+mod udev;
 pub mod vm;
 
 pub use await_condition::{eventually, eventually_within};
@@ -63,3 +64,4 @@ pub use system_call::SystemCall;
 pub use thin_pool::{Fault, Part, ThinPool, requires_thin_pools};
 #[cfg(target_arch = "x86_64")]
 pub use tracee::{Action, Outcome, Traced, Tracee};
+pub use udev::Udev;

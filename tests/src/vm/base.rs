@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use super::cpio::{self, Entries, Entry};
 use super::kernel::{Kernel, MODULES};
 use super::libraries;
+use super::udev::Udev;
 
 /// The first process. It stands beside the tests, being a program of its own.
 pub(super) const INIT: &str = include_str!("../../vm/init");
@@ -51,7 +52,7 @@ const GROUP: &str = "root:x:0:\ndisk:x:6:\nnogroup:x:65534:\n";
 ///
 /// # Errors
 /// Something that is to be copied cannot be looked at.
-pub(super) fn entries(kernel: &Kernel) -> Result<Entries> {
+pub(super) fn entries(kernel: &Kernel, udev: Option<&Udev>) -> Result<Entries> {
     let mut entries = Entries::new();
     for folder in [
         "dev", "proc", "sys", "run", "tmp", "mnt", "root", "var/lib", "var/tmp",
@@ -88,6 +89,9 @@ pub(super) fn entries(kernel: &Kernel) -> Result<Entries> {
     let mtab = Entry::Link("../proc/self/mounts".into());
     cpio::add(&mut entries, Path::new("/etc/mtab"), mtab);
     add_modules(&mut entries, kernel)?;
+    if let Some(udev) = udev {
+        add_udev(&mut entries, udev)?;
+    }
     add_busybox(&mut entries)?;
     Ok(entries)
 }
@@ -97,7 +101,7 @@ pub(super) fn entries(kernel: &Kernel) -> Result<Entries> {
 ///
 /// # Errors
 /// A file cannot be looked at.
-pub(super) fn signature() -> Result<String> {
+pub(super) fn signature(udev: Option<&Udev>) -> Result<String> {
     let mut text = format!("{INIT}\n{MODULES:?}\n{PASSWD}{GROUP}");
     for path in programs()
         .iter()
@@ -107,6 +111,9 @@ pub(super) fn signature() -> Result<String> {
         if path.exists() {
             writeln!(text, "{}", super::template::stamp(path)?)?;
         }
+    }
+    for path in udev.iter().flat_map(|udev| udev.files()) {
+        writeln!(text, "{}", super::template::stamp(path)?)?;
     }
     Ok(text)
 }
@@ -166,6 +173,21 @@ fn add_modules(entries: &mut Entries, kernel: &Kernel) -> Result<()> {
                 );
             }
         }
+    }
+    Ok(())
+}
+
+/// The program under its own name and the daemon's, its libraries, and the rules.
+fn add_udev(entries: &mut Entries, udev: &Udev) -> Result<()> {
+    for library in libraries::of(std::slice::from_ref(&udev.program))? {
+        add_file(entries, &library)?;
+    }
+    let program = libraries::with_real_folder(Path::new("/bin/udevadm"));
+    cpio::add(entries, &program, Entry::Copy(udev.program.clone()));
+    let daemon = Path::new(super::udev::DAEMON);
+    cpio::add(entries, daemon, Entry::Link(program));
+    for rule in &udev.rules {
+        cpio::add(entries, &Udev::rule_at(rule)?, Entry::Copy(rule.clone()));
     }
     Ok(())
 }

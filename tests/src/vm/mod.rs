@@ -17,7 +17,7 @@
 //!   disk with a cache of its own may lose as well, which the file beneath ours does not, is shown
 //!   by a [`WriteLog`].
 //!
-//! Inside, as root and without udev: `/tmp` is an xfs with reflink, fresh each time; `/dev/vm/disk`
+//! Inside, as root and without udev, unless a test starts it: `/tmp` is an xfs with reflink, fresh each time; `/dev/vm/disk`
 //! is the [`Disk`]; the programs are this machine's own, as many as tests need, and busybox's for
 //! the rest. Random numbers differ from copy to copy, and the time is right.
 
@@ -32,6 +32,7 @@ mod payload;
 mod qemu;
 mod qmp;
 mod template;
+pub(crate) mod udev;
 mod watchdog;
 mod write_log;
 

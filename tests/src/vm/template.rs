@@ -21,6 +21,7 @@ use super::base;
 use super::cpio::{self, Entries};
 use super::kernel::Kernel;
 use super::qemu::{self, Qemu};
+use super::udev::Udev;
 use super::watchdog::Watchdog;
 use super::{disk, say};
 use crate::eventually_within;
@@ -56,16 +57,17 @@ impl Template {
         let _lock = lock(&vm, FlockOperation::LockExclusive)?;
         super::sweep(&vm)?;
         let kernel = Kernel::obtain(&vm)?;
+        let udev = Udev::obtain(&vm)?;
         let template = Self {
             folder: vm.join("template"),
-            key: key(&kernel)?,
+            key: key(&kernel, udev.as_ref())?,
         };
         if template.is_fresh() {
             return Ok(template);
         }
         let start = Instant::now();
         say("making its template, which takes some seconds once");
-        let new = make(&kernel, &base::entries(&kernel)?)?;
+        let new = make(&kernel, &base::entries(&kernel, udev.as_ref())?)?;
         fs::write(new.path().join("key"), &template.key)?;
         let _ = fs::remove_dir_all(&template.folder);
         fs::rename(new.keep(), &template.folder)?;
@@ -126,10 +128,10 @@ fn lock(vm: &Path, how: FlockOperation) -> Result<File> {
 }
 
 /// Everything that the template depends on.
-fn key(kernel: &Kernel) -> Result<String> {
+fn key(kernel: &Kernel, udev: Option<&Udev>) -> Result<String> {
     let version = crate::stdout_of(qemu::PROGRAM, &["--version"])?;
     let image = stamp(&kernel.image())?;
-    Ok([version, image, qemu::signature(), base::signature()?].join("\n"))
+    Ok([version, image, qemu::signature(), base::signature(udev)?].join("\n"))
 }
 
 /// A file's path, size, and time of last change.

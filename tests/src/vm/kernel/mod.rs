@@ -5,7 +5,7 @@
 //! its own decompression takes seconds on an emulated processor, and the modules we want.
 
 mod compressed;
-mod package;
+pub(super) mod package;
 
 use std::collections::BTreeSet;
 use std::fs;

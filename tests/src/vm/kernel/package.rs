@@ -24,15 +24,21 @@ pub(super) fn download(to: &Path) -> Result<()> {
             newest_packages().context("no kernel is installed, and apt-cache knows of none")?
         }
     };
+    if unpack(&packages, to).is_err() {
+        // The newest one may be gone already.
+        shell::run("apt-get", &["update", "--quiet"])?;
+        unpack(&newest_packages().unwrap_or(packages), to)?;
+    }
+    Ok(())
+}
+
+/// Downloads packages and unpacks them.
+pub(in crate::vm) fn unpack(packages: &[String], to: &Path) -> Result<()> {
     say(&format!(
         "downloading {} (not installed, only unpacked)",
         packages.join(" ")
     ));
-    if fetch(to, &packages).is_err() {
-        // The newest one may be gone already.
-        shell::run("apt-get", &["update", "--quiet"])?;
-        fetch(to, &newest_packages().unwrap_or(packages))?;
-    }
+    fetch(to, packages)?;
     for file in fs::read_dir(to)?.flatten().map(|entry| entry.path()) {
         if file.extension().is_some_and(|extension| extension == "deb") {
             shell::run("dpkg-deb", &[Path::new("--extract"), &file, to])?;
