@@ -8,6 +8,7 @@ mod full;
 mod full_metadata;
 mod parallel;
 mod shown;
+mod udev;
 
 use std::collections::BTreeSet;
 use std::fs::File;
