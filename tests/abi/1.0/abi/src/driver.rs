@@ -27,7 +27,8 @@ pub struct DriverModule {
     pub description: RStr<'static>,
     /// Its config keys.
     pub schema: extern "C" fn() -> AbiResult<RVec<AbiKey>>,
-    /// Makes the location; returns a line for each thing it made. Options: `quota`.
+    /// Makes the location; returns a line for each thing it made. Options: `quota`, a word; `adopt` and
+    /// `force`, `true`.
     pub init: extern "C" fn(HostBox, AbiSettings, Options) -> AbiResult<RVec<RString>>,
     /// Opens the location.
     #[sabi(last_prefix_field)]
