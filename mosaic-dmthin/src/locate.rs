@@ -32,7 +32,7 @@ pub struct FoundPool {
 /// Goes on if the pool is active and Mosaic's to use; it is not looked into.
 ///
 /// # Errors
-/// `NotFound` if it is not active; as [`find`].
+/// `NotFound` if it is not active; `Unsupported` for what is no pool, or somebody else's; `Busy`.
 pub fn require(dm: Dm<'_>, options: &Options) -> Result<()> {
     match find(dm, options)? {
         Some(_) => Ok(()),

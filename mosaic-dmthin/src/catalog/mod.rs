@@ -2,7 +2,7 @@
 //! The catalog: names, ids, kinds, sizes and origins of the volumes, in the pool itself.
 //!
 //! The kernel knows a thin device by a number, and not even its size. All else stands in the
-//! reserved thin device [`ThinId::CATALOG`], in two slots that are written in turn. [`format`] is
+//! reserved thin device [`ThinId::CATALOG`], in two slots that are written in turn. [`mod@format`] is
 //! the payload, [`slot`] what says whether a slot is whole and which state of the pool it belongs
 //! to, [`store`] both of them on a device.
 
