@@ -95,16 +95,16 @@ impl<'p> Suspended<'p> {
     }
 
     fn let_go(&mut self) -> Result<()> {
-        let mut tries = if std::mem::take(&mut self.holds) {
-            RESUMES
-        } else {
-            0
-        };
+        let mut tries = if self.holds { RESUMES } else { 0 };
         while tries > 0 {
             tries -= 1;
             match self.pool.resume(self.id) {
                 Err(_) if tries > 0 => {}
-                last => return last,
+                last => {
+                    // A panic does not come here: the drop tries again.
+                    self.holds = false;
+                    return last;
+                }
             }
         }
         Ok(())

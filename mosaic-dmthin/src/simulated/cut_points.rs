@@ -2,6 +2,8 @@
 //! Every verb, cut at every call: what is left is the state before or the state after, and nothing
 //! besides.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use mosaic_core::VolumeName;
 
 use super::*;
@@ -205,6 +207,28 @@ fn a_kill_at_any_call_leaves_before_or_after() {
                 );
                 go_on(&pool, &what);
             }
+        }
+    }
+}
+
+#[test]
+fn a_panic_at_any_call_leaves_nothing_suspended() {
+    for (verb_name, verb) in VERBS {
+        let (before, after, calls) = run(verb);
+        for at in 0..calls {
+            let what = format!("{verb_name}, panicked at call {at} of {calls}");
+            let pool = pool();
+            pool.cut(Cut::Panic { at });
+            let outcome = catch_unwind(AssertUnwindSafe(|| verb(&pool)));
+            let state = pool.state.borrow();
+            assert!(state.devices.values().all(|d| !d.is_suspended), "{what}");
+            drop(state);
+            pool.next_process();
+            recover(&pool).unwrap();
+            let now = volumes(&pool);
+            assert!(now == before || now == after, "{what}");
+            assert!(outcome.is_err() || now == after, "{what}");
+            go_on(&pool, &what);
         }
     }
 }

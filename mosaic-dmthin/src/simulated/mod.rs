@@ -32,6 +32,8 @@ pub(crate) enum Cut {
     Kill { at: usize, done: bool },
     /// The call fails; it may have had its effect all the same.
     Fail { at: usize, done: bool },
+    /// The call panics; the process lives on.
+    Panic { at: usize },
     /// From here on the metadata device takes no writes.
     MetadataFails { at: usize },
 }
@@ -226,6 +228,11 @@ impl SimulatedPool {
                     let _ = effect(&mut state);
                 }
                 Err(Error::io(Errno::IO, "injected"))
+            }
+            Cut::Panic { at } if at == call => {
+                drop(state);
+                // Without a word of the hook.
+                std::panic::resume_unwind(Box::new("injected"));
             }
             Cut::MetadataFails { at } => {
                 state.metadata_fails |= call >= at;
