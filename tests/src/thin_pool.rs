@@ -57,6 +57,22 @@ pub enum Fault {
     All,
 }
 
+/// A device made of a pool.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ThinPoolDevice {
+    /// Its name in device mapper.
+    pub name: String,
+    /// As dmsetup(8) has them: live table, inactive table, suspended, writable.
+    pub attributes: String,
+}
+
+impl ThinPoolDevice {
+    /// It has a table, is not suspended, and is not about to get another table.
+    pub fn works(&self) -> bool {
+        self.attributes.starts_with("L--")
+    }
+}
+
 impl ThinPool {
     /// Blank devices of these sizes, in bytes. Needs root.
     ///
@@ -212,25 +228,15 @@ impl ThinPool {
     /// # Errors
     /// They cannot be looked at.
     pub fn devices(&self) -> Result<Vec<String>> {
-        Ok(self.look()?.into_iter().map(|(name, _)| name).collect())
+        Ok(self.look()?.into_iter().map(|device| device.name).collect())
     }
 
-    /// Those of them that do not work: suspended, without a table, or about to get another one.
+    /// The devices made of it. The kernel tells who uses a pool, but knows that only of a device that
+    /// has a table.
     ///
     /// # Errors
     /// They cannot be looked at.
-    pub fn devices_at_a_stand(&self) -> Result<Vec<String>> {
-        let all = self.look()?.into_iter();
-        let stands = |attributes: &str| !attributes.starts_with("L--");
-        Ok(all
-            .filter(|(_, attributes)| stands(attributes))
-            .map(|(name, attributes)| format!("{name} {attributes}"))
-            .collect())
-    }
-
-    /// The devices made of it, with their attributes as dmsetup(8) has them. The kernel tells who uses
-    /// a pool, but knows that only of a device that has a table.
-    fn look(&self) -> Result<Vec<(String, String)>> {
+    pub fn look(&self) -> Result<Vec<ThinPoolDevice>> {
         let args = "info -c --noheadings --separator : -o name,attr,minor";
         let list = stdout_of("dmsetup", &args.split(' ').collect::<Vec<_>>())?;
         let all = list.lines().filter_map(|line| {
@@ -245,9 +251,12 @@ impl ThinPool {
         let begin = format!("{}-", self.name);
         let is_of_it =
             |name: &str| name.starts_with(&begin) || holders.iter().any(|holder| holder == name);
-        let mut found: Vec<(String, String)> = all
+        let mut found: Vec<ThinPoolDevice> = all
             .filter(|(name, ..)| !is_pool(name) && is_of_it(name))
-            .map(|(name, attributes, _)| (name.to_owned(), attributes.to_owned()))
+            .map(|(name, attributes, _)| ThinPoolDevice {
+                name: name.to_owned(),
+                attributes: attributes.to_owned(),
+            })
             .collect();
         found.sort();
         Ok(found)

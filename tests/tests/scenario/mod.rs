@@ -9,6 +9,7 @@ mod pool_start;
 mod pools;
 mod verbs;
 
+use std::cell::Cell;
 use std::process::Command;
 
 use mosaic_tests::{
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 
 use points::Most;
 pub use pool_start::Start;
+use pools::Disturbed;
 pub use verbs::SCENARIOS;
 
 /// The location is a thin pool instead.
@@ -58,6 +60,8 @@ pub struct Stage {
     after: Value,
     /// Its system calls.
     calls: Vec<SystemCall>,
+    /// How often it was disturbed.
+    turn: Cell<usize>,
 }
 
 /// The scenarios of that name: one, or in a long run one for each kind of quota that the verb can
@@ -94,6 +98,7 @@ impl Stage {
             before: Value::Null,
             after: Value::Null,
             calls: Vec::new(),
+            turn: Cell::new(0),
         };
         for words in stage.scenario.prepare {
             stage.outcome_of(words).unwrap();
@@ -130,7 +135,6 @@ impl Stage {
                     self.site.fs().unwrap().cut_power().unwrap();
                 }
                 self.verify(traced, &format!("{command:?} with {place}"));
-                self.reset();
             },
         );
         if self.is_btrfs() {
@@ -167,12 +171,29 @@ impl Stage {
             "{place}\nloop devices {:?}, {expected} expected",
             site.loop_devices()
         );
-        if let Some(pool) = site.pool() {
-            let killed = traced.outcome == Outcome::Killed;
-            let seen = [&state["volumes"], &self.after["volumes"]];
-            pools::verify(site, pool, seen, killed, place);
-            return;
+        match site.pool() {
+            Some(pool) => {
+                let disturbed = Disturbed {
+                    turn: self.turn.replace(self.turn.get() + 1),
+                    killed: traced.outcome == Outcome::Killed,
+                    place,
+                    state: &state["volumes"],
+                    after: &self.after["volumes"],
+                };
+                pools::verify(site, pool, &disturbed, &|| self.state()["volumes"].take());
+            }
+            None => self.verify_next(&state, place),
         }
+        // What is not in use is in a pool as it was, whatever the next command did.
+        if site.pool().is_none() || in_use > 0 || state != self.before {
+            self.reset();
+        }
+    }
+
+    /// The next command leaves nothing half-made, and file systems are clean.
+    fn verify_next(&self, state: &Value, place: &str) {
+        let site = &self.site;
+        let is_loop = self.scenario.driver == "loop";
         let kind = if is_loop { "disk" } else { "fs" };
         site.ok(&["new", kind, "next", "1M"]);
         site.ok(&["drop", "next"]);
@@ -182,7 +203,7 @@ impl Stage {
             site.leftovers()
         );
         assert_eq!(site.state(), state["volumes"], "{place}");
-        for volume in volumes(&state).filter(|v| v["fs"] == "ext4" && v["state"] == "idle") {
+        for volume in volumes(state).filter(|v| v["fs"] == "ext4" && v["state"] == "idle") {
             let image = site.location().join(volume["name"].as_str().unwrap());
             let checked = run_status("e2fsck", &["-fn".as_ref(), image.as_path()]).unwrap();
             assert_eq!(checked, Some(0), "{place}\n{volume} is not clean");
@@ -205,7 +226,11 @@ impl Stage {
     /// What a user can tell apart, and on btrfs the subvolumes that are not Mosaic's own.
     fn state(&self) -> Value {
         if !self.is_btrfs() {
-            return json!({ "volumes": self.site.state() });
+            let mut volumes = self.site.state();
+            if let Some(volumes) = volumes.as_array_mut() {
+                volumes.retain(|volume| volume["name"] != pools::NEXT);
+            }
+            return json!({ "volumes": volumes });
         }
         let volumes = self.site.state();
         // The limit that a subvolume is made with btrfs-progs show from the commit on.

@@ -47,7 +47,8 @@ const DMTHIN: Scenario = Scenario {
     driver: "dmthin",
     fs: super::POOL,
     config: "default_fs: ext4\n",
-    asks: 20,
+    // Processors are emulated where pools are.
+    asks: 4,
     ..LOOP
 };
 
