@@ -26,7 +26,7 @@ impl SystemCall {
     /// Whether the program asks the kernel for something that matters: it opens, reads, looks up
     /// or locks, or changes anything. Not memory, signals, or letting go.
     pub fn can_matter(&self) -> bool {
-        const ASKING: [i64; 16] = [
+        const ASKING: [i64; 17] = [
             libc::SYS_fcntl,
             libc::SYS_fgetxattr,
             libc::SYS_flock,
@@ -43,6 +43,7 @@ impl SystemCall {
             libc::SYS_recvfrom,
             libc::SYS_socketpair,
             libc::SYS_statx,
+            libc::SYS_wait4,
         ];
         ASKING.contains(&self.number) || self.only_asks() || !self.leaves_nothing()
     }
@@ -73,7 +74,7 @@ impl SystemCall {
     /// Whether it can change nothing that is left when the process dies: killing before it or
     /// after it is the same.
     pub fn leaves_nothing(&self) -> bool {
-        const HARMLESS: [i64; 60] = [
+        const HARMLESS: [i64; 62] = [
             libc::SYS_access,
             libc::SYS_arch_prctl,
             libc::SYS_brk,
@@ -99,6 +100,8 @@ impl SystemCall {
             libc::SYS_getuid,
             libc::SYS_gettid,
             libc::SYS_getxattr,
+            // The children die with the program, and nobody is left to wait for them.
+            libc::SYS_kill,
             libc::SYS_lseek,
             libc::SYS_madvise,
             libc::SYS_mmap,
@@ -135,6 +138,7 @@ impl SystemCall {
             libc::SYS_umask,
             libc::SYS_uname,
             libc::SYS_unshare,
+            libc::SYS_wait4,
         ];
         // O_TMPFILE contains O_DIRECTORY.
         const UNNAMED: i32 = libc::O_TMPFILE & !libc::O_DIRECTORY;

@@ -9,12 +9,6 @@ use mosaic_tests::{
 
 use super::points::{self, Most};
 
-/// Each verdict takes long.
-const MOST: Most = Most {
-    changes: usize::MAX,
-    asks: 4,
-};
-
 /// A pool's devices, and a mosaic on them that need not be there yet.
 pub struct Start {
     // The pool goes after whoever uses it.
@@ -100,7 +94,7 @@ impl Start {
             Tracee::new(&self.moctl.command(words))
         };
         let calls = tracee().record().unwrap();
-        points::disturb_each(action, MOST, &calls, &tracee, &|traced, place| {
+        points::disturb_each(action, most(action), &calls, &tracee, &|traced, place| {
             verify(traced, &format!("{words:?} with {place}"));
         });
         before();
@@ -127,4 +121,13 @@ impl Start {
         );
         pool.check().expect(place);
     }
+}
+
+/// Each verdict takes long. Where a call fails the next command finds less than where it was killed.
+fn most(action: Action) -> Most {
+    let changes = match action {
+        Action::Fail(_) => 8,
+        _ => usize::MAX,
+    };
+    Most { changes, asks: 2 }
 }

@@ -48,7 +48,7 @@ const DMTHIN: Scenario = Scenario {
     fs: super::POOL,
     config: "default_fs: ext4\n",
     // Processors are emulated where pools are.
-    asks: 4,
+    asks: 2,
     ..LOOP
 };
 
