@@ -61,7 +61,9 @@ pub use shell::{run, run_status, stdout_of};
 pub use site::Site;
 #[cfg(target_arch = "x86_64")]
 pub use system_call::SystemCall;
-pub use thin_pool::{Fault, Part, ThinPool, ThinPoolDevice, requires_thin_pools};
+pub use thin_pool::{
+    Fault, Part, ThinPool, ThinPoolDevice, has_device_mapper, requires_thin_pools,
+};
 #[cfg(target_arch = "x86_64")]
 pub use tracee::{Action, Outcome, Traced, Tracee};
 pub use udev::Udev;

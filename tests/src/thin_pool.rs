@@ -13,15 +13,18 @@ use crate::scratch::keep;
 use crate::shell::{run, stdout_of};
 use crate::{requires, requires_program, requires_root};
 
+/// Whether this kernel has device mapper. A node may be there without it: dmsetup makes that.
+pub fn has_device_mapper() -> bool {
+    File::open("/dev/mapper/control").is_ok()
+}
+
 /// True where thin pools can be made; otherwise says that the test is skipped.
 ///
 /// # Panics
 /// With `MOSAIC_TEST_REQUIRED=1`, if only an installation is missing.
 pub fn requires_thin_pools() -> bool {
-    // A node may be there without a driver: dmsetup makes it.
-    let here = || File::open("/dev/mapper/control").is_ok();
     requires_root()
-        && requires(here(), "needs device mapper")
+        && requires(has_device_mapper(), "needs device mapper")
         && ["dmsetup", "thin_check", "losetup"]
             .into_iter()
             .all(requires_program)

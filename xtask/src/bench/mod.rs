@@ -10,11 +10,10 @@ mod subvolumes;
 mod table;
 mod thin_volumes;
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail, ensure};
-use mosaic_tests::is_in_vm;
+use mosaic_tests::{has_device_mapper, is_in_vm};
 
 use crate::cargo;
 use crate::interrupt::Interrupt;
@@ -66,8 +65,6 @@ const BUILD: [&str; 12] = [
     "--package",
     "xtask",
 ];
-/// Where there is device-mapper.
-const CONTROL: &str = "/dev/mapper/control";
 
 /// Who does it: `moctl`, the floor program, the usual tool.
 const SIDES: [&str; 3] = ["moctl", "floor", "tool"];
@@ -116,12 +113,13 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     if is_asked(Measured::Btrfs) {
         subvolumes::measure(options, &interrupt)?;
     }
-    if options.drivers.contains(&Measured::Dmthin)
-        || Path::new(CONTROL).exists() && is_asked(Measured::Dmthin)
-    {
-        thin_volumes::measure(options, &interrupt)?;
-    } else if is_asked(Measured::Dmthin) {
-        println!("\ndmthin: this kernel has no device-mapper; `cargo xtask bench --vm`");
+    if is_asked(Measured::Dmthin) {
+        let elsewhere = "this kernel has no device-mapper for dmthin: cargo xtask bench --vm";
+        match has_device_mapper() {
+            true => thin_volumes::measure(options, &interrupt)?,
+            false if options.drivers.is_empty() => println!("\n{elsewhere}"),
+            false => bail!(elsewhere),
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
