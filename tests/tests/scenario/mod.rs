@@ -123,8 +123,15 @@ impl Stage {
             cuts_power,
             ..
         } = self.scenario;
-        let changes = if cuts_power { CUTS } else { usize::MAX };
-        let most = Most { changes, asks };
+        let (changes, others) = match cuts_power {
+            true => (CUTS, 0),
+            false => (usize::MAX, usize::MAX),
+        };
+        let most = Most {
+            changes,
+            asks,
+            others,
+        };
         points::disturb_each(
             action,
             most,

@@ -6,14 +6,16 @@ use mosaic_tests::{Action, SystemCall, Traced, Tracee, is_long, is_quick, left_o
 /// How many system calls of each command a quick run disturbs.
 const SAMPLE: usize = 8;
 
-/// Most calls of a command that are disturbed, in any run but a long one: that takes all, those too
-/// that can matter for nobody.
+/// Most calls of a command that are disturbed.
 #[derive(Debug, Clone, Copy)]
 pub struct Most {
-    /// That may change something.
+    /// That may change something, in any run but a long one, which takes all of them.
     pub changes: usize,
-    /// That only ask, which is tried where they fail. A program asks far more than it changes.
+    /// That only ask, in any run but a long one, and where they fail. A program asks far more than it
+    /// changes.
     pub asks: usize,
+    /// That leave nothing, in a long run, whether they can matter or not.
+    pub others: usize,
 }
 
 /// Runs a command again and again, disturbed at one call after the other of those that it made
@@ -29,7 +31,11 @@ pub fn disturb_each(
         disturb_those(action, most, calls, is_point, tracee, judge);
     };
     if is_long() {
-        return each(usize::MAX, &|_| true);
+        each(usize::MAX, &|call| !call.leaves_nothing());
+        if most.others > 0 {
+            each(most.others, &SystemCall::leaves_nothing);
+        }
+        return;
     }
     each(most.changes, &|call| !call.leaves_nothing());
     if let Action::Fail(_) = action {

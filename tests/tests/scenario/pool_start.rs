@@ -123,11 +123,16 @@ impl Start {
     }
 }
 
-/// Each verdict takes long. Where a call fails the next command finds less than where it was killed.
+/// Each verdict takes long. Where a call fails the next command finds less than where it was killed,
+/// and most of what an activation asks is asked of each process, whether that has a device open.
 fn most(action: Action) -> Most {
     let changes = match action {
         Action::Fail(_) => 8,
         _ => usize::MAX,
     };
-    Most { changes, asks: 2 }
+    Most {
+        changes,
+        asks: 2,
+        others: 100,
+    }
 }
