@@ -117,22 +117,29 @@ pub(crate) fn activate(
     let node = block_device::node(metadata)?;
     let idle = idle.lend_metadata(|| check_metadata(host, &node));
     let idle = idle.context(failed)?;
-    if expected == Expected::Catalog {
-        idle.require_catalog(&superblock).context(failed)?;
-    }
     let table = table(devices, data, metadata, superblock.data_block);
-    let length = whole_blocks(idle.data.size()?, table.block);
-    if length.0 / table.block.0 < superblock.data_blocks {
+    if expected == Expected::Catalog {
+        let by_hand = remedy::activate(name, &table, &superblock);
+        idle.require_catalog(&superblock, &by_hand)
+            .context(failed)?;
+    }
+    let room = whole_blocks(idle.data.size()?, table.block);
+    if room.0 / table.block.0 < superblock.data_blocks {
         return Err(Error::new(
             ErrorKind::Corrupt,
             format!(
                 "{:?} has {} data blocks, and thin pool {pool} has {}: it is not all there",
                 devices.data,
-                length.0 / table.block.0,
+                room.0 / table.block.0,
                 superblock.data_blocks
             ),
         ));
     }
+    // The kernel would take more for good, asked or not: that is for check --repair.
+    let length = match superblock.data_blocks {
+        0 => room,
+        blocks => Sectors(blocks * table.block.0),
+    };
     // The kernel claims them itself.
     drop(idle);
     make(dm, name, &table, length).context(failed)

@@ -190,6 +190,12 @@ impl BlockDevice {
         while done < bytes.len() {
             let at = offset + done as u64;
             match rustix::io::pwrite(&self.file, &buffer.bytes_mut()[done..], at) {
+                Ok(0) => {
+                    return Err(Error::io(
+                        Errno::IO,
+                        format!("cannot write {:?}", self.path),
+                    ));
+                }
                 Ok(more) => done += more,
                 Err(Errno::INTR) => {}
                 Err(errno) => {

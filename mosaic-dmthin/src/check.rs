@@ -17,7 +17,7 @@ use rustix::fs::OFlags;
 use crate::activation::pool_length;
 use crate::block_device::BlockDevice;
 use crate::catalog::Catalog;
-use crate::catalog::store;
+use crate::catalog::store::{self, Candidate};
 use crate::config::{Options, PoolDevices};
 use crate::health::require_writable;
 use crate::info::{steady, truth};
@@ -50,6 +50,7 @@ pub fn check(pool: &KernelPool<'_>, options: &Options, repair: bool) -> Result<V
     };
     if let PoolStatus::Working(status) = pool.status()?
         && can_grow(&status)
+        && truth(pool).is_ok()
     {
         check.growth(&status)?;
         check.table(options.devices.as_ref())?;
@@ -66,7 +67,7 @@ pub fn check(pool: &KernelPool<'_>, options: &Options, repair: bool) -> Result<V
     check.refusal(options.floors.require(pool, &status, 0).err())?;
     match truth(pool) {
         Ok(_) => check.catalog()?,
-        Err(error) => check.no_truth(&status, &error)?,
+        Err(error) => check.no_truth(&status, error)?,
     }
     Ok(check.findings)
 }
@@ -138,7 +139,12 @@ impl<'a> Check<'_, 'a> {
         let is_made =
             |(id, details): &(ThinId, Details)| details.made_in == now && unfinished.contains(id);
         let list: Vec<_> = list.into_iter().filter(|entry| !is_made(entry)).collect();
-        self.thin_ids(&truth.catalog, &list)?;
+        let advice = |id| {
+            let delete = format!(" 0 \"delete {id}\"");
+            let delete = remedy::dmsetup("message", &[&pool.name], &delete);
+            format!("if it is of no use: {delete}")
+        };
+        self.thin_ids(&truth.catalog, &list, &advice)?;
         match self.alone {
             true => self.devices(&truth.catalog),
             false => Ok(()),
@@ -207,23 +213,38 @@ impl<'a> Check<'_, 'a> {
     }
 
     /// No state has the pool's transaction id: the newest one can be taken.
-    fn no_truth(&mut self, status: &WorkingPool, error: &Error) -> Result<()> {
+    fn no_truth(&mut self, status: &WorkingPool, error: Error) -> Result<()> {
         let pool = self.pool;
-        let newest = store::candidates(pool.catalog())?.into_iter().next();
-        let Some((stamp, catalog)) = newest.filter(|(stamp, _)| *stamp != status.transaction)
-        else {
-            return self.find(None, error.chain(), None, || Ok(()));
+        let candidates = match store::candidates(pool.catalog()) {
+            Ok(candidates) => candidates,
+            Err(unread) => return self.refusal(Some(unread)),
         };
-        let remedy = format!("take the state of transaction {stamp}");
-        let from = status.transaction;
-        let mend = || set_transaction(pool, from, stamp);
+        let now = status.transaction;
+        let is_true = |candidate: &Candidate| candidate.header.stamp == now;
+        let newest = candidates
+            .first()
+            .filter(|_| !candidates.iter().any(is_true));
+        let Some(newest) = newest else {
+            return self.refusal(Some(error));
+        };
+        let remedy = format!("take the state of transaction {}", newest.header.stamp);
+        let mend = || {
+            let stamp = store::write_again(pool.catalog(), newest, now)?;
+            set_transaction(pool, now, stamp)
+        };
         self.find(None, error.chain(), Some(remedy), mend)?;
-        self.thin_ids(&catalog, &thin_metadata::list(pool.metadata()?)?)?;
-        self.devices(&catalog)
+        let list = thin_metadata::list(pool.metadata()?)?;
+        let advice = |_| "it may be a volume of another state".to_owned();
+        self.thin_ids(&newest.catalog, &list, &advice)
     }
 
     /// The catalog against the pool's own list.
-    fn thin_ids(&mut self, catalog: &Catalog, list: &[(ThinId, Details)]) -> Result<()> {
+    fn thin_ids(
+        &mut self,
+        catalog: &Catalog,
+        list: &[(ThinId, Details)],
+        advice: &dyn Fn(ThinId) -> String,
+    ) -> Result<()> {
         let pool = self.pool;
         let there: HashMap<ThinId, Details> = list.iter().copied().collect();
         let known: HashSet<ThinId> = catalog.ids().chain([ThinId::CATALOG]).collect();
@@ -232,10 +253,10 @@ impl<'a> Check<'_, 'a> {
                 let size = Bytes(details.mapped.saturating_mul(pool.block().0));
                 let fault = format!(
                     "{} has thin id {id} with {size}, made in transaction {}, which the catalog \
-                     does not know; if it is of no use: {}",
+                     does not know; {}",
                     pool.label(),
                     details.made_in,
-                    remedy::dmsetup("message", &[&pool.name], &format!(" 0 \"delete {id}\""))
+                    advice(*id)
                 );
                 self.find(None, fault, None, || Ok(()))?;
             }
@@ -243,7 +264,8 @@ impl<'a> Check<'_, 'a> {
         for (name, entry) in catalog.volumes() {
             if !there.contains_key(&entry.id) {
                 let fault = format!(
-                    "its thin id {} is not in the pool: its data is lost; drop it",
+                    "its thin id {} is not in the pool: its data is lost, if these are the pool's \
+                     right metadata; then drop it",
                     entry.id
                 );
                 self.find(Some(name), fault, None, || Ok(()))?;

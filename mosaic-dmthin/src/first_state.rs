@@ -60,7 +60,7 @@ pub(crate) fn finish_begun(
     let device = catalog_device::claim(dm, found)?;
     let pool = KernelPool::new(dm, host, found.clone(), device, options.devices.is_some());
     match store::candidates(pool.catalog())?.as_slice() {
-        [(1, _)] => commit(&pool).map(|()| true),
+        [one] if one.header.stamp == 1 => commit(&pool).map(|()| true),
         _ => Ok(false),
     }
 }

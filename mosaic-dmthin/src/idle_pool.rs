@@ -66,12 +66,13 @@ impl<'d> IdlePool<'d> {
         })
     }
 
-    /// Goes on if the pool has a catalog, and its data are on the data device.
+    /// Goes on if the pool has a catalog, and its data are on the data device: the catalog there is of
+    /// the transaction at which the metadata are. `by_hand` is what activates it all the same.
     ///
     /// # Errors
     /// `Unsupported` for somebody else's pool; `NotFound` if an init was not finished; `Corrupt` if
     /// the catalog is not where the metadata say.
-    pub(crate) fn require_catalog(&self, superblock: &Superblock) -> Result<()> {
+    pub(crate) fn require_catalog(&self, superblock: &Superblock, by_hand: &str) -> Result<()> {
         let PoolDevices { data, metadata, .. } = self.devices;
         let ids = thin_metadata::list(&self.metadata)?;
         if !ids.iter().any(|(id, _)| *id == ThinId::CATALOG) {
@@ -85,21 +86,30 @@ impl<'d> IdlePool<'d> {
                 ),
             ));
         }
+        let mut stamps = Vec::new();
         for index in SlotIndex::ALL {
-            if self.slot(superblock, index)?.is_some() {
-                return Ok(());
-            }
+            stamps.extend(self.slot(superblock, index)?.map(|header| header.stamp));
         }
-        Err(match superblock.transaction {
-            0 => store::unfinished_init(),
-            _ => Error::new(
-                ErrorKind::Corrupt,
-                format!(
-                    "there is no catalog on {data:?} where {metadata:?} says that it is: they are \
-                     not the data and metadata of one pool, or the data were overwritten"
-                ),
+        let transaction = superblock.transaction;
+        if stamps.contains(&transaction) {
+            return Ok(());
+        }
+        if transaction == 0 && stamps.iter().all(|stamp| *stamp == 1) {
+            return Err(store::unfinished_init());
+        }
+        let text = match stamps.as_slice() {
+            [] => "has no catalog where they say".to_owned(),
+            [one] => format!("has a catalog of transaction {one} there"),
+            [one, other, ..] => format!("has a catalog of transactions {one} and {other} there"),
+        };
+        Err(Error::new(
+            ErrorKind::Corrupt,
+            format!(
+                "the metadata on {metadata:?} are at transaction {transaction}, and {data:?} {text}: \
+                 they are not of one pool, or the metadata were repaired or the data overwritten; if \
+                 they were repaired: {by_hand}; then check --repair takes the newest state"
             ),
-        })
+        ))
     }
 
     /// What stands before a slot of the catalog, as both devices have it.

@@ -30,6 +30,7 @@ pub struct KernelPool<'a> {
     pub(crate) dm: Dm<'a>,
     pub(crate) host: &'a Host,
     pub(crate) name: String,
+    pub(crate) uuid: String,
     pub(crate) number: DeviceNumber,
     pub(crate) table: PoolTable,
     pub(crate) length: Sectors,
@@ -54,6 +55,7 @@ impl<'a> KernelPool<'a> {
             dm,
             host,
             name: found.name,
+            uuid: found.uuid,
             number: found.number,
             table: found.table,
             length: found.length,
@@ -137,7 +139,8 @@ impl<'a> KernelPool<'a> {
                     Errno::NODATA => Error::new(
                         ErrorKind::Corrupt,
                         format!(
-                            "{} has no thin id {id}: the volume's data is lost; drop it",
+                            "{} has no thin id {id}: the volume's data is lost, if these are the \
+                             pool's right metadata; then drop it",
                             self.label()
                         ),
                     ),
@@ -288,7 +291,10 @@ impl ThinPool for KernelPool<'_> {
 
     fn resume(&self, id: ThinId) -> Result<()> {
         let uuid = self.uuid(id);
-        let done = self.dm().resume(By::Uuid(&uuid), Audience::Everybody);
+        // Told nothing of it, udev looks at nothing: rather that than no resume.
+        let info = self.dm().info(By::Uuid(&uuid)).ok().flatten();
+        let audience = info.map_or(Audience::Ourselves, |info| audience_of(&info));
+        let done = self.dm().resume(By::Uuid(&uuid), audience);
         if done.is_ok() {
             self.silent.set(false);
         }
@@ -317,16 +323,17 @@ impl ThinPool for KernelPool<'_> {
         };
         let line = self.thin_table(id).line(Sectors::in_bytes(size.0));
         let by = By::Uuid(&uuid);
-        self.dm
-            .load(by, &line, info.is_read_only())
-            .context(failed)?;
-        match self.dm.resume(by, Audience::Everybody) {
+        // It may be suspended from here on.
+        let dm = self.dm.silent();
+        let audience = audience_of(&info);
+        dm.load(by, &line, info.is_read_only()).context(failed)?;
+        match dm.resume(by, audience) {
             Ok(_) => Ok(()),
             // The table before goes on: a refused one leaves the device suspended, or about to take
             // it with its next resume.
             Err(errno) => {
-                let undone = self.dm.clear(by);
-                let undone = undone.and_then(|()| self.dm.resume(by, Audience::Everybody));
+                let undone = dm.clear(by);
+                let undone = undone.and_then(|()| dm.resume(by, audience));
                 let left = || format!("the device of thin id {id} may be suspended");
                 Err(Error::io(errno, failed()).after_undo(undone.map(|_| ()).context(left)))
             }
@@ -335,6 +342,14 @@ impl ThinPool for KernelPool<'_> {
 
     fn warn(&self, text: &str) {
         self.host.warn(text);
+    }
+}
+
+/// A device that is there for a mount is no business of others.
+fn audience_of(info: &DeviceInfo) -> Audience {
+    match info.goes_at_close() {
+        true => Audience::Ourselves,
+        false => Audience::Everybody,
     }
 }
 

@@ -5,6 +5,7 @@
 //! that without a word where the metadata met an error. So the status has to show it.
 
 use mosaic_core::{Bytes, Context, Error, ErrorKind, Result};
+use rustix::io::Errno;
 
 use crate::config::PoolDevices;
 use crate::dm::Audience;
@@ -62,16 +63,19 @@ pub(crate) fn differences(active: &PoolTable, wanted: &PoolTable) -> Vec<String>
 pub(crate) fn reload(pool: &KernelPool<'_>, table: &PoolTable, length: Sectors) -> Result<()> {
     let by = By::Number(pool.number.dev());
     let failed = || format!("cannot give {} another table", pool.label());
-    pool.dm
-        .load(by, &table.line(length), false)
-        .context(failed)?;
-    if let Err(errno) = pool.dm.resume(by, Audience::Ourselves) {
+    // Suspended, the pool holds up whatever the log goes to.
+    let dm = pool.dm.silent();
+    // It may have got another one since it was found.
+    let before = dm.table(by).context(failed)?;
+    let before = before
+        .first()
+        .ok_or_else(|| Error::io(Errno::NXIO, failed()))?;
+    dm.load(by, &table.line(length), false).context(failed)?;
+    if let Err(errno) = dm.resume(by, Audience::Ourselves) {
         let error = Error::io(errno, failed());
-        let before = pool.table.line(pool.length);
-        let undone = pool
-            .dm
-            .load(by, &before, false)
-            .and_then(|()| pool.dm.resume(by, Audience::Ourselves));
+        let undone = dm
+            .load(by, before, false)
+            .and_then(|()| dm.resume(by, Audience::Ourselves));
         let left = || {
             let resume = remedy::dmsetup("resume", &[&pool.name], "");
             format!("{} is suspended; {resume}", pool.label())

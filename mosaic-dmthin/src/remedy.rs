@@ -9,7 +9,8 @@ use crate::block_device;
 use crate::kernel_pool::KernelPool;
 use crate::naming;
 use crate::packet::By;
-use crate::target::{DeviceNumber, ThinId};
+use crate::target::{DeviceNumber, PoolTable, Sectors, ThinId};
+use crate::thin_metadata::Superblock;
 use crate::thin_pool::ThinPool;
 
 /// Most devices that are named one by one.
@@ -64,25 +65,37 @@ pub(crate) fn check_metadata(device: &str) -> String {
     )
 }
 
+/// What activates a pool of Mosaic as Mosaic would, without a look at its catalog.
+pub(crate) fn activate(name: &str, table: &PoolTable, superblock: &Superblock) -> String {
+    let length = Sectors(superblock.data_blocks.saturating_mul(table.block.0));
+    create(name, &naming::pool_uuid(table.metadata), table, length)
+}
+
+fn create(name: &str, uuid: &str, table: &PoolTable, length: Sectors) -> String {
+    let line = table.line(length);
+    let uuid = match uuid {
+        "" => String::new(),
+        uuid => format!(" --uuid {}", quoted(uuid)),
+    };
+    let table = format!(
+        "{uuid} --table \"{} {} {} {}\"",
+        line.start, line.length, line.target, line.words
+    );
+    dmsetup("create", &[name], &table)
+}
+
 /// All that it takes to have the metadata of an active pool checked.
 pub(crate) fn way_back(pool: &KernelPool<'_>) -> String {
     let name = &pool.name;
-    let again = match pool.is_ours_to_activate {
-        true => "the next command activates it again".to_owned(),
+    let device = node(pool.table.metadata);
+    let (down, check) = (take_down(pool), check_metadata(&device));
+    match pool.is_ours_to_activate {
+        true => format!("{down}; {check}; the next command activates it again"),
         false => {
-            let line = pool.table.line(pool.length);
-            let table = format!(
-                " --table \"{} {} {} {}\"",
-                line.start, line.length, line.target, line.words
-            );
-            dmsetup("create", &[name], &table)
+            let create = create(name, &pool.uuid, &pool.table, pool.length);
+            format!("{down}; {check}; when the check finds nothing: {create}")
         }
-    };
-    format!(
-        "{}; {}; {again}",
-        take_down(pool),
-        check_metadata(&node(pool.table.metadata))
-    )
+    }
 }
 
 /// What takes a pool out of use.

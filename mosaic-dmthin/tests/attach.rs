@@ -149,11 +149,7 @@ fn root_what_a_killed_command_left_is_put_right_by_the_next() {
     thins.create_disk("a", 4 * MIB).unwrap();
     thins.create_disk("b", 4 * MIB).unwrap();
     let device = thins.attach("a").unwrap().device;
-    let name = stdout_of("dmsetup", &["info", "-c", "--noheadings", "-o", "name"]).unwrap();
-    let name = name
-        .lines()
-        .find(|name| name.ends_with("-mosaic-1"))
-        .unwrap();
+    let name = &*format!("{}-mosaic-1", thins.pool.name());
     // Killed between suspend and resume of a clone.
     run("dmsetup", &["suspend", name]).unwrap();
     // Killed between DEV_CREATE and resume of an attach.

@@ -3,6 +3,9 @@
 
 mod common;
 
+use std::fs::File;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+
 use common::{LEN, MIB, Thins};
 use mosaic_core::volume::{Finding, Lifetime};
 use mosaic_core::{Driver, ErrorKind};
@@ -176,4 +179,54 @@ fn root_devices_that_do_not_fit_the_catalog_are_put_right() {
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(!stdout_of("dmsetup", &["ls"]).unwrap().contains(&stray));
     message(&thins, "delete 50");
+}
+
+#[test]
+fn root_a_state_that_is_taken_again_deletes_nothing_of_another() {
+    if !requires_thin_pools() {
+        return;
+    }
+    let thins = Thins::new();
+    thins.create_disk("a", MIB).unwrap();
+    thins.create_disk("b", MIB).unwrap();
+    let device = thins.attach("b").unwrap().device;
+    std::fs::write(&device, vec![7; LEN]).unwrap();
+    thins.detach("b").unwrap();
+    let now: u64 = thins.pool.status().unwrap()[0].parse().unwrap();
+    // The payload of the true slot is damaged, and comes back later.
+    let name = format!("{}-mosaic-catalog", thins.pool.name());
+    let words = ["info", "-c", "--noheadings", "-o", "minor", &name];
+    let minor = stdout_of("dmsetup", &words).unwrap();
+    let catalog = File::options()
+        .read(true)
+        .write(true)
+        .custom_flags(rustix::fs::OFlags::SYNC.bits().cast_signed())
+        .open(format!("/dev/dm-{}", minor.trim()))
+        .unwrap();
+    let mut page = vec![0; 4096];
+    let at = [4096, (1 << 30) + 4096];
+    // The state of init is in the first slot.
+    let at = at[usize::from(now.is_multiple_of(2))];
+    catalog.read_exact_at(&mut page, at).unwrap();
+    catalog.write_all_at(&[0x55; 4096], at).unwrap();
+    let error = thins.driver.list().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{}", error.chain());
+    let found = check(&thins, true);
+    assert!(found[0].repaired, "{found:?}");
+    // The last change is not in that state, and its volume is not deleted.
+    assert_eq!(thins.names(), ["a"]);
+    assert!(
+        found.iter().any(|f| f.fault.contains("thin id 2")),
+        "{found:?}"
+    );
+    assert!(
+        found.iter().all(|f| !f.fault.contains("delete")),
+        "{found:?}"
+    );
+    thins.create_disk("c", MIB).unwrap();
+    assert!(
+        one(check(&thins, false), &["thin id 2", "delete 2"])
+            .remedy
+            .is_none()
+    );
 }

@@ -5,6 +5,7 @@
 mod common;
 
 use std::fs::File;
+use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use common::{LEN, MIB, Thins, settings};
 use mosaic_core::volume::InitOptions;
 use mosaic_core::{Driver, Error, ErrorKind, Host, Result, Settings};
 use mosaic_dmthin::DmThin;
-use mosaic_tests::{Said, ThinPool, requires_thin_pools, run, stdout_of};
+use mosaic_tests::{Part, Said, ThinPool, requires_thin_pools, run, stdout_of};
 
 const PLAIN: InitOptions = InitOptions {
     quota: None,
@@ -92,17 +93,18 @@ fn root_a_disk_that_somebody_writes_to_is_not_taken_though_nobody_claims_it() {
     let pool = ThinPool::new(128 * MIB, 4 * MIB).unwrap();
     let device = pool.data().device().to_str().unwrap();
     // As a virtual machine has its disk.
-    let script = format!("exec 7<>{device}; read x");
+    let script = format!("exec 7<>{device}; echo; read x");
     let mut writer = std::process::Command::new("sh")
         .args(["-c", &script])
         .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    let error = mosaic_tests::eventually(|| init(&settings(&pool), &FORCE).is_err());
+    let is_open = writer.stdout.as_mut().unwrap().read_exact(&mut [0]);
     let refusal = init(&settings(&pool), &FORCE);
     drop(writer.stdin.take());
     writer.wait().unwrap();
-    assert!(error);
+    is_open.unwrap();
     let pid = writer.id().to_string();
     refused(refusal.unwrap_err(), ErrorKind::Busy, &[device, &pid]);
     assert_eq!(pool.device(), None);
@@ -284,4 +286,40 @@ fn root_of_many_inits_at_once_one_makes_the_pool() {
     assert!(driver.check(false).unwrap().is_empty());
     pool.deactivate().unwrap();
     pool.check().unwrap();
+}
+
+#[test]
+fn root_data_of_another_pool_of_mosaic_are_not_taken() {
+    if !requires_thin_pools() {
+        return;
+    }
+    let (one, other) = (Thins::new(), Thins::with(600 * MIB, 4 * MIB, &[]));
+    one.create_disk("a", MIB).unwrap();
+    one.pool.deactivate().unwrap();
+    other.pool.deactivate().unwrap();
+    let mut wrong = one.settings.clone();
+    wrong.set("pool.data", other.pool.data().device().to_str().unwrap());
+    let driver = DmThin::open(host(), &wrong).unwrap();
+    let words = ["transaction 2", "transaction 1", "not of one pool"];
+    refused(driver.list().unwrap_err(), ErrorKind::Corrupt, &words);
+    assert_eq!(one.pool.device(), None);
+    assert_eq!(one.names(), ["a"]);
+}
+
+#[test]
+fn root_an_activation_grows_nothing_until_it_is_asked_for() {
+    if !requires_thin_pools() {
+        return;
+    }
+    let thins = Thins::with(128 * MIB, 4 * MIB, &[]);
+    thins.pool.deactivate().unwrap();
+    thins.pool.enlarge(Part::Data, 192 * MIB).unwrap();
+    let total = || thins.driver.space().unwrap()[0].total.0;
+    assert_eq!(total(), 128 * MIB);
+    let found = thins.driver.check(false).unwrap();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(thins.driver.check(true).unwrap()[0].repaired);
+    assert_eq!(total(), 192 * MIB);
+    thins.pool.deactivate().unwrap();
+    assert_eq!(total(), 192 * MIB);
 }

@@ -143,7 +143,9 @@ impl Header {
                 .needed()
                 .is_some_and(|needed| needed <= header.capacity);
         let reserved: [u8; 4] = field(page, at::RESERVED)?;
-        (is_whole && fits && reserved == [0; 4]).then_some(header)
+        // What another layout has there is not for this one to judge.
+        let is_known = header.version != VERSION || fits && reserved == [0; 4];
+        (is_whole && is_known).then_some(header)
     }
 
     /// Bytes of page and payload.

@@ -85,21 +85,60 @@ pub fn read(medium: &dyn Medium, transaction: u64) -> Result<Truth> {
     })
 }
 
-/// The whole slots by their stamps, newest first, whatever the pool's transaction id is.
+/// A whole slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Where it stands.
+    pub index: SlotIndex,
+    /// What stands before it.
+    pub header: Header,
+    /// Its state.
+    pub catalog: Catalog,
+}
+
+/// The whole slots, newest first, whatever the pool's transaction id is. One that is damaged is none.
 ///
 /// # Errors
-/// The kernel's.
-pub fn candidates(medium: &dyn Medium) -> Result<Vec<(u64, Catalog)>> {
+/// The kernel's, and `Unsupported` for a newer layout: it may be the true one all the same.
+pub fn candidates(medium: &dyn Medium) -> Result<Vec<Candidate>> {
     let mut found = Vec::new();
     for (index, header) in SlotIndex::ALL.into_iter().zip(headers(medium)?) {
-        if let Some(header) = header
-            && let Ok(Some(catalog)) = catalog(medium, index, &header)
-        {
-            found.push((header.stamp, catalog));
+        let Some(header) = header else {
+            continue;
+        };
+        match catalog(medium, index, &header) {
+            Ok(Some(catalog)) => found.push(Candidate {
+                index,
+                header,
+                catalog,
+            }),
+            Ok(None) => {}
+            Err(error) if error.kind() == ErrorKind::Corrupt => {}
+            Err(error) => return Err(error),
         }
     }
-    found.sort_by_key(|(stamp, _)| std::cmp::Reverse(*stamp));
+    found.sort_by_key(|candidate| std::cmp::Reverse(candidate.header.stamp));
     Ok(found)
+}
+
+/// Writes a state again into the slot in which it is not, with a stamp that neither slot and no pool
+/// had before; returns that stamp. So nothing that stands there is taken for an attempt at the next
+/// state, and deleted. What was still to be done is not done any more.
+///
+/// # Errors
+/// `Unsupported` if the transactions are used up; the kernel's.
+pub fn write_again(medium: &dyn Medium, chosen: &Candidate, transaction: u64) -> Result<u64> {
+    let stamps = headers(medium)?.into_iter().flatten().map(|h| h.stamp);
+    let newest = stamps.fold(transaction, u64::max);
+    let stamp = newest.checked_add(1).ok_or_else(|| {
+        let text = "the pool's transactions are used up";
+        Error::new(ErrorKind::Unsupported, text)
+    })?;
+    let (header, mut state) = (&chosen.header, chosen.catalog.clone());
+    state.pending.clear();
+    let index = chosen.index.other();
+    write(medium, index, header.pool, stamp, header.capacity, &state)?;
+    Ok(stamp)
 }
 
 fn headers(medium: &dyn Medium) -> Result<[Option<Header>; 2]> {

@@ -292,7 +292,7 @@ fn the_slot_with_the_pools_stamp_is_the_true_one() {
     assert_eq!((truth.attempt, truth.header.pool), (None, POOL));
     let truth = store::read(&memory, 5).unwrap();
     assert_eq!((truth.index, &truth.catalog), (SlotIndex::First, &old));
-    assert_eq!(truth.attempt, Some(new));
+    assert_eq!(truth.attempt.as_ref(), Some(&new));
     for transaction in [0, 4, 7, u64::MAX] {
         let error = store::read(&memory, transaction).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
@@ -301,12 +301,21 @@ fn the_slot_with_the_pools_stamp_is_the_true_one() {
             assert!(text.contains(number), "{text}");
         }
     }
-    let stamps: Vec<u64> = store::candidates(&memory)
-        .unwrap()
-        .iter()
-        .map(|c| c.0)
-        .collect();
+    let candidates = store::candidates(&memory).unwrap();
+    let stamps: Vec<u64> = candidates.iter().map(|c| c.header.stamp).collect();
     assert_eq!(stamps, [6, 5]);
+    // Whatever the pool is at, the state that is taken is the only one of its time.
+    for (transaction, stamp) in [(2, 7), (6, 7), (9, 10)] {
+        for (chosen, state) in candidates.iter().zip([&new, &old]) {
+            let memory = written(&[(SlotIndex::First, 5, &old), (SlotIndex::Second, 6, &new)]);
+            let written = store::write_again(&memory, chosen, transaction).unwrap();
+            assert_eq!(written, stamp);
+            let truth = store::read(&memory, stamp).unwrap();
+            assert!(truth.catalog.volumes().eq(state.volumes()));
+            assert!(truth.catalog.pending.is_empty());
+            assert_eq!(truth.attempt, None);
+        }
+    }
     let first = written(&[(SlotIndex::First, 1, &old)]);
     for (memory, transaction) in [(Memory::default(), 0), (first, 0), (Memory::default(), 5)] {
         let nothing = store::read(&memory, transaction).unwrap_err();
