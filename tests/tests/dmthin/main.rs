@@ -7,6 +7,7 @@ mod failing;
 mod full;
 mod full_metadata;
 mod parallel;
+mod resize;
 mod shown;
 mod udev;
 
@@ -31,7 +32,12 @@ fn site(data: u64, metadata: u64, more: &str) -> Option<Site> {
 
 /// Lines of a config for volumes with this file system, and a size that it can have.
 fn with_fs(fs: &str) -> (String, &'static str) {
-    let size = if fs == "xfs" { "300M" } else { "48M" };
+    let size = match fs {
+        "xfs" => "300M",
+        // The kernel resizes none to less than this.
+        "btrfs" => "256M",
+        _ => "48M",
+    };
     (format!("default_fs: {fs}\nmetadata_size: {size}\n"), size)
 }
 
