@@ -53,13 +53,17 @@ impl Mosaic {
         if let Some(dir) = self.metadata_directory()? {
             return self.bind(dir.as_fd(), target, options);
         }
-        let metadata = self.driver.metadata().map_err(|error| match error.kind() {
-            ErrorKind::Unsupported => Error::new(
-                ErrorKind::Unsupported,
-                "there is no metadata: layout.fs is not set in the config file",
-            ),
-            _ => error,
-        })?;
+        let metadata = match self.driver.metadata() {
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                // A location that is of no use says why.
+                self.driver.lock_scope()?;
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    "there is no metadata: layout.fs is not set in the config file",
+                ));
+            }
+            found => found?,
+        };
         let _guard = self.lock_names(&Names::default())?;
         self.mount_source(None, &metadata, target, options)
     }
