@@ -4,6 +4,7 @@
 
 mod cloned;
 mod failing;
+mod foreign;
 mod full;
 mod full_metadata;
 mod parallel;
