@@ -132,7 +132,9 @@ fn root_ten_thousand_volumes_cost_a_verb_no_more_than_a_slot() {
     if is_quick() {
         left_out("9,000 of 10,000 volumes");
     }
-    let thins = Thins::with(256 * MIB, 64 * MIB, &[]);
+    // Each has a block of its own there.
+    let metadata = 4 * MIB + u64::from(volumes()) * 6 * 1024;
+    let thins = Thins::with(256 * MIB, metadata, &[]);
     restore_with_many(&thins.pool);
     thins.driver.recover().unwrap();
     let capacity = name_many(&thins.pool);
