@@ -36,8 +36,9 @@ fn root_an_attached_device_stays_until_detach() {
         .stdin(open)
         .spawn()
         .unwrap();
-    let error = thins.detach("a").unwrap_err();
+    let told = thins.detach("a");
     let _ = (other.kill(), other.wait());
+    let error = told.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Busy);
     let pid = format!("pid {}", other.id());
     assert!(error.chain().contains(&pid), "{}", error.chain());
@@ -149,9 +150,9 @@ fn root_what_a_killed_command_left_is_put_right_by_the_next() {
     thins.create_disk("a", 4 * MIB).unwrap();
     thins.create_disk("b", 4 * MIB).unwrap();
     let device = thins.attach("a").unwrap().device;
-    let name = &*format!("{}-mosaic-1", thins.pool.name());
+    let name = format!("{}-mosaic-1", thins.pool.name());
     // Killed between suspend and resume of a clone.
-    run("dmsetup", &["suspend", name]).unwrap();
+    run("dmsetup", &["suspend", &name]).unwrap();
     // Killed between DEV_CREATE and resume of an attach.
     let number = stdout_of(
         "dmsetup",
@@ -173,7 +174,7 @@ fn root_what_a_killed_command_left_is_put_right_by_the_next() {
     let found = thins.driver.check(false).unwrap();
     assert_eq!(found.len(), 2, "{found:?}");
     thins.driver.recover().unwrap();
-    let status = stdout_of("dmsetup", &["info", name]).unwrap();
+    let status = stdout_of("dmsetup", &["info", &name]).unwrap();
     assert!(status.contains("ACTIVE"), "{status}");
     std::fs::write(&device, [1; 512]).unwrap();
     assert_eq!(thins.pool.devices().unwrap().len(), 2);
@@ -224,9 +225,10 @@ fn root_a_removal_waits_for_who_has_a_look_and_names_who_stays() {
         .spawn()
         .unwrap();
     std::io::Read::read_exact(stays.stdout.as_mut().unwrap(), &mut [0]).unwrap();
-    let error = thins.detach("a").unwrap_err();
+    let told = thins.detach("a");
     drop(stays.stdin.take());
     stays.wait().unwrap();
+    let error = told.unwrap_err();
     let text = error.chain();
     assert_eq!(error.kind(), ErrorKind::Busy, "{text}");
     assert!(text.contains(&stays.id().to_string()), "{text}");

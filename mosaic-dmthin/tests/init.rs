@@ -200,7 +200,11 @@ fn root_other_peoples_pools_are_refused_by_every_verb() {
             Some("stratis-1-0123-thinpool-pool"),
             "stratis",
         ),
-        ("docker-7:0-4711-pool".to_owned(), None, "docker"),
+        (
+            format!("docker-7:0-{}-pool", std::process::id()),
+            None,
+            "docker",
+        ),
     ] {
         let mut words = vec!["create", &name, "--table", &table];
         words.extend(uuid.iter().flat_map(|uuid| ["-u", uuid]));

@@ -234,9 +234,8 @@ fn root_a_uuid_is_taken_once_and_an_id_shown_any_number_of_times() {
     let bench = Bench::new();
     bench.send(Message::CreateThin(id(1))).unwrap();
     bench.activate(id(1));
-    let again = bench
-        .dm()
-        .create("mosaic-test-other-name", &bench.uuid(id(1)));
+    let other = format!("{}-other", bench.name(id(1)));
+    let again = bench.dm().create(&other, &bench.uuid(id(1)));
     assert_eq!(again.unwrap_err(), Errno::BUSY);
     // This is what the uuid is for.
     let (name, uuid) = (bench.name(id(2)), bench.uuid(id(2)));
