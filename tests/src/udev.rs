@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, ensure};
 
 use crate::await_condition::eventually;
+use crate::requires::{find_program, is_in_vm};
 use crate::shell::run;
 use crate::vm::udev::DAEMON;
 
@@ -15,11 +16,19 @@ use crate::vm::udev::DAEMON;
 pub struct Udev(Child);
 
 impl Udev {
+    /// Whether it can be started: the machine has it where this one has it or could download it.
+    #[must_use]
+    pub fn is_installed() -> bool {
+        Path::new(DAEMON).exists() && find_program("udevadm").is_some()
+    }
+
     /// Starts it, and has it look at all block devices that are there.
     ///
     /// # Errors
-    /// It cannot be started, or does not answer.
+    /// It cannot be started, or does not answer; this is not the virtual machine, so that there may be
+    /// devices that are not the tests'.
     pub fn start() -> Result<Self> {
+        ensure!(is_in_vm(), "no udev is started on a machine that is in use");
         let mut command = Command::new(DAEMON);
         command.stdin(Stdio::null());
         // It talks of each group that the machine lacks.

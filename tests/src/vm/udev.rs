@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -23,6 +24,8 @@ const RULES: [&str; 8] = [
     "95-dm-notify.rules",
 ];
 const PROGRAM: &str = "udevadm";
+/// When a download that failed is tried again.
+const RETRY: Duration = Duration::from_secs(15 * 60);
 /// The daemon is the same program by another name.
 pub const DAEMON: &str = "/usr/lib/systemd/systemd-udevd";
 
@@ -36,8 +39,8 @@ pub(super) struct Udev {
 }
 
 impl Udev {
-    /// The installed one, or an unpacked one that is kept in a folder; `None`: there is none, which was
-    /// said once.
+    /// The installed one, or an unpacked one that is kept in a folder; `None`: there is none yet, which
+    /// was said.
     ///
     /// # Errors
     /// The folder cannot be written to.
@@ -47,9 +50,16 @@ impl Udev {
         }
         let folder = vm.join("udev");
         if !folder.exists() {
+            // Each process of a test run would wait for a network that is not there.
+            let failed = vm.join("udev-failed");
+            if is_younger_than(&failed, RETRY) {
+                return Ok(None);
+            }
             let unpacked = super::own_folder("udev")?;
-            if let Err(error) = package::unpack(&["udev".to_owned()], unpacked.path()) {
-                say(&format!("there will be no udev in it: {error:#}"));
+            if let Err(error) = package::unpack_newest(&["udev".to_owned()], unpacked.path()) {
+                say(&format!("there will be no udev in it for now: {error:#}"));
+                fs::write(failed, "")?;
+                return Ok(None);
             }
             fs::rename(unpacked.keep(), &folder)?;
         }
@@ -87,4 +97,9 @@ impl Udev {
         let name = rule.file_name().context("a rule has a name")?;
         Ok(Path::new("/usr/lib/udev/rules.d").join(name))
     }
+}
+
+fn is_younger_than(file: &Path, age: Duration) -> bool {
+    let changed = fs::metadata(file).and_then(|meta| meta.modified());
+    changed.is_ok_and(|time| time.elapsed().is_ok_and(|passed| passed < age))
 }

@@ -19,21 +19,33 @@ pub(super) fn download(to: &Path) -> Result<()> {
         Some(packages) => packages,
         None => {
             // A fresh container knows of no packages.
-            shell::run("apt-get", &["update", "--quiet"])
-                .context("no kernel is installed, and none can be downloaded")?;
+            update().context("no kernel is installed, and none can be downloaded")?;
             newest_packages().context("no kernel is installed, and apt-cache knows of none")?
         }
     };
-    if unpack(&packages, to).is_err() {
+    if let Err(error) = unpack(&packages, to) {
         // The newest one may be gone already.
-        shell::run("apt-get", &["update", "--quiet"])?;
+        update().with_context(|| format!("{error:#}"))?;
         unpack(&newest_packages().unwrap_or(packages), to)?;
     }
     Ok(())
 }
 
+/// Downloads packages and unpacks them, and asks what there is if that fails at first.
+pub(in crate::vm) fn unpack_newest(packages: &[String], to: &Path) -> Result<()> {
+    if let Err(error) = unpack(packages, to) {
+        update().with_context(|| format!("{error:#}"))?;
+        unpack(packages, to)?;
+    }
+    Ok(())
+}
+
+fn update() -> Result<()> {
+    shell::run("apt-get", &["update", "--quiet"])
+}
+
 /// Downloads packages and unpacks them.
-pub(in crate::vm) fn unpack(packages: &[String], to: &Path) -> Result<()> {
+fn unpack(packages: &[String], to: &Path) -> Result<()> {
     say(&format!(
         "downloading {} (not installed, only unpacked)",
         packages.join(" ")
