@@ -17,7 +17,7 @@ const METADATA: u64 = 8 << 20;
 pub const MARK: u64 = Disk::SIZE - (1 << 16);
 
 /// A script in the making.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Script(String);
 
 /// How the pool is used first after a cut.

@@ -95,7 +95,7 @@ fn what_was_acknowledged_survives_when_the_machine_is_killed_again_and_again() {
     if !requires_qemu() {
         return;
     }
-    let kills = by_length([1, 3, 12], "kills");
+    let kills = by_length([1, 3, 12], "kills amid a step");
     let seed = Random::seed_of_run();
     if let Err(error) = kill_again_and_again(kills, seed) {
         panic!("MOSAIC_SEED={seed}: {error:#}");
@@ -111,23 +111,28 @@ fn kill_again_and_again(kills: usize, seed: u64) -> Result<()> {
     steps.extend(Workload::new(seed, &empty).tour().into_steps());
     let machine = bench.start(&Script::new().steps(&steps).wait(), &disk)?;
     let mut expected = kill(machine, &State::default(), &steps, 1, &mut random)?;
-    for kill_number in 1..kills {
+    let mut amid = usize::from(expected.is_amid_a_step());
+    for kill_number in 1.. {
+        if amid == kills {
+            break;
+        }
+        ensure!(kill_number < 4 * kills, "{amid} kills amid a step");
         let context = || format!("after kill {kill_number}");
         let first = *random.pick(&[First::Read, First::Change]);
         let steps = Workload::new(random.number(), &expected)
             .with(16)
             .into_steps();
         let script = Script::new().first_command(first).look(expected.mounted());
-        let mut machine = bench.start(&script.steps(&steps).wait(), &disk)?;
         if random.below(4) == 0 {
             // Killed while it is activated and looked at, it has to be as it was.
+            let mut machine = bench.start(&script.clone().wait(), &disk)?;
             machine
                 .await_line(|line| line == "booted")
                 .with_context(context)?;
             sleep_up_to(&mut random, 2000);
-            machine.cut()?;
-            continue;
+            machine.cut().with_context(context)?;
         }
+        let mut machine = bench.start(&script.steps(&steps).wait(), &disk)?;
         let mut lines = Vec::new();
         machine
             .await_line(|line| {
@@ -138,6 +143,7 @@ fn kill_again_and_again(kills: usize, seed: u64) -> Result<()> {
         let found = guest::read(&lines).with_context(context)?;
         let state = expected.settle(&found).with_context(context)?;
         expected = kill(machine, &state, &steps, 0, &mut random).with_context(context)?;
+        amid += usize::from(expected.is_amid_a_step());
     }
     let script = Script::new()
         .first_command(First::Read)

@@ -315,6 +315,11 @@ impl Expected {
         }
     }
 
+    /// Whether a step was on its way.
+    pub fn is_amid_a_step(&self) -> bool {
+        self.0.len() > 1
+    }
+
     /// Volumes that may have been mounted at the cut.
     pub fn mounted(&self) -> BTreeSet<&str> {
         let states = self.0.iter();
