@@ -7,12 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mosaic_tests::{Part, Site, ThinPool, eventually, requires_thin_pools, run};
+use mosaic_tests::{
+    Part, Site, ThinPool, eventually, eventually_within, is_in_vm, requires_thin_pools, run,
+};
 
 use crate::{MIB, assert_sound, fill, word};
 
 /// No command waits for a pool to have space.
-const AT_ONCE: Duration = Duration::from_secs(40);
+const AT_ONCE: Duration = Duration::from_secs(20);
 
 /// A pool of 64 MiB with two mounted volumes, `kept` and `full`; the latter could hold more than all.
 struct Small {
@@ -57,14 +59,19 @@ impl Small {
 
     /// What needs a block is refused and says why; what needs none is done.
     fn assert_clear(&self) {
-        let start = Instant::now();
         for words in [
             &["new", "disk", "more", "8M"][..],
             &["new", "fs", "more", "8M"],
             &["clone", "kept", "more"],
             &["resize", "kept", "+16M"],
         ] {
+            let start = Instant::now();
             let output = self.site.expect(7, words);
+            assert!(
+                start.elapsed() < AT_ONCE,
+                "{words:?}: {:?}",
+                start.elapsed()
+            );
             for part in [
                 self.pool().name(),
                 "has 0 of 1024 data blocks free",
@@ -75,6 +82,7 @@ impl Small {
             }
             assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
         }
+        let start = Instant::now();
         let checked = self.site.expect(10, &["check"]);
         assert!(checked.stdout.contains("0 of 1024"), "{}", checked.stdout);
         let about = self.site.ok(&["info"]);
@@ -82,7 +90,7 @@ impl Small {
         assert_eq!(self.site.names(), ["full", "kept"]);
         self.site.ok(&["rename", "kept", "renamed"]);
         self.site.ok(&["rename", "renamed", "kept"]);
-        assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
+        assert!(start.elapsed() < 5 * AT_ONCE, "{:?}", start.elapsed());
     }
 
     /// All that was made durable is there, also after the next mount and a check of the file system.
@@ -153,14 +161,15 @@ fn root_a_pool_full_of_data_comes_back_by_a_drop() {
     let start = Instant::now();
     small.site.ok(&["umount", "full", word(&small.full)]);
     small.site.ok(&["drop", "full"]);
-    assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
+    assert!(start.elapsed() < 2 * AT_ONCE, "{:?}", start.elapsed());
     assert_eq!(small.mode(), "rw");
     small.site.ok(&["clone", "kept", "more"]);
     small.assert_kept(&[]);
     assert_sound(&small.site);
 }
 
-/// How long the kernel lets writers wait: a minute, which can be too short on a slow machine.
+/// How long the kernel lets writers wait: a minute, which can be too short in the virtual machine.
+/// It is set for all pools that there are, so nowhere else.
 struct NoSpaceTimeout(String);
 
 impl NoSpaceTimeout {
@@ -184,7 +193,7 @@ fn root_writers_wait_for_a_pool_that_is_to_grow_and_commands_do_not() {
     let Some(small) = Small::new("error_if_no_space: false") else {
         return;
     };
-    let _timeout = NoSpaceTimeout::set(600);
+    let _timeout = is_in_vm().then(|| NoSpaceTimeout::set(600));
     let ended = AtomicBool::new(false);
     thread::scope(|scope| {
         let writer = scope.spawn(|| {
@@ -192,11 +201,17 @@ fn root_writers_wait_for_a_pool_that_is_to_grow_and_commands_do_not() {
             ended.store(true, Ordering::SeqCst);
             written
         });
-        assert!(eventually(|| small.mode() == "out_of_data_space"));
-        small.assert_clear();
-        assert!(!ended.load(Ordering::SeqCst), "the writer did not wait");
+        let waits = thread::Builder::new().spawn_scoped(scope, || {
+            let is_full = || small.mode() == "out_of_data_space";
+            assert!(eventually_within(Duration::from_secs(60), is_full));
+            small.assert_clear();
+            assert!(!ended.load(Ordering::SeqCst), "the writer did not wait");
+        });
+        let waits = waits.unwrap().join();
+        // Whatever came of that, the writer is not left to wait.
         small.pool().enlarge(Part::Data, 160 * MIB).unwrap();
         let repaired = small.site.ok(&["check", "--repair"]);
+        waits.unwrap();
         assert!(repaired.contains("grow the pool's data"), "{repaired}");
         writer.join().unwrap().unwrap();
     });
