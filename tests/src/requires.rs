@@ -49,7 +49,10 @@ pub fn requires_qemu() -> bool {
     let why = "virtual machines are started on x86-64, and not within one";
     requires(can, why)
         && crate::vm::PROGRAMS.into_iter().all(requires_program)
-        && (crate::vm::kernel_is_in_reach() || could_run("needs a kernel to boot"))
+        && match crate::vm::Template::ready() {
+            Ok(_) => true,
+            Err(error) => could_run(&format!("{error:#}").replace('\n', "; ")),
+        }
 }
 
 /// Whether this is the project's virtual machine.

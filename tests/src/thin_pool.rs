@@ -23,8 +23,9 @@ pub fn has_device_mapper() -> bool {
 /// # Panics
 /// With `MOSAIC_TEST_REQUIRED=1`, if only an installation is missing.
 pub fn requires_thin_pools() -> bool {
-    requires_root()
-        && requires(has_device_mapper(), "needs device mapper")
+    // In this order: where it is not, the virtual machine has it, and root as well.
+    requires(has_device_mapper(), "needs device mapper")
+        && requires_root()
         && ["dmsetup", "thin_check", "losetup"]
             .into_iter()
             .all(requires_program)

@@ -112,7 +112,9 @@ pub(super) fn signature(udev: Option<&Udev>) -> Result<String> {
             writeln!(text, "{}", super::template::stamp(path)?)?;
         }
     }
-    for path in udev.iter().flat_map(|udev| udev.files()) {
+    let busybox = crate::requires::find_program("busybox");
+    let others = udev.iter().flat_map(|udev| udev.files());
+    for path in others.chain(busybox.as_deref()) {
         writeln!(text, "{}", super::template::stamp(path)?)?;
     }
     Ok(text)

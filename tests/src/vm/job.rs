@@ -70,7 +70,9 @@ impl Job {
     pub fn with_own_environment(mut self) -> Self {
         let ours = std::env::vars_os().filter(|(name, _)| {
             let name = name.to_string_lossy();
-            PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+            // Some of cargo's are none that a shell could set.
+            name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+                && PREFIXES.iter().any(|prefix| name.starts_with(prefix))
         });
         self.environment.extend(ours);
         self

@@ -86,7 +86,7 @@ pub struct Machine {
     stdout: BufReader<ChildStdout>,
     stderr: Option<JoinHandle<String>>,
     // As long as QEMU runs.
-    _control: Control,
+    control: Control,
     folder: TempDir,
 }
 
@@ -106,23 +106,29 @@ impl Machine {
             Console::Terminal => qemu.console_on_terminal(),
         }
         qemu.await_state();
-        let (mut child, mut control) = qemu.start()?;
-        let watchdog = Watchdog::new(&child, setup.limit)?;
+        let (mut child, control) = qemu.start()?;
+        let watchdog = Watchdog::new(&child, setup.limit).inspect_err(|_| {
+            // Nobody else would.
+            let _ = (child.kill(), child.wait());
+        })?;
         let stdout = child.stdout.take().context("stdout is a pipe")?;
         let stderr = child.stderr.take().context("stderr is a pipe")?;
         let shown = setup.shown;
-        let machine = Self {
+        let mut machine = Self {
             child,
             limit: setup.limit,
             watchdog,
             stdout: BufReader::new(stdout),
             stderr: Some(std::thread::spawn(move || collect(stderr, shown))),
             folder,
-            _control: {
-                control.restore(&linked.state)?;
-                control
-            },
+            control,
         };
+        if let Err(error) = machine.control.restore(&linked.state) {
+            let _ = machine.child.kill();
+            let said = machine.end().map(|ended| ended.stderr);
+            let said = said.unwrap_or_else(|error| format!("{error:#}"));
+            return Err(error.context(format!("the machine did not start; {said}")));
+        }
         Ok(machine)
     }
 

@@ -17,9 +17,9 @@
 //!   disk with a cache of its own may lose as well, which the file beneath ours does not, is shown
 //!   by a [`WriteLog`].
 //!
-//! Inside, as root and without udev, unless a test starts it: `/tmp` is an xfs with reflink, fresh each time; `/dev/vm/disk`
-//! is the [`Disk`]; the programs are this machine's own, as many as tests need, and busybox's for
-//! the rest. Random numbers differ from copy to copy, and the time is right.
+//! Inside, as root and without udev, unless a test starts it: `/tmp` is an xfs with reflink, fresh each
+//! time; `/dev/vm/disk` is the [`Disk`]; the programs are this machine's own, as many as tests need,
+//! and busybox's for the rest. Random numbers differ from copy to copy, and the time is right.
 
 mod base;
 mod cpio;
@@ -60,11 +60,6 @@ pub const PROGRAMS: [&str; 8] = [
     "mkfs.ext4",
     "mkfs.xfs",
 ];
-
-/// Whether there is a kernel for it, or at least a way to one.
-pub(crate) fn kernel_is_in_reach() -> bool {
-    kernel::is_in_reach()
-}
 
 /// `target/vm`: all that is made here.
 ///

@@ -107,7 +107,8 @@ fn built(folder: &Path) -> Result<BTreeSet<PathBuf>> {
     Ok(entries.map(|entry| entry.path()).filter(ours).collect())
 }
 
-/// All files of the workspace but what was built, and what is hidden.
+/// All files of the workspace but what was built, and what is hidden. A folder of what was built has a
+/// file that tells backup programs so, whatever its name is.
 fn sources() -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut folders = vec![super::workspace().canonicalize()?];
@@ -118,7 +119,7 @@ fn sources() -> Result<Vec<PathBuf>> {
             if name == "target" || name.as_encoded_bytes().starts_with(b".") {
                 continue;
             }
-            if kind.is_dir() {
+            if kind.is_dir() && !entry.path().join("CACHEDIR.TAG").exists() {
                 folders.push(entry.path());
             } else if kind.is_file() {
                 found.push(entry.path());

@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::requires::find_program;
 use crate::shell;
 
 /// Modules that are there, loaded in this order if the kernel does not have them built in.
@@ -63,12 +62,16 @@ impl Kernel {
         let kernel = Self {
             folder: vm.join("kernel"),
         };
-        let wanted = MODULES.join(" ");
-        if fs::read_to_string(kernel.folder.join("wanted")).is_ok_and(|kept| kept == wanted) {
+        let installed = installed();
+        let wanted = wanted(installed.as_deref())?;
+        let kept = fs::read_to_string(kernel.folder.join("wanted")).unwrap_or_default();
+        // A downloaded one is kept, and so is one that was removed here meanwhile.
+        let (modules, kept_modules) = (wanted.lines().next(), kept.lines().next());
+        if kept == wanted || installed.is_none() && kept_modules == modules {
             return Ok(kernel);
         }
         let unpacked = super::own_folder("kernel")?;
-        let source = match installed() {
+        let source = match installed {
             Some(release) => Source::new(Path::new("/"), release),
             None => {
                 package::download(unpacked.path())?;
@@ -118,6 +121,17 @@ impl Kernel {
         }
         depmod(&self.root(), &source.release)
     }
+}
+
+/// What a kept kernel is made for and from: the modules, and a line of the one that is installed here.
+fn wanted(installed: Option<&str>) -> Result<String> {
+    let mut wanted = MODULES.join(" ");
+    if let Some(release) = installed {
+        let image = PathBuf::from(format!("/boot/vmlinuz-{release}"));
+        wanted.push('\n');
+        wanted.push_str(&super::template::stamp(&image)?);
+    }
+    Ok(wanted)
 }
 
 /// Where a kernel and all of its modules lie.
@@ -221,12 +235,6 @@ fn installed() -> Option<String> {
         .filter(|release| fs::File::open(format!("/boot/vmlinuz-{release}")).is_ok())
         .filter(usable)
         .max_by_key(age)
-}
-
-/// Whether one is kept or installed, or could be downloaded.
-pub(super) fn is_in_reach() -> bool {
-    let kept = super::folder().is_ok_and(|vm| vm.join("kernel/wanted").exists());
-    kept || find_program("apt-get").is_some() || installed().is_some()
 }
 
 fn depmod(root: &Path, release: &str) -> Result<()> {
