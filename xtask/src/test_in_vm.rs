@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use mosaic_tests::vm::PROGRAMS;
@@ -40,10 +41,11 @@ struct Done {
 /// # Errors
 /// The test binaries cannot be found.
 pub fn run(root: bool, settings: &Settings, tally: &mut Tally) -> Result<()> {
-    // These would be skipped there as well.
+    // A program that is not here is not there. A test that this kernel can run and that only lacks root
+    // is to be run here.
     let missing = |reason: &str| reason == "needs root" || reason.starts_with("needs the program");
     let skipped = tally.skipped_because(|reason| !missing(reason));
-    if skipped.is_empty() || !is_possible(root) {
+    if skipped.is_empty() || !is_possible(root, tally) {
         return Ok(());
     }
     let folders = cargo::test_folders(&TEST)?;
@@ -93,8 +95,8 @@ impl Queue {
         self.tasks.iter().map(|task| task.tests.len()).sum()
     }
 
-    /// The next: a binary, or the less of it the less is left, since nobody knows how long it takes,
-    /// and no machine shall be at work alone for long.
+    /// The next: a binary, or a part of it, which is small when little is left. Nobody knows how long
+    /// a test takes, and at the end no machine shall be at work alone for long.
     fn take(&mut self) -> Option<Task> {
         let piece = self.left().div_ceil(2 * self.machines).max(PIECE_LEAST);
         let task = self.tasks.last_mut()?;
@@ -115,19 +117,26 @@ fn at_once() -> usize {
 }
 
 /// Without root nothing has been installed, and that is no failure.
-fn is_possible(root: bool) -> bool {
+fn is_possible(root: bool, tally: &mut Tally) -> bool {
     if !cfg!(target_arch = "x86_64") {
-        println!("left out: the virtual machine, which is for x86-64");
+        leave_out("the virtual machine, which is for x86-64", tally);
         return false;
     }
     let missing = PROGRAMS.iter().find(|program| !packages::is_here(program));
     if let Some(program) = missing
         && !root
     {
-        println!("left out: the virtual machine: {program} is not installed");
+        let what = format!("the virtual machine: {program} is not installed");
+        leave_out(&what, tally);
         return false;
     }
     true
+}
+
+fn leave_out(what: &str, tally: &mut Tally) {
+    let line = format!("left out: {what}");
+    println!("{line}");
+    tally.read(&line);
 }
 
 fn run_one(task: Task, folders: &BTreeMap<PathBuf, PathBuf>, settings: &Settings) -> Done {
@@ -143,11 +152,16 @@ fn run_one(task: Task, folders: &BTreeMap<PathBuf, PathBuf>, settings: &Settings
     }
 }
 
+/// How long so many tests may take: some are minutes long on a busy machine.
+fn limit(tests: usize) -> Duration {
+    Duration::from_secs(20 * 60 + 3 * 60 * tests as u64)
+}
+
 fn command(task: &Task, folders: &BTreeMap<PathBuf, PathBuf>) -> Result<Command> {
     let path = cargo::workspace().join(&task.binary);
     let folder = folders.get(&path).map(Path::new);
     let folder = folder.with_context(|| format!("cargo did not build {}", path.display()))?;
-    let mut command = vm::runner(&path);
+    let mut command = vm::runner(&path, limit(task.tests.len()));
     command.current_dir(folder).arg("--exact").args(&task.tests);
     Ok(command)
 }

@@ -27,6 +27,9 @@ pub enum Task {
     /// Runs one program that cargo built, as cargo's `runner` does: output and exit status are
     /// the program's own.
     Run {
+        /// After so many minutes it is killed.
+        #[arg(long, value_name = "N", default_value_t = if is_long() { 180 } else { 20 })]
+        minutes: u64,
         /// Its path.
         program: PathBuf,
         /// Its arguments.
@@ -44,7 +47,11 @@ pub enum Task {
 pub fn run(task: &Task) -> Result<ExitCode> {
     match task {
         Task::Test { words } => test(words),
-        Task::Run { program, words } => run_program(program, words),
+        Task::Run {
+            minutes,
+            program,
+            words,
+        } => run_program(program, words, Duration::from_secs(60 * minutes)),
         Task::Shell => shell(),
     }
 }
@@ -61,10 +68,13 @@ pub fn prepare() -> Result<()> {
     Ok(())
 }
 
-/// A command that runs a program there, like [`Task::Run`], in a process of its own.
-pub fn runner(program: &Path) -> Command {
+/// A command that runs a program there, like [`Task::Run`], in a process of its own. A long run takes
+/// nine times as long.
+pub fn runner(program: &Path, limit: Duration) -> Command {
+    let minutes = limit.as_secs() / 60 * if is_long() { 9 } else { 1 };
     let mut command = Command::new(cargo::target().join("debug/xtask"));
-    command.args(["vm", "run"]).arg(program);
+    command.args(["vm", "run", &format!("--minutes={minutes}")]);
+    command.arg(program);
     command
 }
 
@@ -86,11 +96,12 @@ fn test(words: &[String]) -> Result<ExitCode> {
     })
 }
 
-/// Runs a program that cargo built there, with `moctl` and the drivers that were built beside it.
+/// Runs a program that cargo built there, with `moctl` and the drivers that were built beside it, and
+/// kills it after a while.
 ///
 /// # Errors
 /// There is no virtual machine; it did not end by itself.
-pub fn run_program(program: &Path, words: &[String]) -> Result<ExitCode> {
+pub fn run_program(program: &Path, words: &[String], limit: Duration) -> Result<ExitCode> {
     let template = Template::ready()?;
     let program = program
         .canonicalize()
@@ -102,7 +113,7 @@ pub fn run_program(program: &Path, words: &[String]) -> Result<ExitCode> {
     let setup = Setup {
         payload: Some(&payload),
         shown: true,
-        limit: Duration::from_secs(if is_long() { 3 * 60 * 60 } else { 20 * 60 }),
+        limit,
         ..Setup::new(job)
     };
     let mut machine = Machine::start(&template, &setup)?;

@@ -143,7 +143,9 @@ fn run_in_vm(options: &Options) -> Result<ExitCode> {
             .iter()
             .map(|many| format!("--volumes={many}")),
     );
-    vm::run_program(&cargo::target().join("release/xtask"), &words)
+    // As many rounds as anybody asks for.
+    let limit = std::time::Duration::from_secs(12 * 60 * 60);
+    vm::run_program(&cargo::target().join("release/xtask"), &words, limit)
 }
 
 /// Runs the cases in their order, round by round, each by all three; `tidy` ends a round.
