@@ -3,7 +3,9 @@
 
 use std::path::Path;
 
-use mosaic_tests::{Moctl, MountedFs, requires_program, requires_root};
+use mosaic_tests::{
+    Moctl, MountedFs, ThinPool, requires_program, requires_root, requires_thin_pools,
+};
 
 /// The indented blocks below a headline.
 fn blocks(headline: &str) -> Vec<String> {
@@ -17,6 +19,12 @@ fn blocks(headline: &str) -> Vec<String> {
     };
     let paragraphs = section.split("\n\n").filter(|p| !p.is_empty());
     paragraphs.filter_map(indented).collect()
+}
+
+/// Its commands, and what is said to each.
+fn steps(session: &str) -> impl Iterator<Item = (&str, &str)> {
+    let steps = session.split("$ moctl ").skip(1);
+    steps.map(|step| step.split_once('\n').unwrap_or((step, "")))
 }
 
 /// What differs from run to run: space in use, numbers of devices, where things are.
@@ -43,8 +51,7 @@ fn root_the_thirty_seconds_are_true() {
             .replace("/mnt/vm1", at.to_str().unwrap())
     };
     moctl.config("web", &here(config)).unwrap();
-    for step in session.split("$ moctl ").skip(1) {
-        let (command, expected) = step.split_once('\n').unwrap_or((step, ""));
+    for (command, expected) in steps(session) {
         let command = here(command);
         let words: Vec<&str> = command.split(' ').collect();
         let output = moctl.run(&words);
@@ -59,5 +66,39 @@ fn root_the_thirty_seconds_are_true() {
         let refused = expected.starts_with("moctl: ");
         assert_eq!(output.status != 0, refused, "{command}: {said}");
     }
+    moctl.ok(&["web", "umount", "vm1", at.to_str().unwrap()]);
+}
+
+#[test]
+fn root_the_same_commands_work_with_a_thin_pool() {
+    if !requires_thin_pools() || !requires_program("mkfs.xfs") {
+        return;
+    }
+    let blocks = blocks("## 30 seconds");
+    let [_, session, config] = blocks.as_slice() else {
+        panic!("a config, a session, and a config of a pool: {blocks:?}");
+    };
+    let pool = ThinPool::new(32 << 30, 64 << 20).unwrap();
+    let moctl = Moctl::new().unwrap();
+    let at = moctl.make_folder("vm1").unwrap();
+    let parts = [
+        ("location: web", format!("location: {}", pool.name())),
+        ("/dev/sdb", pool.data().device().display().to_string()),
+        ("/dev/sdc", pool.metadata().device().display().to_string()),
+    ];
+    let config = parts.iter().fold(config.clone(), |config, (from, to)| {
+        assert!(config.contains(from), "no {from} in {config}");
+        config.replace(from, to)
+    });
+    moctl.config("web", &config).unwrap();
+    for (command, expected) in steps(session) {
+        let command = command.replace("/mnt/vm1", at.to_str().unwrap());
+        let words: Vec<&str> = command.split(' ').collect();
+        let output = moctl.run(&words);
+        let refused = expected.starts_with("moctl: ");
+        assert_eq!(output.status != 0, refused, "{command}: {output:?}");
+    }
+    let listed = moctl.ok(&["web", "list"]);
+    assert!(listed.contains("vm1") && listed.contains("vm2"), "{listed}");
     moctl.ok(&["web", "umount", "vm1", at.to_str().unwrap()]);
 }
