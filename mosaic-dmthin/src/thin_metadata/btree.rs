@@ -124,22 +124,13 @@ pub fn walk_where(
     enter: &mut dyn FnMut(u64) -> Result<bool>,
     visit: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
 ) -> Result<()> {
-    let mut least = 0;
-    let mut visit = |key: u64, value: &[u8]| {
-        // Else a damaged tree may have more keys than anybody can wait for.
-        if key < least {
-            return Err(corrupt("the keys of a tree are not in order"));
-        }
-        least = key.saturating_add(1);
-        visit(key, value)
-    };
     let mut walk = Walk {
         blocks,
         length,
         enter,
-        visit: &mut visit,
+        visit,
     };
-    walk.descend(root, 0)
+    walk.descend(root, 0, (0, u64::MAX))
 }
 
 struct Walk<'w> {
@@ -150,7 +141,9 @@ struct Walk<'w> {
 }
 
 impl Walk<'_> {
-    fn descend(&mut self, number: u64, depth: usize) -> Result<()> {
+    /// `range`: the keys that may be in a node, both ends included. It is what ends the walk of a
+    /// damaged tree: a node that has keys is beneath one parent's entry only.
+    fn descend(&mut self, number: u64, depth: usize, range: (u64, u64)) -> Result<()> {
         if depth == DEPTH {
             return Err(corrupt("a tree leads back into itself"));
         }
@@ -158,11 +151,22 @@ impl Walk<'_> {
             return Ok(());
         }
         let node = Node::read(self.blocks, number, self.length)?;
+        let (mut least, most) = range;
         for index in 0..node.entries {
-            match node.is_leaf {
-                true => (self.visit)(node.key(index), node.value(index))?,
-                false => self.descend(node.child(index), depth + 1)?,
+            let key = node.key(index);
+            if key < least || key > most {
+                return Err(corrupt("the keys of a tree are not in order"));
             }
+            if node.is_leaf {
+                (self.visit)(key, node.value(index))?;
+            } else {
+                let end = match index + 1 < node.entries {
+                    true => node.key(index + 1).saturating_sub(1),
+                    false => most,
+                };
+                self.descend(node.child(index), depth + 1, (key, end))?;
+            }
+            least = key.saturating_add(1);
         }
         Ok(())
     }

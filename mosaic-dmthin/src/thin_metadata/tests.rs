@@ -266,6 +266,17 @@ fn damage_is_an_error_and_never_a_panic_or_a_loop() {
     let mut shared = good.clone();
     shared.blocks.insert(5, node(5, btree::INTERNAL, &children));
     assert_eq!(list(&shared).unwrap_err().kind(), ErrorKind::Corrupt);
+    // No key at the end of 200 ways at each of fifteen levels: more than can be walked, none listed.
+    let mut barren = Memory::default();
+    barren.blocks.insert(0, superblock(0, 1));
+    for level in 1..15_u64 {
+        let below = (level + 1).to_le_bytes().to_vec();
+        let children: Vec<_> = (0..200).map(|key| (key, below.clone())).collect();
+        let node = node(level, btree::INTERNAL, &children);
+        barren.blocks.insert(level, node);
+    }
+    barren.blocks.insert(15, node(15, btree::LEAF, &[]));
+    assert_eq!(list(&barren).unwrap_err().kind(), ErrorKind::Corrupt);
 }
 
 /// A pool that commits while its superblock is being followed.
