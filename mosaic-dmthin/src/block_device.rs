@@ -103,9 +103,17 @@ impl BlockDevice {
     pub fn open(number: DeviceNumber, flags: OFlags) -> Result<Self> {
         let path = node(number)?;
         let file = rustix::fs::open(&path, flags | OFlags::CLOEXEC, Mode::empty());
-        let file = file.map_err(|errno| cannot_open(&path, errno))?;
+        let file = match file {
+            Ok(file) => file,
+            Err(errno) => {
+                // It may have gone in between, and its node with it.
+                node(number)?;
+                return Err(cannot_open(&path, errno));
+            }
+        };
         let stat = rustix::fs::fstat(&file).context(|| format!("cannot look at {path:?}"))?;
         if number_of(&stat) != Some(number) {
+            node(number)?;
             return Err(Error::new(
                 ErrorKind::Unsupported,
                 format!("{path:?} is not device {number}; mount devtmpfs on /dev"),
@@ -156,6 +164,16 @@ impl BlockDevice {
             .context(|| format!("cannot find the size of {:?}", self.path))
     }
 
+    /// What a size has to be whole multiples of: its logical blocks.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn sector(&self) -> Result<Bytes> {
+        rustix::fs::ioctl_blksszget(&self.file)
+            .map(|bytes| Bytes(bytes.into()))
+            .context(|| format!("cannot find the sector size of {:?}", self.path))
+    }
+
     /// Reads bytes at a place. With direct I/O both are whole [`PAGE`]s.
     ///
     /// # Errors
@@ -189,19 +207,15 @@ impl BlockDevice {
         let mut done = 0;
         while done < bytes.len() {
             let at = offset + done as u64;
+            let failed = || format!("cannot write {:?} at byte {at}", self.path);
             match rustix::io::pwrite(&self.file, &buffer.bytes_mut()[done..], at) {
                 Ok(0) => {
-                    return Err(Error::io(
-                        Errno::IO,
-                        format!("cannot write {:?}", self.path),
-                    ));
+                    let error = Error::new(ErrorKind::Io, failed());
+                    return Err(error.with_source("the kernel takes nothing"));
                 }
                 Ok(more) => done += more,
                 Err(Errno::INTR) => {}
-                Err(errno) => {
-                    let what = format!("cannot write {:?} at byte {at}", self.path);
-                    return Err(Error::io(errno, what));
-                }
+                Err(errno) => return Err(Error::io(errno, failed())),
             }
         }
         Ok(())

@@ -7,7 +7,7 @@ use crate::catalog::{Catalog, Pending};
 use crate::create::user_name;
 use crate::health::Floors;
 use crate::recover;
-use crate::thin_pool::ThinPool;
+use crate::thin_pool::{ThinPool, require_whole_sectors};
 use crate::transaction::Transaction;
 
 /// Steps: prove that nobody uses the volume; write the next catalog, without it and with its id to be
@@ -70,6 +70,7 @@ pub fn resize(pool: &dyn ThinPool, floors: Floors, stored: &str, size: Bytes) ->
     let mut transaction = Transaction::begin(pool)?;
     let entry = transaction.catalog().require(stored)?.clone();
     pool.refuse_others(entry.id)?;
+    require_whole_sectors(pool, size)?;
     if size < entry.size {
         pool.prove_unused(entry.id)?;
         let draft = transaction.draft();

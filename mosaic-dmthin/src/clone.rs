@@ -16,7 +16,7 @@ use crate::catalog::{Content, Entry};
 use crate::create::{user_name, with_device};
 use crate::health::Floors;
 use crate::target::{Message, ThinId};
-use crate::thin_pool::{Setup, ThinPool};
+use crate::thin_pool::{Setup, ThinPool, require_whole_sectors};
 use crate::transaction::Transaction;
 
 /// How long copies are taken again that cannot be finished.
@@ -150,6 +150,7 @@ pub fn clone(
     transaction.catalog().check_free(to.stored())?;
     let id = transaction.take_id()?;
     let size = size.unwrap_or(origin.size);
+    require_whole_sectors(pool, size)?;
     if size < origin.size {
         return Err(Error::new(
             ErrorKind::Invalid,

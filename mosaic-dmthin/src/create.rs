@@ -8,7 +8,7 @@ use mosaic_core::{Bytes, Result, VolumeName};
 use crate::catalog::{Content, Entry};
 use crate::health::Floors;
 use crate::target::Message;
-use crate::thin_pool::{Setup, ThinPool};
+use crate::thin_pool::{Setup, ThinPool, require_whole_sectors};
 use crate::transaction::Transaction;
 
 /// What a new volume is to be.
@@ -41,6 +41,7 @@ pub fn create(
     format: &dyn Fn(&Path) -> Result<()>,
 ) -> Result<()> {
     let mut transaction = Transaction::begin(pool)?;
+    require_whole_sectors(pool, request.size)?;
     floors.require(pool, transaction.status(), 1)?;
     transaction.catalog().check_free(name.stored())?;
     let id = transaction.take_id()?;

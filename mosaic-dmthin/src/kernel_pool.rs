@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The pool in the kernel: what [`ThinPool`] asks for, by ioctl.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{OnceCell, RefCell};
 use std::time::Instant;
 
 use mosaic_core::busy;
@@ -23,6 +23,7 @@ use crate::sharing;
 use crate::target::{DeviceNumber, Message, PoolStatus, PoolTable, Sectors, ThinId, ThinTable};
 use crate::thin_metadata::{self, Details};
 use crate::thin_pool::{HeldDevice, Setup, ThinDevice, ThinPool};
+use crate::undisturbed::Undisturbed;
 
 /// An active pool with its catalog.
 #[derive(Debug)]
@@ -38,8 +39,11 @@ pub struct KernelPool<'a> {
     pub(crate) is_ours_to_activate: bool,
     pub(crate) catalog: BlockDevice,
     metadata: OnceCell<BlockDevice>,
-    /// A device is suspended: no line of log until it is resumed.
-    silent: Cell<bool>,
+    /// A device is suspended: no line of log until it is resumed, no page of ours to be read, no
+    /// signal.
+    holding_up: RefCell<Option<Undisturbed>>,
+    /// What is to be said when nothing is suspended any more.
+    unsaid: RefCell<Vec<String>>,
 }
 
 impl<'a> KernelPool<'a> {
@@ -62,13 +66,14 @@ impl<'a> KernelPool<'a> {
             is_ours_to_activate,
             catalog,
             metadata: OnceCell::new(),
-            silent: Cell::new(false),
+            holding_up: RefCell::default(),
+            unsaid: RefCell::default(),
         }
     }
 
     /// Commands, logged unless a device is suspended.
     fn dm(&self) -> Dm<'a> {
-        match self.silent.get() {
+        match self.holding_up.borrow().is_some() {
             true => self.dm.silent(),
             false => self.dm,
         }
@@ -197,6 +202,10 @@ impl ThinPool for KernelPool<'_> {
         Bytes(self.table.block.bytes())
     }
 
+    fn sector(&self) -> Result<Bytes> {
+        self.catalog.sector()
+    }
+
     fn status(&self) -> Result<PoolStatus> {
         pool_status(self.dm(), self.number, false)
     }
@@ -282,9 +291,13 @@ impl ThinPool for KernelPool<'_> {
         self.host.debug(&format!(
             "DM_DEV_SUSPEND uuid {uuid:?} suspend; what follows until its resume is not logged"
         ));
-        self.silent.set(true);
-        let done = self.dm().suspend(By::Uuid(&uuid));
-        self.silent.set(done.is_ok());
+        let mut undisturbed = Undisturbed::pin();
+        // It may take long, and a signal ends it.
+        let done = self.dm().silent().suspend(By::Uuid(&uuid));
+        if done.is_ok() {
+            undisturbed.block_signals();
+            self.holding_up.replace(Some(undisturbed));
+        }
         done.map(|_| ())
             .context(|| format!("cannot suspend the device of thin id {id}"))
     }
@@ -296,7 +309,7 @@ impl ThinPool for KernelPool<'_> {
         let audience = info.map_or(Audience::Ourselves, |info| audience_of(&info));
         let done = self.dm().resume(By::Uuid(&uuid), audience);
         if done.is_ok() {
-            self.silent.set(false);
+            self.holding_up.replace(None);
         }
         done.map(|_| ())
             .context(|| format!("cannot resume the device of thin id {id}"))
@@ -341,7 +354,19 @@ impl ThinPool for KernelPool<'_> {
     }
 
     fn warn(&self, text: &str) {
-        self.host.warn(text);
+        match self.holding_up.borrow().is_some() {
+            true => self.unsaid.borrow_mut().push(text.to_owned()),
+            false => self.host.warn(text),
+        }
+    }
+}
+
+impl Drop for KernelPool<'_> {
+    fn drop(&mut self) {
+        self.holding_up.replace(None);
+        for text in self.unsaid.take() {
+            self.host.warn(&text);
+        }
     }
 }
 

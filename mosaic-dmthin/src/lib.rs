@@ -47,6 +47,7 @@ mod removal;
 #[cfg(test)]
 mod simulated;
 mod space;
+mod undisturbed;
 
 pub use driver::DmThin;
 

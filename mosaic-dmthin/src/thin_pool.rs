@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use mosaic_core::volume::Lifetime;
-use mosaic_core::{Bytes, Result};
+use mosaic_core::{Bytes, Error, ErrorKind, Result};
 
 use crate::catalog::store::Medium;
 use crate::target::{Message, PoolStatus, ThinId};
@@ -77,6 +77,13 @@ pub trait ThinPool {
 
     /// Its data block size.
     fn block(&self) -> Bytes;
+
+    /// What the kernel wants the sizes of its devices to be multiples of: the logical block of the
+    /// disk beneath.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn sector(&self) -> Result<Bytes>;
 
     /// Its status, as it is at this moment.
     ///
@@ -162,4 +169,30 @@ pub trait ThinPool {
 
     /// The command goes on, but the user should know.
     fn warn(&self, text: &str);
+}
+
+/// Goes on if a device can have this size.
+///
+/// # Errors
+/// `Invalid`, with the next one that it can have.
+///
+/// Kernel: `validate_hardware_logical_block_alignment`, drivers/md/dm-table.c; a table whose length is
+/// no multiple is refused when it is made active.
+pub(crate) fn require_whole_sectors(pool: &dyn ThinPool, size: Bytes) -> Result<()> {
+    let sector = pool.sector()?;
+    if size.0.is_multiple_of(sector.0) {
+        return Ok(());
+    }
+    let next = Bytes(size.0.next_multiple_of(sector.0));
+    Err(Error::new(
+        ErrorKind::Invalid,
+        format!(
+            "a size of {} bytes is not possible: the disk beneath {} has sectors of {} bytes; take \
+             {} bytes",
+            size.0,
+            pool.label(),
+            sector.0,
+            next.0
+        ),
+    ))
 }

@@ -9,7 +9,7 @@ use mosaic_core::{Bytes, Error, ErrorKind, Result};
 use rustix::io::Errno;
 
 use super::kernel::{Device, path_of};
-use super::{BLOCK, SimulatedPool};
+use super::{BLOCK, SECTOR, SimulatedPool};
 use crate::catalog::slot::PAGE;
 use crate::catalog::store::Medium;
 use crate::target::{Message, PoolStatus, ThinId};
@@ -67,6 +67,10 @@ impl ThinPool for SimulatedPool {
 
     fn block(&self) -> Bytes {
         Bytes(BLOCK)
+    }
+
+    fn sector(&self) -> Result<Bytes> {
+        Ok(SECTOR)
     }
 
     fn status(&self) -> Result<PoolStatus> {

@@ -20,9 +20,13 @@ fn name(text: &str) -> VolumeName {
 }
 
 fn new(pool: &SimulatedPool, volume: &str) -> Result<()> {
+    new_of(pool, volume, SIZE)
+}
+
+fn new_of(pool: &SimulatedPool, volume: &str, size: Bytes) -> Result<()> {
     let request = Request {
         content: Content::Fs("ext4".into()),
-        size: SIZE,
+        size,
         created: 7,
     };
     let format = |path: &Path| write_through(pool, path, &format!("fs of {volume}"));
@@ -434,4 +438,24 @@ fn a_shrunk_volume_gives_back_its_tail_once() {
     change::resize(&pool, Floors::default(), "b", SIZE).unwrap();
     recover(&pool).unwrap();
     assert_eq!(pool.discarded().len(), 1);
+}
+
+/// The kernel would refuse its device for ever after.
+#[test]
+fn a_size_that_the_disk_beneath_cannot_have_is_refused_before_anything_is_done() {
+    let pool = pool();
+    let before = volumes(&pool);
+    let odd = Bytes(SIZE.0 + 512);
+    let verbs: [&dyn Fn() -> Result<()>; 3] = [
+        &|| new_of(&pool, "c", odd),
+        &|| clone_of(&pool, "a", Some(odd)),
+        &|| change::resize(&pool, Floors::default(), "a", odd),
+    ];
+    for verb in verbs {
+        let error = verb().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        let next = (SIZE.0 + 4096).to_string();
+        assert!(error.to_string().contains(&next), "{error}");
+        assert_eq!(volumes(&pool), before);
+    }
 }

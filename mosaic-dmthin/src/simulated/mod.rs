@@ -22,6 +22,8 @@ use crate::catalog::store;
 use crate::target::ThinId;
 
 const BLOCK: u64 = 64 << 10;
+/// The disk beneath has sectors of this size.
+const SECTOR: Bytes = Bytes(4096);
 
 /// What happens at one of the calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
