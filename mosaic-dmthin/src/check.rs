@@ -17,17 +17,18 @@ use rustix::fs::OFlags;
 use crate::activation::pool_length;
 use crate::block_device::BlockDevice;
 use crate::catalog::Catalog;
-use crate::catalog::store::{self, Candidate};
+use crate::catalog::store::{self, Found};
 use crate::config::{Options, PoolDevices};
 use crate::health::require_writable;
-use crate::info::{steady, truth};
+use crate::info::{found, steady};
 use crate::kernel_pool::KernelPool;
 use crate::reload::{differences, reload, wanted};
 use crate::remedy;
-use crate::target::{Message, PoolStatus, Sectors, ThinId, WorkingPool};
+use crate::state_repair::{chosen, take_state};
+use crate::target::{PoolStatus, Sectors, ThinId, WorkingPool};
 use crate::thin_metadata::{self, BLOCK, Details};
 use crate::thin_pool::ThinPool;
-use crate::transaction::{is_proof, unfinished};
+use crate::transaction::unfinished;
 
 /// Metadata blocks that the kernel uses at most (`THIN_METADATA_MAX_SECTORS`, dm-thin-metadata.h).
 const METADATA_MAX: u64 = 255 << 14;
@@ -50,7 +51,7 @@ pub fn check(pool: &KernelPool<'_>, options: &Options, repair: bool) -> Result<V
     };
     if let PoolStatus::Working(status) = pool.status()?
         && can_grow(&status)
-        && truth(pool).is_ok()
+        && matches!(found(pool), Ok(Found::Truth(_)))
     {
         check.growth(&status)?;
         check.table(options.devices.as_ref())?;
@@ -65,9 +66,13 @@ pub fn check(pool: &KernelPool<'_>, options: &Options, repair: bool) -> Result<V
     };
     check.refusal(require_writable(pool, PoolStatus::Working(status.clone())).err())?;
     check.refusal(options.floors.require(pool, &status, 0).err())?;
-    match truth(pool) {
-        Ok(_) => check.catalog()?,
-        Err(error) => check.no_truth(&status, error)?,
+    match found(pool) {
+        Ok(Found::Truth(truth)) => {
+            check.refusal(truth.require_other().err())?;
+            check.catalog()?;
+        }
+        Ok(Found::NoTruth(error)) => check.no_truth(&status, &error)?,
+        Err(unread) => check.refusal(Some(unread))?,
     }
     Ok(check.findings)
 }
@@ -212,26 +217,18 @@ impl<'a> Check<'_, 'a> {
         self.find(None, fault, Some(remedy), || reload(pool, &wanted, length))
     }
 
-    /// No state has the pool's transaction id: the newest one can be taken.
-    fn no_truth(&mut self, status: &WorkingPool, error: Error) -> Result<()> {
+    /// No state can be believed: the newest one can be taken.
+    fn no_truth(&mut self, status: &WorkingPool, error: &Error) -> Result<()> {
         let pool = self.pool;
         let candidates = match store::candidates(pool.catalog()) {
             Ok(candidates) => candidates,
             Err(unread) => return self.refusal(Some(unread)),
         };
-        let now = status.transaction;
-        let is_true = |candidate: &Candidate| candidate.header.stamp == now;
-        let newest = candidates
-            .first()
-            .filter(|_| !candidates.iter().any(is_true));
-        let Some(newest) = newest else {
-            return self.refusal(Some(error));
+        let Some(newest) = candidates.first() else {
+            return self.find(None, error.chain(), None, || Ok(()));
         };
-        let remedy = format!("take the state of transaction {}", newest.header.stamp);
-        let mend = || {
-            let stamp = store::write_again(pool.catalog(), newest, now)?;
-            set_transaction(pool, now, stamp)
-        };
+        let remedy = chosen(newest, candidates.get(1));
+        let mend = || take_state(pool, status.transaction, newest);
         self.find(None, error.chain(), Some(remedy), mend)?;
         let list = thin_metadata::list(pool.metadata()?)?;
         let advice = |_| "it may be a volume of another state".to_owned();
@@ -328,18 +325,6 @@ fn grow_metadata(pool: &KernelPool<'_>, length: Sectors, blocks: u64) -> Result<
                 status.to_string(),
                 pool.way_back()
             ),
-        )),
-    }
-}
-
-fn set_transaction(pool: &KernelPool<'_>, from: u64, to: u64) -> Result<()> {
-    require_writable(pool, pool.status()?)?;
-    pool.message(Message::SetTransactionId(from, to))?;
-    match is_proof(&pool.committed_status()?, to) {
-        true => Ok(()),
-        false => Err(Error::new(
-            ErrorKind::Io,
-            format!("{} does not prove it; {}", pool.label(), pool.way_back()),
         )),
     }
 }

@@ -28,7 +28,7 @@ use crate::transaction::is_proof;
 
 /// Whether this is the page before the state that init writes.
 pub(crate) fn is_first_state(page: &[u8]) -> bool {
-    Header::decode(page).is_some_and(|header| header.stamp == 1)
+    matches!(Header::decode(page), Ok(Some(header)) if header.stamp == 1)
 }
 
 /// Whether a pool with these thin devices may be what a killed init left.

@@ -125,7 +125,7 @@ impl<'d> IdlePool<'d> {
             .checked_add(PAGE as u64)
             .is_some_and(|end| self.data.size().is_ok_and(|size| end <= size.0));
         match is_there {
-            true => Ok(Header::decode(&self.data.read(place, PAGE)?)),
+            true => Header::decode(&self.data.read(place, PAGE)?),
             false => Ok(None),
         }
     }

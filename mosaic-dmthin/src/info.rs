@@ -9,7 +9,7 @@ use mosaic_core::date::rfc3339;
 use mosaic_core::volume::{Access, Attachment, Capability, Kind, Lifetime, Volume, capability};
 use mosaic_core::{Bytes, Error, ErrorKind, Result, VolumeName};
 
-use crate::catalog::store::{self, Truth};
+use crate::catalog::store::{self, Found, Truth};
 use crate::catalog::{Catalog, Entry};
 use crate::clone_source::no_renewal;
 use crate::driver::DmThin;
@@ -29,14 +29,22 @@ const TRIES: usize = 100;
 /// # Errors
 /// Those of [`store::read`]; `Io` for a pool that has failed.
 pub fn truth(pool: &KernelPool<'_>) -> Result<Truth> {
+    match found(pool)? {
+        Found::Truth(truth) => Ok(*truth),
+        Found::NoTruth(why) => Err(why),
+    }
+}
+
+/// The same, for who can do something about there being none.
+pub(crate) fn found(pool: &KernelPool<'_>) -> Result<Found> {
     let mut read = None;
     for _ in 0..TRIES {
         let before = transaction(pool)?;
-        let truth = store::read(pool.catalog(), before);
+        let found = store::look(pool.catalog(), before);
         if transaction(pool)? == before {
-            return truth;
+            return found;
         }
-        read = Some(truth);
+        read = Some(found);
     }
     read.unwrap_or_else(|| {
         Err(Error::new(
@@ -219,7 +227,8 @@ fn volume(pool: &KernelPool<'_>, stored: &str, entry: &Entry, facts: &Facts<'_>)
     };
     if facts.details.is_none() {
         volume.notes.push(format!(
-            "its thin device {} is not in the pool: its data is lost",
+            "its thin device {} is not in the pool: its data is lost, if these are the pool's right \
+             metadata",
             entry.id
         ));
     }

@@ -25,6 +25,7 @@ pub mod naming;
 pub mod packet;
 pub mod recover;
 pub mod sharing;
+mod state_repair;
 pub mod target;
 pub mod thin_metadata;
 pub mod thin_pool;

@@ -16,6 +16,7 @@
 //! 4. `set_transaction_id T T+1`.
 //! 5. **Commit**: the status then shows T + 1, mode `rw` or `out_of_data_space`, no `needs_check`.
 //!    Only that is a proof: with a failing metadata device the messages answer 0 all the same.
+//!    The slot is then marked as committed, without a flush.
 //! 6. What the new state lists as [pending](crate::catalog::Pending) is done: `delete` of a dropped
 //!    volume's id, once its device is gone.
 //!
@@ -27,6 +28,8 @@
 //! | 2 | a slot with T + 1, or a torn one | nothing is in the pool that only it names |
 //! | 3 | ids that only the slot with T + 1 names; an origin suspended | resumes, deletes them |
 //! | 4, 5 | the new state | does what is pending |
+//!
+//! Without the mark of 5 the slot is as true; it only tells later that a pool was set back.
 //!
 //! A cut of power in 4 leaves T or T + 1, as the kernel commits it or not, and the slot for either
 //! is whole. An error in 3 or 4 is undone at once in the same way. If the status cannot prove 5 and
@@ -73,6 +76,7 @@ impl<'p> Transaction<'p> {
     pub fn begin(pool: &'p dyn ThinPool) -> Result<Self> {
         let status = require_writable(pool, pool.status()?)?;
         let truth = store::read(pool.catalog(), status.transaction)?;
+        truth.require_other()?;
         for id in unfinished(&truth) {
             if pool
                 .details(id)?
@@ -169,14 +173,18 @@ impl<'p> Transaction<'p> {
                 "the pool's transactions are used up",
             )
         })?;
-        store::write(medium, index, pool, to, capacity, &self.draft)?;
+        let header = store::write(medium, index, pool, to, capacity, &self.draft)?;
         if let Err(error) = work(&self) {
             return Err(error.after_undo(self.undo()));
         }
         let sent = self.pool.message(Message::SetTransactionId(from, to));
         let after = self.pool.committed_status();
         match (sent, after) {
-            (Ok(()), Ok(status)) if is_proof(&status, to) => Ok(()),
+            (Ok(()), Ok(status)) if is_proof(&status, to) => {
+                // It is committed, with or without a witness.
+                let _ = store::mark_committed(medium, index, header);
+                Ok(())
+            }
             (Err(error), Ok(status)) if is_proof(&status, from) => {
                 Err(error.after_undo(self.undo()))
             }

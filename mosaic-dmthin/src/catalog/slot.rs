@@ -3,12 +3,16 @@
 //!
 //! The page's own checksum tells whether its numbers can be believed, the payload's whether all of
 //! it was written. A slot that was cut while it was written is thereby none.
+//!
+//! In the page's next sector stands, once it is proven, that the pool's transaction with this stamp
+//! was committed. It is a witness, and nothing is lost without it: a pool that is behind a committed
+//! state is an older one than its catalog. What stands in the first sector is not changed for it.
 
 use std::fmt;
 
 use mosaic_core::{Error, ErrorKind, Result};
 
-use super::format::VERSION;
+use super::format::{VERSION, corrupt};
 use crate::crc32c::checksum;
 
 /// Bytes of the page before the payload, and what all offsets and lengths on the device are whole
@@ -20,6 +24,7 @@ pub const PAGE: usize = 4096;
 pub const SPACING: u64 = 1 << 30;
 
 const MAGIC: [u8; 16] = *b"MOSAIC CATALOG\0\0";
+const COMMITTED: [u8; 12] = *b"COMMITTED\0\0\0";
 
 /// Offsets in the page; integers are little-endian.
 mod at {
@@ -32,6 +37,9 @@ mod at {
     pub(super) const PAYLOAD_SUM: usize = 64;
     pub(super) const OWN_SUM: usize = 68;
     pub(super) const END: usize = 72;
+    pub(super) const MARK: usize = 512;
+    pub(super) const MARK_SUM: usize = 524;
+    pub(super) const MARK_END: usize = 528;
 }
 
 /// What tells one pool from another, made at random when its catalog was.
@@ -94,6 +102,8 @@ pub struct Header {
     pub length: u64,
     /// Bytes, from its start, for which either slot has blocks; more than `length` and the page.
     pub capacity: u64,
+    /// The pool was seen to have this stamp on disk.
+    pub committed: bool,
     payload_sum: u32,
 }
 
@@ -106,6 +116,7 @@ impl Header {
             stamp,
             length: payload.len() as u64,
             capacity,
+            committed: false,
             payload_sum: checksum(payload),
         }
     }
@@ -123,29 +134,51 @@ impl Header {
         put(at::PAYLOAD_SUM, &self.payload_sum.to_le_bytes());
         let own = checksum(&page[..at::OWN_SUM]);
         page[at::OWN_SUM..at::END].copy_from_slice(&own.to_le_bytes());
+        if self.committed {
+            let of = checksum(&page[..at::END]);
+            page[at::MARK..at::MARK_SUM].copy_from_slice(&COMMITTED);
+            page[at::MARK_SUM..at::MARK_END].copy_from_slice(&of.to_le_bytes());
+        }
         page
     }
 
     /// Reads a page; `None`: no slot was ever written there, or not all of its page.
-    pub fn decode(page: &[u8]) -> Option<Self> {
+    ///
+    /// # Errors
+    /// `Unsupported` for a layout that this Mosaic does not know; `Corrupt` for what no Mosaic wrote.
+    pub fn decode(page: &[u8]) -> Result<Option<Self>> {
+        match Self::parse(page) {
+            Some(header) => header.checked(page).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn parse(page: &[u8]) -> Option<Self> {
         let own = u32::from_le_bytes(field(page, at::OWN_SUM)?);
         let is_whole = field(page, 0)? == MAGIC && checksum(page.get(..at::OWN_SUM)?) == own;
+        let mark_sum = u32::from_le_bytes(field(page, at::MARK_SUM)?);
+        let is_marked = field(page, at::MARK)? == COMMITTED;
         let header = Self {
             version: u32::from_le_bytes(field(page, at::VERSION)?),
             pool: PoolUuid(field(page, at::POOL)?),
             stamp: u64::from_le_bytes(field(page, at::STAMP)?),
             length: u64::from_le_bytes(field(page, at::LENGTH)?),
             capacity: u64::from_le_bytes(field(page, at::CAPACITY)?),
+            committed: is_marked && checksum(page.get(..at::END)?) == mark_sum,
             payload_sum: u32::from_le_bytes(field(page, at::PAYLOAD_SUM)?),
         };
-        let fits = header.capacity <= SPACING
-            && header
-                .needed()
-                .is_some_and(|needed| needed <= header.capacity);
-        let reserved: [u8; 4] = field(page, at::RESERVED)?;
-        // What another layout has there is not for this one to judge.
-        let is_known = header.version != VERSION || fits && reserved == [0; 4];
-        (is_whole && is_known).then_some(header)
+        is_whole.then_some(header)
+    }
+
+    /// The version first: of a later layout nothing else is known.
+    fn checked(self, page: &[u8]) -> Result<Self> {
+        self.check_version()?;
+        let needed = self.needed();
+        let fits = self.capacity <= SPACING && needed.is_some_and(|n| n <= self.capacity);
+        match fits && field(page, at::RESERVED) == Some([0; 4]) {
+            true => Ok(self),
+            false => Err(corrupt("the numbers before a slot do not fit each other")),
+        }
     }
 
     /// Bytes of page and payload.
@@ -158,11 +191,7 @@ impl Header {
         self.length == payload.len() as u64 && self.payload_sum == checksum(payload)
     }
 
-    /// Refuses a layout that this Mosaic does not know.
-    ///
-    /// # Errors
-    /// `Unsupported`.
-    pub fn check_version(&self) -> Result<()> {
+    fn check_version(&self) -> Result<()> {
         match self.version {
             VERSION => Ok(()),
             other => Err(Error::new(

@@ -2,7 +2,9 @@
 //! Both slots on their device: which is the true one, and how the next one is written.
 //!
 //! The slot whose stamp is the pool's transaction id T is the truth. The other one holds T - 1, or,
-//! if a writer was killed, T + 1: what was going to be. Both have all their blocks before they are
+//! if a writer was killed, T + 1: what was going to be. A slot whose stamp was seen to be the pool's is
+//! marked as committed: one with T + 1 and that mark says that the pool is older than its catalog, as
+//! a repair of its metadata may make it. Both have all their blocks before they are
 //! needed, so that a pool without a free block can still drop volumes.
 
 use mosaic_core::{Error, ErrorKind, Result};
@@ -48,41 +50,102 @@ pub struct Truth {
     pub catalog: Catalog,
     /// The state that somebody was about to make the true one, and did not.
     pub attempt: Option<Catalog>,
+    /// Why the other slot cannot be read: an attempt may stand there, or none.
+    pub unread: Option<String>,
+}
+
+impl Truth {
+    /// Goes on if it is known whether there is an attempt.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn require_other(&self) -> Result<()> {
+        match &self.unread {
+            None => Ok(()),
+            Some(why) => Err(Error::new(
+                ErrorKind::Io,
+                format!(
+                    "the catalog's other slot cannot be read, and a change that was cut short may \
+                     stand there: {why}"
+                ),
+            )),
+        }
+    }
+}
+
+/// What the two slots say together.
+#[derive(Debug)]
+pub enum Found {
+    /// One of them is the true one.
+    Truth(Box<Truth>),
+    /// All that could be read was read, and no slot can be believed, or the pool is older than they
+    /// are: why.
+    NoTruth(Error),
 }
 
 /// Reads the true slot, and an attempt at the next one.
 ///
 /// # Errors
-/// `Corrupt` if no slot has this stamp, with the three numbers, or if the one that has it is
-/// damaged; `Unsupported` for a newer layout; `NotFound` if there never was a catalog; the kernel's.
+/// `Corrupt` if no slot has this stamp, with the three numbers, if the one that has it is damaged, or
+/// if the next one was committed already; `Unsupported` for a newer layout; `NotFound` if there never
+/// was a catalog; the kernel's.
 pub fn read(medium: &dyn Medium, transaction: u64) -> Result<Truth> {
-    let headers = headers(medium)?;
-    let with_stamp = |stamp: u64| {
-        let found = |header: &Option<Header>| header.is_some_and(|h| h.stamp == stamp);
-        headers.iter().position(found)
-    };
-    let at = with_stamp(transaction).ok_or_else(|| no_truth(&headers, transaction))?;
-    let (index, Some(header)) = (SlotIndex::ALL[at], headers[at]) else {
-        return Err(no_truth(&headers, transaction));
-    };
-    let catalog = catalog(medium, index, &header)?
-        .ok_or_else(|| corrupt("the payload of its true slot is damaged"))?;
-    let next = transaction.checked_add(1);
-    let attempt = headers[1 - at].filter(|header| Some(header.stamp) == next);
-    let attempt = match attempt {
-        Some(other) if other.pool != header.pool => {
-            return Err(corrupt("its slots are of two pools"));
+    match look(medium, transaction)? {
+        Found::Truth(truth) => Ok(*truth),
+        Found::NoTruth(why) => Err(why),
+    }
+}
+
+/// The same, with what a repair is for told from what keeps one from looking.
+///
+/// # Errors
+/// `Unsupported` for a newer layout; `NotFound` if an init was not finished; `Corrupt` for what no
+/// Mosaic wrote; the kernel's.
+pub fn look(medium: &dyn Medium, transaction: u64) -> Result<Found> {
+    let read = SlotIndex::ALL.map(|index| header(medium, index));
+    let has_stamp = |header: &Result<Option<Header>>, stamp: Option<u64>| matches!(header, Ok(Some(header)) if Some(header.stamp) == stamp);
+    let at = read
+        .iter()
+        .position(|header| has_stamp(header, Some(transaction)));
+    let [first, second] = read;
+    let (index, header, other) = match (at, first, second) {
+        (Some(0), Ok(Some(header)), other) => (SlotIndex::First, header, other),
+        (Some(_), other, Ok(Some(header))) => (SlotIndex::Second, header, other),
+        (_, first, second) => {
+            let headers = [first?, second?];
+            return no_truth(&headers, transaction).map(Found::NoTruth);
         }
-        // If it was cut, nothing was done for it yet.
-        Some(other) => self::catalog(medium, index.other(), &other)?,
-        None => None,
     };
-    Ok(Truth {
+    let next = transaction.checked_add(1);
+    let is_behind = has_stamp(&other, next) && matches!(&other, Ok(Some(other)) if other.committed);
+    if is_behind {
+        return Ok(Found::NoTruth(behind(transaction)));
+    }
+    let Some(catalog) = catalog(medium, index, &header)? else {
+        return Ok(Found::NoTruth(corrupt(
+            "the payload of its true slot is damaged",
+        )));
+    };
+    let attempt = match other {
+        Ok(Some(other)) if Some(other.stamp) == next => match other.pool == header.pool {
+            // If it was cut, nothing was done for it yet.
+            true => self::catalog(medium, index.other(), &other),
+            false => Err(corrupt("its slots are of two pools")),
+        },
+        other => other.map(|_| None),
+    };
+    let (attempt, unread) = match attempt {
+        Ok(attempt) => (attempt, None),
+        Err(error) if error.kind() == ErrorKind::Io => (None, Some(error.chain())),
+        Err(error) => return Err(error),
+    };
+    Ok(Found::Truth(Box::new(Truth {
         index,
         header,
         catalog,
         attempt,
-    })
+        unread,
+    })))
 }
 
 /// A whole slot.
@@ -96,25 +159,21 @@ pub struct Candidate {
     pub catalog: Catalog,
 }
 
-/// The whole slots, newest first, whatever the pool's transaction id is. One that is damaged is none.
+/// The whole slots, newest first, whatever the pool's transaction id is; a damaged one is passed over.
 ///
 /// # Errors
-/// The kernel's, and `Unsupported` for a newer layout: it may be the true one all the same.
+/// `Unsupported` for a newer layout; the kernel's: what cannot be read now may be whole.
 pub fn candidates(medium: &dyn Medium) -> Result<Vec<Candidate>> {
     let mut found = Vec::new();
-    for (index, header) in SlotIndex::ALL.into_iter().zip(headers(medium)?) {
-        let Some(header) = header else {
-            continue;
-        };
-        match catalog(medium, index, &header) {
-            Ok(Some(catalog)) => found.push(Candidate {
+    for index in SlotIndex::ALL {
+        if let Some(header) = header(medium, index)?
+            && let Some(catalog) = catalog(medium, index, &header)?
+        {
+            found.push(Candidate {
                 index,
                 header,
                 catalog,
-            }),
-            Ok(None) => {}
-            Err(error) if error.kind() == ErrorKind::Corrupt => {}
-            Err(error) => return Err(error),
+            });
         }
     }
     found.sort_by_key(|candidate| std::cmp::Reverse(candidate.header.stamp));
@@ -122,14 +181,17 @@ pub fn candidates(medium: &dyn Medium) -> Result<Vec<Candidate>> {
 }
 
 /// Writes a state again into the slot in which it is not, with a stamp that neither slot and no pool
-/// had before; returns that stamp. So nothing that stands there is taken for an attempt at the next
-/// state, and deleted. What was still to be done is not done any more.
+/// had before; returns what stands before it. So nothing that stands there is taken for an attempt at
+/// the next state, and deleted. What was still to be done is not done any more.
 ///
 /// # Errors
 /// `Unsupported` if the transactions are used up; the kernel's.
-pub fn write_again(medium: &dyn Medium, chosen: &Candidate, transaction: u64) -> Result<u64> {
-    let stamps = headers(medium)?.into_iter().flatten().map(|h| h.stamp);
-    let newest = stamps.fold(transaction, u64::max);
+pub fn write_again(medium: &dyn Medium, chosen: &Candidate, transaction: u64) -> Result<Header> {
+    let mut newest = transaction;
+    for index in SlotIndex::ALL {
+        let stamp = header(medium, index)?.map_or(0, |header| header.stamp);
+        newest = newest.max(stamp);
+    }
     let stamp = newest.checked_add(1).ok_or_else(|| {
         let text = "the pool's transactions are used up";
         Error::new(ErrorKind::Unsupported, text)
@@ -137,21 +199,15 @@ pub fn write_again(medium: &dyn Medium, chosen: &Candidate, transaction: u64) ->
     let (header, mut state) = (&chosen.header, chosen.catalog.clone());
     state.pending.clear();
     let index = chosen.index.other();
-    write(medium, index, header.pool, stamp, header.capacity, &state)?;
-    Ok(stamp)
+    write(medium, index, header.pool, stamp, header.capacity, &state)
 }
 
-fn headers(medium: &dyn Medium) -> Result<[Option<Header>; 2]> {
-    let mut headers = [None; 2];
-    for (header, index) in headers.iter_mut().zip(SlotIndex::ALL) {
-        *header = Header::decode(&medium.read_at(index.offset(), PAGE)?);
-    }
-    Ok(headers)
+fn header(medium: &dyn Medium, index: SlotIndex) -> Result<Option<Header>> {
+    Header::decode(&medium.read_at(index.offset(), PAGE)?)
 }
 
 /// The state of a slot; `None`: its payload is not what its page was written for.
 fn catalog(medium: &dyn Medium, index: SlotIndex, header: &Header) -> Result<Option<Catalog>> {
-    header.check_version()?;
     let length = usize::try_from(header.length).map_err(|_| corrupt("it is too long"))?;
     let offset = index.offset() + PAGE as u64;
     let mut payload = medium.read_at(offset, length.next_multiple_of(PAGE))?;
@@ -168,27 +224,40 @@ pub(crate) fn unfinished_init() -> Error {
     Error::new(ErrorKind::NotFound, text)
 }
 
-fn no_truth(headers: &[Option<Header>; 2], transaction: u64) -> Error {
+/// Why no slot is the true one.
+fn no_truth(headers: &[Option<Header>; 2], transaction: u64) -> Result<Error> {
     let first_state = |header: &Option<Header>| header.is_none_or(|header| header.stamp == 1);
     if transaction == 0 && headers.iter().all(first_state) {
-        return unfinished_init();
+        return Err(unfinished_init());
     }
     let stamps: Vec<String> = headers
         .iter()
         .map(|header| header.map_or("none".to_owned(), |header| header.stamp.to_string()))
         .collect();
     if headers.iter().all(Option::is_none) {
-        return Error::new(
+        return Ok(Error::new(
             ErrorKind::NotFound,
             "the pool has a thin device with the catalog's id, but no catalog is on it",
-        );
+        ));
     }
-    Error::new(
+    Ok(Error::new(
         ErrorKind::Corrupt,
         format!(
             "the pool is at transaction {transaction}, and its catalog has states of {} and {}: \
-             pool and catalog are not of the same time; check --repair takes the newest state",
+             pool and catalog are not of the same time; check says what check --repair would take",
             stamps[0], stamps[1]
+        ),
+    ))
+}
+
+fn behind(transaction: u64) -> Error {
+    Error::new(
+        ErrorKind::Corrupt,
+        format!(
+            "the pool is at transaction {transaction}, and its catalog has a state of {} that was \
+             committed: the pool's metadata are older than its catalog; check says what check \
+             --repair would take",
+            transaction.saturating_add(1)
         ),
     )
 }
@@ -204,7 +273,7 @@ pub fn write(
     stamp: u64,
     capacity: u64,
     catalog: &Catalog,
-) -> Result<()> {
+) -> Result<Header> {
     let payload = format::encode(catalog)?;
     if needed(payload.len()) > capacity {
         return Err(Error::new(
@@ -220,7 +289,18 @@ pub fn write(
     bytes.extend_from_slice(&payload);
     bytes.resize(bytes.len().next_multiple_of(PAGE), 0);
     medium.write_at(index.offset(), &bytes)?;
-    medium.sync()
+    medium.sync()?;
+    Ok(header)
+}
+
+/// Notes beside a slot that the pool was proven to have its stamp. That need not be durable: what is
+/// lost of it is only the witness.
+///
+/// # Errors
+/// The kernel's.
+pub fn mark_committed(medium: &dyn Medium, index: SlotIndex, mut header: Header) -> Result<()> {
+    header.committed = true;
+    medium.write_at(index.offset(), &header.encode())
 }
 
 /// Bytes of a slot with a payload of this length.

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 
 use super::format::{decode, encode};
 use super::slot::{Header, PAGE, PoolUuid, SPACING, SlotIndex};
-use super::store::{self, Medium};
+use super::store::{self, Found, Medium};
 use super::*;
 
 pub(crate) const POOL: PoolUuid = PoolUuid(*b"0123456789abcdef");
@@ -246,11 +246,17 @@ struct Memory {
     bytes: RefCell<std::collections::BTreeMap<u64, Vec<u8>>>,
     /// Pages written since the last sync.
     dirty: RefCell<Vec<u64>>,
+    /// A page that cannot be read.
+    bad: std::cell::Cell<Option<u64>>,
 }
 
 impl Medium for Memory {
     fn read_at(&self, offset: u64, length: usize) -> Result<Vec<u8>> {
         let pages = self.bytes.borrow();
+        let read = offset..offset + length as u64;
+        if self.bad.get().is_some_and(|bad| read.contains(&bad)) {
+            return Err(Error::new(ErrorKind::Io, "a bad page"));
+        }
         let mut bytes = Vec::new();
         for at in (offset..offset + length as u64).step_by(PAGE) {
             bytes.extend(pages.get(&at).cloned().unwrap_or(vec![0; PAGE]));
@@ -309,7 +315,7 @@ fn the_slot_with_the_pools_stamp_is_the_true_one() {
         for (chosen, state) in candidates.iter().zip([&new, &old]) {
             let memory = written(&[(SlotIndex::First, 5, &old), (SlotIndex::Second, 6, &new)]);
             let written = store::write_again(&memory, chosen, transaction).unwrap();
-            assert_eq!(written, stamp);
+            assert_eq!(written.stamp, stamp);
             let truth = store::read(&memory, stamp).unwrap();
             assert!(truth.catalog.volumes().eq(state.volumes()));
             assert!(truth.catalog.pending.is_empty());
@@ -382,11 +388,88 @@ fn any_change_of_a_slot_is_noticed() {
 fn a_newer_layout_is_refused() {
     let memory = written(&[(SlotIndex::First, 5, &full())]);
     let page = memory.bytes.borrow()[&0].clone();
-    let mut header = Header::decode(&page).unwrap();
+    let mut header = Header::decode(&page).unwrap().unwrap();
     header.version += 1;
     memory.write_at(0, &header.encode()).unwrap();
     let error = store::read(&memory, 5).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
+}
+
+#[test]
+fn a_newer_layout_is_told_whatever_else_it_says() {
+    let memory = written(&[
+        (SlotIndex::First, 5, &full()),
+        (SlotIndex::Second, 4, &full()),
+    ]);
+    let mut page = memory.bytes.borrow()[&0].clone();
+    page[16] = 2;
+    page[20..24].fill(7);
+    page[56..64].fill(0xff);
+    let sum = crate::crc32c::checksum(&page[..68]);
+    page[68..72].copy_from_slice(&sum.to_le_bytes());
+    memory.write_at(0, &page).unwrap();
+    // Whether it is the true one or the other.
+    for transaction in [4, 5, 6] {
+        let error = store::read(&memory, transaction).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    }
+    let error = store::candidates(&memory).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+}
+
+#[test]
+fn a_pool_behind_a_committed_state_is_older_than_its_catalog() {
+    let memory = Memory::default();
+    let old = Catalog::default();
+    store::write(&memory, SlotIndex::First, POOL, 5, CAPACITY, &old).unwrap();
+    let next = store::write(&memory, SlotIndex::Second, POOL, 6, CAPACITY, &full()).unwrap();
+    assert!(store::read(&memory, 5).unwrap().attempt.is_some());
+    store::mark_committed(&memory, SlotIndex::Second, next).unwrap();
+    let truth = store::read(&memory, 6).unwrap();
+    assert!(truth.header.committed && truth.catalog == full());
+    let Found::NoTruth(error) = store::look(&memory, 5).unwrap() else {
+        panic!("believed");
+    };
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.chain().contains("older than its catalog"), "{error}");
+    // The next state takes the mark with it.
+    store::write(&memory, SlotIndex::Second, POOL, 6, CAPACITY, &old).unwrap();
+    assert_eq!(store::read(&memory, 5).unwrap().attempt, Some(old));
+    // A mark of another page is none.
+    let page = memory.bytes.borrow()[&SPACING].clone();
+    let mut torn = page.clone();
+    torn[512..528].copy_from_slice(b"COMMITTED\0\0\0abcd");
+    assert!(!Header::decode(&torn).unwrap().unwrap().committed);
+}
+
+#[test]
+fn a_slot_that_cannot_be_read_matters_only_where_it_is_needed() {
+    let memory = written(&[
+        (SlotIndex::First, 5, &full()),
+        (SlotIndex::Second, 4, &full()),
+    ]);
+    for bad in [SPACING, SPACING + PAGE as u64] {
+        memory.bad.set(Some(bad));
+        let truth = store::read(&memory, 5).unwrap();
+        assert_eq!(truth.catalog, full());
+        // Of a slot with T - 1 the payload is not looked at.
+        assert_eq!(truth.require_other().is_err(), bad == SPACING);
+        for transaction in [4, 6] {
+            let error = store::look(&memory, transaction);
+            let is_io = error.is_err_and(|error| error.kind() == ErrorKind::Io);
+            assert_eq!(
+                is_io,
+                bad == SPACING || transaction == 4,
+                "{bad} {transaction}"
+            );
+        }
+        assert_eq!(
+            store::candidates(&memory).unwrap_err().kind(),
+            ErrorKind::Io
+        );
+    }
+    memory.bad.set(Some(PAGE as u64));
+    assert_eq!(store::look(&memory, 5).unwrap_err().kind(), ErrorKind::Io);
 }
 
 #[test]
