@@ -15,6 +15,7 @@ use crate::block_device::BlockDevice;
 use crate::catalog::Content;
 use crate::dm::Audience;
 use crate::held::Held;
+use crate::identity::require_made;
 use crate::info::{metadata_of, truth};
 use crate::kernel_pool::KernelPool;
 use crate::packet::By;
@@ -34,6 +35,7 @@ const PASSING: Duration = Duration::from_secs(1);
 pub fn attach(pool: &KernelPool<'_>, stored: &str, read_only: bool) -> Result<Attachment> {
     let catalog = truth(pool)?.catalog;
     let entry = catalog.require(stored)?;
+    require_made(pool, entry)?;
     pool.prove_unused(entry.id)?;
     let setup = Setup {
         size: entry.size,
@@ -104,6 +106,7 @@ pub fn mount_source(
                     "it is a disk, whose content is its user's",
                 ));
             }
+            require_made(pool, entry)?;
             (entry.id, entry.size)
         }
     };

@@ -6,6 +6,7 @@ use mosaic_core::{Bytes, Result, VolumeName};
 use crate::catalog::{Catalog, Pending};
 use crate::create::user_name;
 use crate::health::Floors;
+use crate::identity::{is_there, require_made};
 use crate::recover;
 use crate::thin_pool::{ThinPool, require_whole_sectors};
 use crate::transaction::Transaction;
@@ -24,10 +25,22 @@ pub fn drop_volume(pool: &dyn ThinPool, floors: Floors, stored: &str, discard: b
     let draft = transaction.draft();
     draft.remove(stored)?;
     draft.forget_origin(entry.id);
-    draft.pending.push(Pending::Delete(entry.id));
+    draft.pending.push(Pending::Delete {
+        id: entry.id,
+        made_in: entry.made_in,
+    });
     let after = draft.clone();
     transaction.commit(floors, |_| Ok(()))?;
-    if discard && let Err(error) = recover::discard(pool, entry.id, Bytes(0)..entry.size) {
+    // The change is made: whatever fails now is only said.
+    let discarded = match discard {
+        true => is_there(pool, entry.id, entry.made_in),
+        false => Ok(false),
+    };
+    let discarded = discarded.and_then(|is_there| match is_there {
+        true => recover::discard(pool, entry.id, Bytes(0)..entry.size),
+        false => Ok(()),
+    });
+    if let Err(error) = discarded {
         pool.warn(&format!(
             "its blocks are not given back to what is under the pool: {}",
             error.chain()
@@ -69,6 +82,7 @@ pub fn rename(pool: &dyn ThinPool, floors: Floors, from: &str, to: &VolumeName) 
 pub fn resize(pool: &dyn ThinPool, floors: Floors, stored: &str, size: Bytes) -> Result<()> {
     let mut transaction = Transaction::begin(pool)?;
     let entry = transaction.catalog().require(stored)?.clone();
+    require_made(pool, &entry)?;
     pool.refuse_others(entry.id)?;
     require_whole_sectors(pool, size)?;
     if size < entry.size {

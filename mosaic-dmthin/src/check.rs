@@ -16,10 +16,11 @@ use rustix::fs::OFlags;
 
 use crate::activation::pool_length;
 use crate::block_device::BlockDevice;
-use crate::catalog::Catalog;
 use crate::catalog::store::{self, Found};
+use crate::catalog::{Catalog, Pending};
 use crate::config::{Options, PoolDevices};
 use crate::health::require_writable;
+use crate::identity::another;
 use crate::info::{found, steady};
 use crate::kernel_pool::KernelPool;
 use crate::reload::{differences, reload, wanted};
@@ -244,7 +245,15 @@ impl<'a> Check<'_, 'a> {
     ) -> Result<()> {
         let pool = self.pool;
         let there: HashMap<ThinId, Details> = list.iter().copied().collect();
-        let known: HashSet<ThinId> = catalog.ids().chain([ThinId::CATALOG]).collect();
+        let mut known: HashSet<ThinId> = catalog.ids().chain([ThinId::CATALOG]).collect();
+        // Of a dropped volume's id another thin device is nobody's.
+        for pending in &catalog.pending {
+            if let Pending::Delete { id, made_in } = pending
+                && there.get(id).is_some_and(|now| now.made_in != *made_in)
+            {
+                known.remove(id);
+            }
+        }
         for (id, details) in list {
             if !known.contains(id) {
                 let size = Bytes(details.mapped.saturating_mul(pool.block().0));
@@ -259,7 +268,12 @@ impl<'a> Check<'_, 'a> {
             }
         }
         for (name, entry) in catalog.volumes() {
-            if !there.contains_key(&entry.id) {
+            if let Some(details) = there.get(&entry.id) {
+                if details.made_in != entry.made_in {
+                    let fault = another(entry, details.made_in);
+                    self.find(Some(name), fault, None, || Ok(()))?;
+                }
+            } else {
                 let fault = format!(
                     "its thin id {} is not in the pool: its data is lost, if these are the pool's \
                      right metadata; then drop it",

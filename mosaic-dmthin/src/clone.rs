@@ -15,6 +15,7 @@ use mosaic_core::{Bytes, Error, ErrorKind, Result, VolumeName};
 use crate::catalog::{Content, Entry};
 use crate::create::{user_name, with_device};
 use crate::health::Floors;
+use crate::identity::require_made;
 use crate::target::{Message, ThinId};
 use crate::thin_pool::{Setup, ThinPool, require_whole_sectors};
 use crate::transaction::Transaction;
@@ -146,6 +147,7 @@ pub fn clone(
     let mut transaction = Transaction::begin(pool)?;
     floors.require(pool, transaction.status(), 1)?;
     let origin = transaction.catalog().require(from)?.clone();
+    require_made(pool, &origin)?;
     pool.refuse_others(origin.id)?;
     transaction.catalog().check_free(to.stored())?;
     let id = transaction.take_id()?;
@@ -159,6 +161,7 @@ pub fn clone(
     }
     let entry = Entry {
         id,
+        made_in: transaction.status().transaction,
         user: user_name(to),
         size,
         origin: Some(origin.id),

@@ -52,6 +52,7 @@ pub fn create(
     let is_fs = matches!(request.content, Content::Fs(_));
     let entry = Entry {
         id,
+        made_in: transaction.status().transaction,
         user: user_name(name),
         content: request.content,
         size: request.size,

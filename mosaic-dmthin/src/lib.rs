@@ -39,6 +39,7 @@ mod clone;
 mod clone_source;
 mod create;
 mod first_state;
+mod identity;
 mod idle_pool;
 mod info;
 mod init;

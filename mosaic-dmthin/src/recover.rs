@@ -20,6 +20,7 @@ use mosaic_core::{Bytes, ErrorKind, Result};
 use crate::catalog::store::{self, Truth};
 use crate::catalog::{Catalog, Pending};
 use crate::health::{Floors, require_writable};
+use crate::identity::is_there;
 use crate::target::ThinId;
 use crate::thin_pool::{Setup, ThinPool};
 use crate::transaction::{Transaction, delete, delete_attempt, unfinished};
@@ -85,15 +86,16 @@ pub(crate) fn finish(pool: &dyn ThinPool, catalog: &Catalog) -> Result<()> {
     let mut discarded = false;
     for pending in &catalog.pending {
         let done = match *pending {
-            Pending::Delete(id) => match pool.details(id) {
-                Ok(None) => Ok(()),
-                Ok(Some(_)) => delete(pool, id),
+            // One of that id that was made otherwise is somebody else's.
+            Pending::Delete { id, made_in } => match is_there(pool, id, made_in) {
+                Ok(false) => Ok(()),
+                Ok(true) => delete(pool, id),
                 Err(error) => Err(error),
             },
             Pending::Show(id) => show(pool, catalog, id),
             Pending::Discard { id, from, to } => {
                 discarded = true;
-                discard_tail(pool, id, from..to)
+                discard_tail(pool, catalog, id, from..to)
             }
         };
         if let Err(error) = done {
@@ -121,8 +123,18 @@ fn show(pool: &dyn ThinPool, catalog: &Catalog, id: ThinId) -> Result<()> {
 }
 
 /// Gives back what is behind the end of a volume that nobody uses.
-fn discard_tail(pool: &dyn ThinPool, id: ThinId, range: Range<Bytes>) -> Result<()> {
-    if pool.device(id)?.is_some() {
+fn discard_tail(
+    pool: &dyn ThinPool,
+    catalog: &Catalog,
+    id: ThinId,
+    range: Range<Bytes>,
+) -> Result<()> {
+    let mut volumes = catalog.volumes().map(|(_, entry)| entry);
+    let is_made = match volumes.find(|entry| entry.id == id) {
+        Some(entry) => is_there(pool, id, entry.made_in)?,
+        None => false,
+    };
+    if !is_made || pool.device(id)?.is_some() {
         return Ok(());
     }
     discard(pool, id, range)

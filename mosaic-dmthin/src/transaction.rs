@@ -41,6 +41,7 @@ use mosaic_core::{Error, ErrorKind, Result};
 use crate::catalog::Catalog;
 use crate::catalog::store::{self, Truth};
 use crate::health::{Floors, require_writable};
+use crate::identity::is_there;
 use crate::target::{Message, PoolStatus, ThinId, WorkingPool};
 use crate::thin_pool::ThinPool;
 
@@ -95,8 +96,8 @@ impl<'p> Transaction<'p> {
         let mut draft = truth.catalog.clone();
         draft.pending.clear();
         for pending in &truth.catalog.pending {
-            if let crate::catalog::Pending::Delete(id) = pending
-                && pool.details(*id)?.is_some()
+            if let crate::catalog::Pending::Delete { id, made_in } = pending
+                && is_there(pool, *id, *made_in)?
             {
                 draft.pending.push(*pending);
             }

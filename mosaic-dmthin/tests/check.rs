@@ -230,3 +230,38 @@ fn root_a_state_that_is_taken_again_deletes_nothing_of_another() {
             .is_none()
     );
 }
+
+#[test]
+fn root_a_thin_id_that_was_made_again_is_neither_used_nor_deleted() {
+    if !requires_thin_pools() {
+        return;
+    }
+    let thins = Thins::new();
+    thins.create_disk("a", MIB).unwrap();
+    thins.create_fs("b", "ext4", 16 * MIB).unwrap();
+    for id in [1, 2] {
+        message(&thins, &format!("delete {id}"));
+        message(&thins, &format!("create_thin {id}"));
+    }
+    for error in [
+        thins.attach("a").unwrap_err(),
+        thins.clone("a", "c", None).unwrap_err(),
+        thins.resize("a", 2 * MIB).unwrap_err(),
+        thins
+            .driver
+            .mount_source(Some(&common::volume("b")), false)
+            .unwrap_err(),
+    ] {
+        let text = error.chain();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{text}");
+        assert!(text.contains("another thin device"), "{text}");
+    }
+    let found = check(&thins, true);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found.iter().all(|f| f.volume.is_some() && !f.repaired));
+    thins.drop_volume("a").unwrap();
+    thins.drop_volume("b").unwrap();
+    let found = check(&thins, true);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].fault.contains("thin id 1") && found[1].fault.contains("thin id 2"));
+}

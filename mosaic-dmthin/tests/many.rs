@@ -90,6 +90,7 @@ fn name_many(pool: &ThinPool) -> u64 {
     for id in 1..=volumes() {
         let entry = Entry {
             id: ThinId::new(id).unwrap(),
+            made_in: 0,
             user: None,
             content: Content::Disk,
             size: Bytes(MIB),

@@ -11,6 +11,7 @@
 //! | origin | 4 | 0xffffffff: none |
 //! | size | 8 | sectors |
 //! | created | 8 | seconds since 1970 |
+//! | made in | 8 | the pool's transaction |
 //! | lengths | 2 + 2 + 1 | of stored name, of the user's (0: the same), of the file system type (0: a disk) |
 //! | reserved | 3 | 0 |
 //! | texts | | in that order |
@@ -19,7 +20,7 @@
 //! |---|---|---|
 //! | what | 4 | 1: delete, 2: discard, 3: show its size |
 //! | id | 4 | |
-//! | from, to | 8 + 8 | sectors, for a discard; else 0 |
+//! | from, to | 8 + 8 | sectors, for a discard; for a delete the transaction that made it, and 0; else 0 |
 
 use std::collections::HashSet;
 
@@ -59,14 +60,18 @@ pub fn encode(catalog: &Catalog) -> Result<Vec<u8>> {
     }
     for pending in &catalog.pending {
         let (what, from, to) = match pending {
-            Pending::Delete(_) => (DELETE, Bytes(0), Bytes(0)),
-            Pending::Show(_) => (SHOW, Bytes(0), Bytes(0)),
-            Pending::Discard { from, to, .. } => (DISCARD, *from, *to),
+            Pending::Delete { made_in, .. } => (DELETE, *made_in, 0),
+            Pending::Show(_) => (SHOW, 0, 0),
+            Pending::Discard { from, to, .. } => (
+                DISCARD,
+                Sectors::in_bytes(from.0).0,
+                Sectors::in_bytes(to.0).0,
+            ),
         };
         put32(&mut bytes, what);
         put32(&mut bytes, pending.id().number());
-        put64(&mut bytes, Sectors::in_bytes(from.0).0);
-        put64(&mut bytes, Sectors::in_bytes(to.0).0);
+        put64(&mut bytes, from);
+        put64(&mut bytes, to);
     }
     Ok(bytes)
 }
@@ -82,6 +87,7 @@ fn put_entry(bytes: &mut Vec<u8>, stored: &str, entry: &Entry) -> Result<()> {
     put32(bytes, entry.origin.map_or(NO_ORIGIN, ThinId::number));
     put64(bytes, Sectors::in_bytes(entry.size.0).0);
     put64(bytes, entry.created);
+    put64(bytes, entry.made_in);
     for text in [stored, user] {
         let length = u16::try_from(text.len()).map_err(|_| too_long())?;
         bytes.extend_from_slice(&length.to_le_bytes());
@@ -161,7 +167,7 @@ fn read_entry<'b>(rest: &mut Rest<'b>) -> Result<(&'b str, Entry)> {
         NO_ORIGIN => None,
         number => Some(ThinId::new(number).ok_or_else(|| corrupt("an origin is no thin id"))?),
     };
-    let (size, created) = (rest.size()?, rest.u64()?);
+    let (size, created, made_in) = (rest.size()?, rest.u64()?, rest.u64()?);
     let (stored, user) = (rest.u16()?, rest.u16()?);
     let [fs, 0, 0, 0] = rest.array()? else {
         return Err(corrupt("reserved bytes are not 0"));
@@ -182,6 +188,7 @@ fn read_entry<'b>(rest: &mut Rest<'b>) -> Result<(&'b str, Entry)> {
     };
     let entry = Entry {
         id,
+        made_in,
         user,
         content,
         size,
@@ -193,11 +200,15 @@ fn read_entry<'b>(rest: &mut Rest<'b>) -> Result<(&'b str, Entry)> {
 
 fn read_pending(rest: &mut Rest<'_>) -> Result<Pending> {
     let (what, id) = (rest.u32()?, rest.id()?);
-    let (from, to) = (rest.size()?, rest.size()?);
+    let (from, to) = (rest.u64()?, rest.u64()?);
     match what {
-        DELETE if id.is_volume() && (from, to) == (Bytes(0), Bytes(0)) => Ok(Pending::Delete(id)),
-        SHOW if id.is_volume() && (from, to) == (Bytes(0), Bytes(0)) => Ok(Pending::Show(id)),
-        DISCARD if id.is_volume() && from < to => Ok(Pending::Discard { id, from, to }),
+        DELETE if id.is_volume() && to == 0 => Ok(Pending::Delete { id, made_in: from }),
+        SHOW if id.is_volume() && (from, to) == (0, 0) => Ok(Pending::Show(id)),
+        DISCARD if id.is_volume() && from < to => Ok(Pending::Discard {
+            id,
+            from: bytes(from)?,
+            to: bytes(to)?,
+        }),
         _ => Err(corrupt("something to be done is not known")),
     }
 }
@@ -215,7 +226,7 @@ fn check_ids(catalog: &Catalog) -> Result<()> {
     let volumes = used.clone();
     for pending in &catalog.pending {
         match pending {
-            Pending::Delete(id) => twice(used.insert(*id))?,
+            Pending::Delete { id, .. } => twice(used.insert(*id))?,
             Pending::Discard { id, .. } | Pending::Show(id) if volumes.contains(id) => {}
             _ => return Err(corrupt("something is to be done to what is no volume")),
         }
@@ -228,6 +239,15 @@ pub(super) fn corrupt(why: &str) -> Error {
         ErrorKind::Corrupt,
         format!("the catalog contradicts itself: {why}"),
     )
+}
+
+/// Sectors, as bytes that fit into a file.
+fn bytes(sectors: u64) -> Result<Bytes> {
+    let bytes = sectors.checked_mul(SECTOR);
+    let bytes = bytes.filter(|bytes| i64::try_from(*bytes).is_ok());
+    bytes
+        .map(Bytes)
+        .ok_or_else(|| corrupt("a size is more than fits into a file"))
 }
 
 /// What is left to be read.
@@ -265,11 +285,7 @@ impl<'b> Rest<'b> {
 
     /// Sectors, as bytes that fit into a file.
     fn size(&mut self) -> Result<Bytes> {
-        let bytes = self.u64()?.checked_mul(SECTOR);
-        let bytes = bytes.filter(|bytes| i64::try_from(*bytes).is_ok());
-        bytes
-            .map(Bytes)
-            .ok_or_else(|| corrupt("a size is more than fits into a file"))
+        bytes(self.u64()?)
     }
 
     fn text(&mut self, length: usize) -> Result<&'b str> {

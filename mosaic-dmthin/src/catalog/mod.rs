@@ -44,6 +44,9 @@ impl Content {
 pub struct Entry {
     /// Its thin device.
     pub id: ThinId,
+    /// The pool's transaction in which that was made, as the pool has it too: an id of another one is
+    /// another thin device.
+    pub made_in: u64,
     /// The user's name, where a volume map changed it.
     pub user: Option<String>,
     /// What it holds.
@@ -70,7 +73,12 @@ pub struct Metadata {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Pending {
     /// To delete the thin device of a dropped volume.
-    Delete(ThinId),
+    Delete {
+        /// Its id.
+        id: ThinId,
+        /// The transaction in which it was made.
+        made_in: u64,
+    },
     /// To give back what a shrunk volume has behind its end. Bytes.
     Discard {
         /// The volume's.
@@ -88,7 +96,7 @@ impl Pending {
     /// The thin device that it is about.
     pub fn id(self) -> ThinId {
         match self {
-            Self::Delete(id) | Self::Show(id) | Self::Discard { id, .. } => id,
+            Self::Show(id) | Self::Delete { id, .. } | Self::Discard { id, .. } => id,
         }
     }
 }

@@ -17,11 +17,19 @@ pub(crate) fn id(number: u32) -> ThinId {
 pub(crate) fn entry(number: u32) -> Entry {
     Entry {
         id: id(number),
+        made_in: 30 + u64::from(number),
         user: None,
         content: Content::Fs("ext4".into()),
         size: Bytes(10 << 30),
         origin: None,
         created: 1_700_000_000,
+    }
+}
+
+fn deleted(number: u32) -> Pending {
+    Pending::Delete {
+        id: id(number),
+        made_in: 9,
     }
 }
 
@@ -42,7 +50,10 @@ fn full() -> Catalog {
     };
     catalog.insert("1/12", disk).unwrap();
     catalog.pending = vec![
-        Pending::Delete(id(3)),
+        Pending::Delete {
+            id: id(3),
+            made_in: 9,
+        },
         Pending::Discard {
             id: id(2),
             from: Bytes(512),
@@ -92,6 +103,7 @@ fn the_layout_is_what_the_manual_says() {
         &[7, 0, 0, 0, 0xff, 0xff, 0xff, 0xff],
         &(20_u64 << 20).to_le_bytes(),
         &1_700_000_000_u64.to_le_bytes(),
+        &37_u64.to_le_bytes(),
         &[1, 0, 0, 0, 4, 0, 0, 0],
         b"aext4",
     ]
@@ -182,8 +194,8 @@ fn a_state_that_contradicts_itself_is_refused() {
         )
         .unwrap();
     });
-    refused(|c| c.pending.push(Pending::Delete(id(2))));
-    refused(|c| c.pending.push(Pending::Delete(id(3))));
+    refused(|c| c.pending.push(deleted(2)));
+    refused(|c| c.pending.push(deleted(3)));
     refused(|c| {
         let (from, to) = (Bytes(512), Bytes(1024));
         c.pending.push(Pending::Discard {

@@ -366,6 +366,7 @@ impl<'a> Pool<'a> {
 fn entry(id: ThinId, content: Content, size: u64) -> Entry {
     Entry {
         id,
+        made_in: 0,
         user: None,
         content,
         size: mosaic_core::Bytes(size),

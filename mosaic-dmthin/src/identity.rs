@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Whether a thin device is the one that the catalog means.
+//!
+//! An id alone does not tell: another pool's metadata, or those of another time, have the same ids
+//! with other data. The pool keeps with each thin device the transaction that it was made in, and so
+//! does the catalog; of two that are not the same nothing is deleted, written or shown.
+
+use mosaic_core::{Error, ErrorKind, Result};
+
+use crate::catalog::Entry;
+use crate::target::ThinId;
+use crate::thin_pool::ThinPool;
+
+/// Whether the pool has the thin device of this id that was made in this transaction.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn is_there(pool: &dyn ThinPool, id: ThinId, made_in: u64) -> Result<bool> {
+    let details = pool.details(id)?;
+    Ok(details.is_some_and(|details| details.made_in == made_in))
+}
+
+/// Goes on if the pool's thin device is not another one than a volume's. That there is none is the
+/// kernel's to say.
+///
+/// # Errors
+/// `Corrupt`, with both transactions.
+pub(crate) fn require_made(pool: &dyn ThinPool, entry: &Entry) -> Result<()> {
+    match pool.details(entry.id)? {
+        Some(details) if details.made_in != entry.made_in => Err(Error::new(
+            ErrorKind::Corrupt,
+            format!("{}: {}", pool.label(), another(entry, details.made_in)),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// What is said of a thin device that is another one.
+pub(crate) fn another(entry: &Entry, made_in: u64) -> String {
+    format!(
+        "thin id {} was made in transaction {made_in}, and the catalog's in {}: it is another thin \
+         device, the pool's metadata are not those that the catalog belongs to",
+        entry.id, entry.made_in
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use mosaic_core::{Bytes, VolumeName};
+
+    use super::*;
+    use crate::catalog::Content;
+    use crate::create::{self, Request};
+    use crate::health::Floors;
+    use crate::recover::recover;
+    use crate::simulated::SimulatedPool;
+    use crate::target::Message;
+    use crate::{change, clone};
+
+    struct Nothing;
+
+    impl clone::Source for Nothing {
+        fn flush(&self) -> Result<()> {
+            Ok(())
+        }
+
+        fn finish(&self, _: &std::path::Path, _: bool) -> Result<clone::Copied> {
+            Ok(clone::Copied::Finished)
+        }
+    }
+
+    #[test]
+    fn a_thin_device_of_another_time_is_not_deleted_and_not_used() {
+        let pool = SimulatedPool::new();
+        let name = |text| VolumeName::parse(text).unwrap();
+        let floors = Floors::default;
+        for volume in ["a", "b"] {
+            let request = Request {
+                content: Content::Disk,
+                size: Bytes(1 << 20),
+                created: 7,
+            };
+            create::create(&pool, floors(), &name(volume), request, &|_| Ok(())).unwrap();
+        }
+        let id = pool.truth().unwrap().find("a").unwrap().id;
+        pool.message(Message::Delete(id)).unwrap();
+        pool.make_orphan(id);
+        let clone = clone::Request {
+            from: "a",
+            to: &name("c"),
+            size: None,
+            created: 8,
+        };
+        for error in [
+            change::resize(&pool, floors(), "a", Bytes(2 << 20)).unwrap_err(),
+            clone::clone(&pool, floors(), clone, &Nothing).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+            assert!(error.chain().contains("another thin device"), "{error}");
+        }
+        // The name goes, the thin device does not.
+        change::drop_volume(&pool, floors(), "a", true).unwrap();
+        recover(&pool).unwrap();
+        change::rename(&pool, floors(), "b", &name("d")).unwrap();
+        recover(&pool).unwrap();
+        assert_eq!(pool.content(id).as_deref(), Some("orphan"));
+        assert!(pool.discarded().is_empty());
+        assert!(pool.truth().unwrap().pending.is_empty());
+    }
+}
