@@ -238,7 +238,8 @@ fn root_a_wait_that_is_interrupted_leaves_the_volume_dropped() {
         assert!(eventually(|| site.names().is_empty()));
         assert!(eventually(|| dead(site) == 1));
         let pid = Pid::from_raw(i32::try_from(waiting.id()).unwrap());
-        kill(pid, Signal::SIGINT).unwrap();
+        // Not SIGINT, which a shell has its background jobs ignore.
+        kill(pid, Signal::SIGTERM).unwrap();
         let output = Output::from(waiting.wait_with_output().unwrap());
         assert_eq!(output.status, 11, "{}", output.stderr);
         assert!(output.stderr.contains("is dropped"), "{}", output.stderr);
