@@ -88,6 +88,11 @@ impl Settings {
         ])
     }
 
+    /// Whether long tests take a sample.
+    pub fn is_quick(&self) -> bool {
+        self.0.contains(&("MOSAIC_QUICK", true))
+    }
+
     /// Sets them for a command.
     pub fn give_to(&self, command: &mut Command) {
         for (name, set) in self.0 {
