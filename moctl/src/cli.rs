@@ -251,7 +251,7 @@ pub enum Verb {
     Resize(Resize),
     /// Compare location, volumes and kernel, or check a volume's file system; say what is wrong
     #[command(
-        override_usage = "moctl [OPTIONS] MOSAIC check [V] [--repair]",
+        override_usage = "moctl [OPTIONS] MOSAIC check [V] [--repair[=CLASS,...]]",
         after_help = "Example: moctl web check --repair"
     )]
     Check(Check),
@@ -437,9 +437,16 @@ pub struct Check {
     /// The idle volume whose file system to check; without it: the mosaic
     #[arg(value_name = "V")]
     pub volume: Option<String>,
-    /// Mend what can be mended
-    #[arg(long)]
-    pub repair: bool,
+    /// Mend these classes of faults, as check names them; without CLASS: ask for each on a
+    /// terminal, else mend what need not be named
+    #[arg(
+        long,
+        value_name = "CLASS",
+        num_args = 0..=1,
+        require_equals = true,
+        value_delimiter = ','
+    )]
+    pub repair: Option<Vec<String>>,
 }
 
 /// Seconds, perhaps with a fraction, at most a year.

@@ -11,6 +11,7 @@ pub mod cmd;
 pub mod completion;
 pub mod manual;
 pub mod output;
+pub mod question;
 pub mod services;
 pub mod signals;
 pub mod surroundings;

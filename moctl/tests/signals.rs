@@ -6,7 +6,7 @@ mod common;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use common::{make, plain};
+use common::{heeding_signals, make, plain};
 use mosaic_tests::eventually;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
@@ -35,20 +35,6 @@ fn catches(pid: u32, signal: Signal) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
     let mask = mask.map_or(0, |mask| u64::from_str_radix(mask.trim(), 16).unwrap());
     mask & (1 << (signal as u32 - 1)) != 0
-}
-
-/// The same command without the signals that this process was told to ignore, as under nohup.
-fn heeding_signals(command: &Command) -> Command {
-    let mut env = Command::new("env");
-    env.arg("--default-signal").arg(command.get_program());
-    env.args(command.get_args());
-    for (key, value) in command.get_envs() {
-        match value {
-            Some(value) => env.env(key, value),
-            None => env.env_remove(key),
-        };
-    }
-    env
 }
 
 fn send(child: &Child, signal: Signal) {

@@ -116,7 +116,7 @@ fn root_check_reads_a_file_system_when_a_volume_is_named() {
         output.stdout
     );
     assert!(
-        output.stdout.contains("--repair would"),
+        output.stdout.contains("--repair=file-system would"),
         "{}",
         output.stdout
     );

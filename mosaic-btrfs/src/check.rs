@@ -7,7 +7,8 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use mosaic_core::volume::{Finding, Volume};
+use mosaic_core::finding::{Finding, Remedy, Repair};
+use mosaic_core::volume::Volume;
 use mosaic_core::{Context, ErrorKind, Result};
 use rustix::fs::{StatVfsMountFlags, fstatvfs};
 use rustix::io::Errno;
@@ -21,13 +22,16 @@ use crate::stale::{self, Candidates};
 /// What the counters of a device count, in the kernel's order (`enum btrfs_dev_stat_values`).
 const COUNTERS: [&str; 5] = ["write", "read", "flush", "corruption", "generation"];
 
+/// The class of quota groups that are of no subvolume any more.
+const GROUPS: &str = "quota-groups";
+
 impl Btrfs {
-    /// Looks at everything; with `repair` removes quota groups of no subvolume.
+    /// Looks at everything; removes quota groups of no subvolume, if `repair` covers that.
     ///
     /// # Errors
     /// What kept it from looking, but for damage: on a failing device one look may find what the next
     /// one cannot read.
-    pub(crate) fn findings(&self, repair: bool) -> Result<Vec<Finding>> {
+    pub(crate) fn findings(&self, repair: &Repair) -> Result<Vec<Finding>> {
         let mut findings = Vec::new();
         let parts = [
             Self::stopped,
@@ -165,8 +169,8 @@ impl Btrfs {
     /// Removes the groups that count nothing and are of no subvolume. They are no fault: each drop
     /// under simple quotas leaves one for the next commands to remove. Nor are those that count
     /// something: clones share that with a dropped subvolume.
-    fn dead_groups(&self, repair: bool, findings: &mut Vec<Finding>) -> Result<()> {
-        if !repair || !self.quota_mode()?.is_on() {
+    fn dead_groups(&self, repair: &Repair, findings: &mut Vec<Finding>) -> Result<()> {
+        if !repair.covers(&Remedy::new(GROUPS, "")) || !self.quota_mode()?.is_on() {
             return Ok(());
         }
         let dead = match stale::dead_groups(self.location.dir()) {
@@ -193,7 +197,7 @@ impl Btrfs {
             ),
         };
         findings.push(Finding {
-            remedy: Some(remedy.to_owned()),
+            remedy: Some(Remedy::new(GROUPS, remedy)),
             repaired: removed >= empty,
             ..fault(None, what)
         });

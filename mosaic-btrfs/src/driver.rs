@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The driver: each verb in a line or a few, what it does in the module that it names.
 
+use mosaic_core::finding::{Finding, Repair};
 use mosaic_core::location::check_depth;
 use mosaic_core::volume::{
-    About, Capability, CloneOptions, Dropped, Finding, InitOptions, MountSource, NewVolume, Space,
-    Volume,
+    About, Capability, CloneOptions, Dropped, InitOptions, MountSource, NewVolume, Space, Volume,
 };
 use mosaic_core::{
     Bytes, Driver, Host, Key, Location, LockScope, Place, Result, ScratchName, Settings, VolumeName,
@@ -111,7 +111,7 @@ impl Driver for Btrfs {
         self.remove_unfinished(place, name)
     }
 
-    fn check(&self, repair: bool) -> Result<Vec<Finding>> {
+    fn check(&self, repair: &Repair) -> Result<Vec<Finding>> {
         self.findings(repair)
     }
 }

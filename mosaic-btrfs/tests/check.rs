@@ -13,14 +13,14 @@ use common::drops::helpers_driver;
 use common::{ALL_QUOTAS, MIB, Quotas, Site, open, site, site_with};
 use mosaic_btrfs::Btrfs;
 use mosaic_btrfs::stale;
-use mosaic_core::volume::Finding;
+use mosaic_core::finding::{Finding, Repair};
 use mosaic_core::{Driver, Host, Settings};
 use mosaic_tests::{
     Said, Scratch, eventually, requires_program, requires_root, run, run_status, stdout_of,
 };
 
 fn check(site: &Site) -> Vec<Finding> {
-    site.driver.check(false).unwrap()
+    site.driver.check(&Repair::Nothing).unwrap()
 }
 
 /// The only fault is this one, of this volume or of the location, and nothing can be done about it.
@@ -45,7 +45,7 @@ fn root_a_sound_location_has_no_faults() {
         site.snapshot("v", "frozen", true);
         site.write("v/file", MIB);
         assert_eq!(check(&site), [], "{quotas:?}");
-        assert_eq!(site.driver.check(true).unwrap(), []);
+        assert_eq!(site.driver.check(&Repair::Usual).unwrap(), []);
         assert_eq!(site.said.take(), [""; 0]);
     }
 }
@@ -101,10 +101,10 @@ fn root_dead_quota_groups_are_no_fault_and_a_repair_removes_them() {
     assert!(eventually(|| dead().iter().any(|group| group.is_empty())));
     assert_eq!(check(&site), [], "each drop leaves one for a while");
     assert_eq!(dead().len(), 1, "a check changes nothing");
-    let found = site.driver.check(true).unwrap();
+    let found = site.driver.check(&Repair::Usual).unwrap();
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].fault.contains("of a subvolume that is gone"));
-    assert_eq!(found[0].remedy.as_deref(), Some("remove it"));
+    assert_eq!(found[0].remedy.as_ref().unwrap().action, "remove it");
     assert!(found[0].repaired);
     assert_eq!((dead(), check(&site)), (vec![], vec![]));
 }
@@ -184,12 +184,12 @@ fn root_errors_of_a_device_are_found() {
     fs.mount().unwrap();
     assert!(std::fs::read(site.path.join("v/file")).is_err());
     let (driver, said) = driver(&site.path);
-    let found = driver.check(false).unwrap();
+    let found = driver.check(&Repair::Nothing).unwrap();
     let device = fs.device().to_str().unwrap();
     is_only(&found, None, &[device, "corruption", "btrfs device stats"]);
     let at = fs.path().to_str().unwrap();
     run("btrfs", &["device", "stats", "-z", at]).unwrap();
-    assert_eq!(driver.check(false).unwrap(), []);
+    assert_eq!(driver.check(&Repair::Nothing).unwrap(), []);
     assert_eq!(said.take(), [""; 0]);
 }
 
@@ -223,14 +223,14 @@ fn root_a_file_system_that_has_stopped_is_found() {
     std::fs::create_dir(&path).unwrap();
     open(&path).sync_all().unwrap();
     let (driver, _) = driver(&path);
-    assert_eq!(driver.check(false).unwrap(), []);
+    assert_eq!(driver.check(&Repair::Nothing).unwrap(), []);
     // What is only mounted read-only is no fault.
     let remount = |how: &str| {
         let words = ["-o", how].map(Path::new);
         run("mount", &[&words[..], &[&at]].concat()).unwrap();
     };
     remount("remount,ro");
-    assert_eq!(driver.check(false).unwrap(), []);
+    assert_eq!(driver.check(&Repair::Nothing).unwrap(), []);
     remount("remount,rw");
     let fill = |path: &Path| {
         let block = vec![7; 1 << 20];
@@ -244,7 +244,7 @@ fn root_a_file_system_that_has_stopped_is_found() {
         let _ = run_status("sync", &["-f".as_ref(), at.as_os_str()]);
         stopped()
     }));
-    let found = driver.check(false).unwrap();
+    let found = driver.check(&Repair::Nothing).unwrap();
     let fault = &found[0].fault;
     assert!(fault.contains("takes no changes any more"), "{found:?}");
     assert!(fault.contains("btrfs check"), "{found:?}");
@@ -264,8 +264,8 @@ fn helper_checks_a_location_of_its_own() {
         return;
     };
     std::fs::create_dir(path.join("plain")).unwrap();
-    for repair in [false, true] {
-        let found = driver.check(repair).unwrap();
+    for repair in [Repair::Nothing, Repair::Usual] {
+        let found = driver.check(&repair).unwrap();
         println!("found: {} {}", found.len(), found[0].fault);
         println!("said: {:?}", said.take());
     }

@@ -23,13 +23,14 @@ pub(crate) use self::host::*;
 
 use crate::driver::{LockScope, into_raw};
 use crate::error::{Error, ErrorKind, Result};
+use crate::finding::{Finding, Repair};
 use crate::name::VolumeName;
 use crate::scratch::ScratchName;
 use crate::settings::{Key, KeyKind, Settings};
 use crate::size::Bytes;
 use crate::volume::{
-    About, Access, Attachment, Capability, CloneOptions, Dropped, Finding, InitOptions, Kind,
-    Lifetime, MountSource, NewKind, NewVolume, Space, Volume,
+    About, Access, Attachment, Capability, CloneOptions, Dropped, InitOptions, Kind, Lifetime,
+    MountSource, NewKind, NewVolume, Space, Volume,
 };
 
 /// A number of an open set that this side does not know.
@@ -264,13 +265,41 @@ pub(crate) fn clone_in(how: &AbiClone) -> Result<CloneOptions> {
     })
 }
 
+/// The key of a remedy's class in what is found and in what is asked for, where several stand with
+/// commas between.
+const CLASS: &str = "class";
+const BY_NAME: &str = "by_name";
+
+pub(crate) fn repair_in(repair: bool, options: Extra) -> Result<Repair> {
+    let mut into = match repair {
+        true => Repair::Usual,
+        false => Repair::Nothing,
+    };
+    for Tuple2(key, value) in options {
+        match (key.as_str(), repair) {
+            (CLASS, true) => into = Repair::Classes(value.split(',').map(str::to_owned).collect()),
+            (other, _) => return Err(too_old(other)),
+        }
+    }
+    Ok(into)
+}
+
 pub(crate) fn finding_out(finding: Finding) -> AbiFinding {
+    let (action, extra) = match finding.remedy {
+        None => (String::new(), Extra::new()),
+        Some(remedy) => {
+            let by_name = remedy.is_by_name.then_some((BY_NAME, "true"));
+            let class = (CLASS, remedy.class.as_str());
+            let extra = pairs(std::iter::once(class).chain(by_name));
+            (remedy.action, extra)
+        }
+    };
     AbiFinding {
         volume: finding.volume.unwrap_or_default().into(),
         fault: finding.fault.into(),
-        remedy: finding.remedy.unwrap_or_default().into(),
+        remedy: action.into(),
         repaired: finding.repaired,
-        extra: Extra::new(),
+        extra,
     }
 }
 

@@ -8,14 +8,15 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::finding::{Finding, Repair};
 use crate::host_services::Host;
 use crate::name::VolumeName;
 use crate::scratch::{Place, ScratchName};
 use crate::settings::{Key, Settings};
 use crate::size::Bytes;
 use crate::volume::{
-    About, Attachment, Capability, CloneOptions, Dropped, Finding, InitOptions, MountSource,
-    NewVolume, Space, Volume,
+    About, Attachment, Capability, CloneOptions, Dropped, InitOptions, MountSource, NewVolume,
+    Space, Volume,
 };
 
 /// What the host locks on the driver's behalf.
@@ -242,11 +243,11 @@ pub trait Driver: Send + Sync + Sized + 'static {
         Err(Self::unsupported("own sweeping"))
     }
 
-    /// Compares location, volumes and kernel; with `repair` mends what can be mended.
+    /// Compares location, volumes and kernel, and mends what `repair` covers.
     ///
     /// # Errors
     /// Whatever kept it from looking. What is wrong is a finding, not an error.
-    fn check(&self, repair: bool) -> Result<Vec<Finding>> {
+    fn check(&self, repair: &Repair) -> Result<Vec<Finding>> {
         let _ = repair;
         Ok(Vec::new())
     }

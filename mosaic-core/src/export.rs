@@ -294,8 +294,7 @@ impl<D: Driver> AbiDriver for Exported<D> {
 
     fn check(&self, repair: bool, options: Options) -> AbiResult<RVec<AbiFinding>> {
         guard(|| {
-            border::refuse_unknown(&options)?;
-            let findings = self.0.check(repair)?;
+            let findings = self.0.check(&border::repair_in(repair, options)?)?;
             Ok(findings.into_iter().map(border::finding_out).collect())
         })
     }

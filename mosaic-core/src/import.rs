@@ -10,14 +10,15 @@ use mosaic_abi::{AbiError, DriverBox, DriverModuleRef, HOLD_SHARED, Options};
 use crate::border::{self, name_out};
 use crate::driver::LockScope;
 use crate::error::Result;
+use crate::finding::{Finding, Repair};
 use crate::host_services::{Host, Services};
 use crate::name::VolumeName;
 use crate::scratch::{Place, ScratchName};
 use crate::settings::{Key, Settings};
 use crate::size::Bytes;
 use crate::volume::{
-    About, Attachment, Capability, CloneOptions, Dropped, Finding, InitOptions, MountSource,
-    NewVolume, Space, Volume,
+    About, Attachment, Capability, CloneOptions, Dropped, InitOptions, MountSource, NewVolume,
+    Space, Volume,
 };
 
 fn received<T>(result: RResult<T, AbiError>) -> Result<T> {
@@ -220,8 +221,9 @@ impl ImportedDriver {
         received(self.0.remove_leftover(place, name))
     }
 
-    pub fn check(&self, repair: bool) -> Result<Vec<Finding>> {
-        let answer = received(self.0.check(repair, Options::new()))?;
+    pub fn check(&self, repair: &Repair) -> Result<Vec<Finding>> {
+        let (repair, options) = border::repair_out(repair);
+        let answer = received(self.0.check(repair, options))?;
         Ok(answer.into_iter().map(border::finding_in).collect())
     }
 }

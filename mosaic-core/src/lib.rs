@@ -14,6 +14,7 @@ pub mod date;
 pub mod driver;
 pub mod error;
 pub mod export;
+pub mod finding;
 pub mod fs;
 pub mod host_services;
 mod ioctl;

@@ -259,16 +259,3 @@ pub enum MountSource {
         handle: OwnedFd,
     },
 }
-
-/// Something that `check` found wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// The volume's stored name; `None`: the location.
-    pub volume: Option<String>,
-    /// What is wrong.
-    pub fault: String,
-    /// What repair does, or did; `None`: it cannot mend that.
-    pub remedy: Option<String>,
-    /// It was done.
-    pub repaired: bool,
-}

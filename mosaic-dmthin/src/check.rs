@@ -10,7 +10,7 @@
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 
-use mosaic_core::volume::Finding;
+use mosaic_core::finding::{Finding, Remedy, Repair};
 use mosaic_core::{Bytes, Context, Error, ErrorKind, Result};
 use rustix::fs::OFlags;
 
@@ -34,20 +34,25 @@ use crate::transaction::unfinished;
 /// Metadata blocks that the kernel uses at most (`THIN_METADATA_MAX_SECTORS`, dm-thin-metadata.h).
 const METADATA_MAX: u64 = 255 << 14;
 
-/// All that is wrong; with `repair` what can be mended is.
+/// The class of a pool that has less than its devices.
+const GROWTH: &str = "growth";
+/// The class of devices that are not as the catalog has them.
+const DEVICES: &str = "devices";
+
+/// All that is wrong; what `repair` covers is mended. Another state is taken only by its name.
 ///
 /// # Errors
 /// What kept it from looking, or from mending.
-pub fn check(pool: &KernelPool<'_>, options: &Options, repair: bool) -> Result<Vec<Finding>> {
+pub fn check(pool: &KernelPool<'_>, options: &Options, repair: &Repair) -> Result<Vec<Finding>> {
     // For a repair the host has it.
-    let claim = match repair {
+    let claim = match repair.is_any() {
         true => None,
         false => claim(pool)?,
     };
     let mut check = Check {
         pool,
         repair,
-        alone: repair || claim.is_some(),
+        alone: repair.is_any() || claim.is_some(),
         findings: Vec::new(),
     };
     if let PoolStatus::Working(status) = pool.status()?
@@ -99,7 +104,7 @@ fn claim(pool: &KernelPool<'_>) -> Result<Option<BlockDevice>> {
 
 struct Check<'c, 'a> {
     pool: &'c KernelPool<'a>,
-    repair: bool,
+    repair: &'c Repair,
     /// No command that changes something is at work.
     alone: bool,
     findings: Vec<Finding>,
@@ -111,10 +116,12 @@ impl<'a> Check<'_, 'a> {
         &mut self,
         volume: Option<&str>,
         fault: String,
-        remedy: Option<String>,
+        remedy: Option<Remedy>,
         mend: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
-        let repaired = self.repair && remedy.is_some();
+        let repaired = remedy
+            .as_ref()
+            .is_some_and(|remedy| self.repair.covers(remedy));
         if repaired {
             mend().context(|| format!("cannot mend: {fault}"))?;
         }
@@ -177,7 +184,7 @@ impl<'a> Check<'_, 'a> {
             }
             Ordering::Equal => {}
             Ordering::Greater => {
-                let remedy = "grow the pool's data".to_owned();
+                let remedy = Remedy::new(GROWTH, "grow the pool's data");
                 let mend = || reload(pool, &pool.table, length);
                 self.find(None, fault, Some(remedy), mend)?;
             }
@@ -191,7 +198,7 @@ impl<'a> Check<'_, 'a> {
                 status.metadata.total,
                 pool.metadata_device()
             );
-            let remedy = "grow the pool's metadata".to_owned();
+            let remedy = Remedy::new(GROWTH, "grow the pool's metadata");
             let mend = || grow_metadata(pool, length, blocks);
             self.find(None, fault, Some(remedy), mend)?;
         }
@@ -210,7 +217,7 @@ impl<'a> Check<'_, 'a> {
             return Ok(());
         }
         let fault = format!("{} has {}", pool.label(), differences.join(", "));
-        let remedy = "load the table that the config says".to_owned();
+        let remedy = Remedy::new("table", "load the table that the config says");
         let length = match pool.status()? {
             PoolStatus::Working(status) => Sectors(status.data.total * pool.table.block.0),
             PoolStatus::Fail | PoolStatus::Error => pool.length,
@@ -228,7 +235,7 @@ impl<'a> Check<'_, 'a> {
         let Some(newest) = candidates.first() else {
             return self.find(None, error.chain(), None, || Ok(()));
         };
-        let remedy = chosen(newest, candidates.get(1));
+        let remedy = Remedy::new("state", chosen(newest, candidates.get(1))).by_name();
         let mend = || take_state(pool, status.transaction, newest);
         self.find(None, error.chain(), Some(remedy), mend)?;
         let list = thin_metadata::list(pool.metadata()?)?;
@@ -296,7 +303,7 @@ impl<'a> Check<'_, 'a> {
             let (id, path) = (device.id, device.path.display());
             if !device.is_active || device.is_suspended {
                 let fault = format!("{path} was left by a command that was killed");
-                let remedy = "resume or remove it".to_owned();
+                let remedy = Remedy::new(DEVICES, "resume or remove it");
                 // That was tried already, before any repair.
                 let mend = || match device.is_active {
                     true => pool.resume(id),
@@ -308,7 +315,9 @@ impl<'a> Check<'_, 'a> {
             let Some((name, size)) = names.get(&id) else {
                 if id != ThinId::METADATA {
                     let fault = format!("{path} shows thin id {id}, which is no volume");
-                    self.find(None, fault, Some("remove it".into()), || pool.remove(id))?;
+                    self.find(None, fault, Some(Remedy::new(DEVICES, "remove it")), || {
+                        pool.remove(id)
+                    })?;
                 }
                 continue;
             };
@@ -317,7 +326,7 @@ impl<'a> Check<'_, 'a> {
                     "its device {path} shows {} bytes of {}: a resize was cut short",
                     shown.0, size.0
                 );
-                let remedy = "give the device the volume's size".to_owned();
+                let remedy = Remedy::new(DEVICES, "give the device the volume's size");
                 let mend = || pool.set_size(id, *size);
                 self.find(Some(name), fault, Some(remedy), mend)?;
             }

@@ -19,10 +19,11 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::SystemTime;
 
+use mosaic_core::finding::{Finding, Repair};
 use mosaic_core::fs::FsType;
 use mosaic_core::volume::{
-    About, Attachment, Capability, CloneOptions, Dropped, Finding, InitOptions, MountSource,
-    NewKind, NewVolume, Space, Volume,
+    About, Attachment, Capability, CloneOptions, Dropped, InitOptions, MountSource, NewKind,
+    NewVolume, Space, Volume,
 };
 use mosaic_core::{
     Bytes, Driver, Error, ErrorKind, Host, Key, LockScope, Result, ScratchName, Settings,
@@ -204,7 +205,7 @@ impl Driver for DmThin {
         attach::mount_source(&self.pool()?, stored, read_only)
     }
 
-    fn check(&self, repair: bool) -> Result<Vec<Finding>> {
+    fn check(&self, repair: &Repair) -> Result<Vec<Finding>> {
         check::check(&self.pool()?, &self.options, repair)
     }
 }

@@ -107,7 +107,7 @@ impl<'d> IdlePool<'d> {
             format!(
                 "the metadata on {metadata:?} are at transaction {transaction}, and {data:?} {text}: \
                  they are not of one pool, or the metadata were repaired or the data overwritten; if \
-                 they were repaired: {by_hand}; then check --repair takes the newest state"
+                 they were repaired: {by_hand}; then check --repair=state takes the newest state"
             ),
         ))
     }

@@ -6,6 +6,7 @@ mod common;
 use std::fs::File;
 
 use common::{MIB, Thins, volume};
+use mosaic_core::finding::Repair;
 use mosaic_core::volume::{Lifetime, MountSource};
 use mosaic_core::{Driver, ErrorKind};
 use mosaic_tests::{eventually, requires_thin_pools, run, stdout_of};
@@ -171,7 +172,7 @@ fn root_what_a_killed_command_left_is_put_right_by_the_next() {
     // Looking is not disturbed by that.
     assert_eq!(thins.names(), ["a", "b"]);
     assert_eq!(thins.attachment("b"), None);
-    let found = thins.driver.check(false).unwrap();
+    let found = thins.driver.check(&Repair::Nothing).unwrap();
     assert_eq!(found.len(), 2, "{found:?}");
     thins.driver.recover().unwrap();
     let status = stdout_of("dmsetup", &["info", &name]).unwrap();
@@ -179,7 +180,7 @@ fn root_what_a_killed_command_left_is_put_right_by_the_next() {
     std::fs::write(&device, [1; 512]).unwrap();
     assert_eq!(thins.pool.devices().unwrap().len(), 2);
     assert!(!stdout_of("dmsetup", &["ls"]).unwrap().contains(&left));
-    assert!(thins.driver.check(false).unwrap().is_empty());
+    assert!(thins.driver.check(&Repair::Nothing).unwrap().is_empty());
     thins.attach("b").unwrap();
 }
 

@@ -7,7 +7,8 @@ use std::fs::File;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 
 use common::{LEN, MIB, Thins};
-use mosaic_core::volume::{Finding, Lifetime};
+use mosaic_core::finding::{Finding, Repair};
+use mosaic_core::volume::Lifetime;
 use mosaic_core::{Driver, ErrorKind};
 use mosaic_tests::{Part, requires_thin_pools, run, stdout_of};
 
@@ -16,8 +17,20 @@ fn message(thins: &Thins, text: &str) {
 }
 
 fn check(thins: &Thins, repair: bool) -> Vec<Finding> {
+    let repair = match repair {
+        true => Repair::Usual,
+        false => Repair::Nothing,
+    };
     thins.driver.recover().unwrap();
-    thins.driver.check(repair).unwrap()
+    thins.driver.check(&repair).unwrap()
+}
+
+/// Takes another state, which has to be asked for by its name.
+fn take_state(thins: &Thins) -> Vec<Finding> {
+    let found = check(thins, true);
+    assert!(!found[0].repaired, "{found:?}");
+    let repair = Repair::classes(&["state".to_owned()]).unwrap();
+    thins.driver.check(&repair).unwrap()
 }
 
 #[track_caller]
@@ -98,8 +111,9 @@ fn root_a_pool_and_a_catalog_of_two_times_are_refused_until_repair_takes_the_new
     }
     let state = format!("state of transaction {now}");
     let found = one(check(&thins, false), &["transaction"]);
-    assert!(found.remedy.unwrap().contains(&state));
-    let found = one(check(&thins, true), &["transaction"]);
+    let remedy = found.remedy.unwrap();
+    assert!(remedy.is_by_name && remedy.action.contains(&state));
+    let found = one(take_state(&thins), &["transaction"]);
     assert!(found.repaired);
     assert_eq!(thins.names(), ["a", "b"]);
     thins.create_disk("c", MIB).unwrap();
@@ -211,7 +225,7 @@ fn root_a_state_that_is_taken_again_deletes_nothing_of_another() {
     catalog.write_all_at(&[0x55; 4096], at).unwrap();
     let error = thins.driver.list().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{}", error.chain());
-    let found = check(&thins, true);
+    let found = take_state(&thins);
     assert!(found[0].repaired, "{found:?}");
     // The last change is not in that state, and its volume is not deleted.
     assert_eq!(thins.names(), ["a"]);

@@ -6,6 +6,7 @@ mod common;
 use std::sync::Arc;
 
 use common::{LEN, MIB, Thins, settings};
+use mosaic_core::finding::Repair;
 use mosaic_core::volume::InitOptions;
 use mosaic_core::{Driver, Error, ErrorKind, Host, Result, Settings};
 use mosaic_dmthin::DmThin;
@@ -271,7 +272,7 @@ fn root_an_init_that_was_killed_begins_again() {
         init(&settings, &PLAIN).unwrap();
         let driver = DmThin::open(host(), &settings).unwrap();
         assert_eq!(driver.list().unwrap().len(), 0);
-        assert!(driver.check(false).unwrap().is_empty());
+        assert!(driver.check(&Repair::Nothing).unwrap().is_empty());
     }
     // The same after a boot: an inactive pool that holds nothing.
     pool.deactivate().unwrap();

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use common::{LEN, MIB, Thins, settings};
+use mosaic_core::finding::Repair;
 use mosaic_core::volume::InitOptions;
 use mosaic_core::{Driver, Error, ErrorKind, Host, Result, Settings};
 use mosaic_dmthin::DmThin;
@@ -283,7 +284,7 @@ fn root_of_many_inits_at_once_one_makes_the_pool() {
         refused(error, ErrorKind::Exists, &["catalog"]);
     }
     let driver = DmThin::open(host(), &settings).unwrap();
-    assert!(driver.check(false).unwrap().is_empty());
+    assert!(driver.check(&Repair::Nothing).unwrap().is_empty());
     pool.deactivate().unwrap();
     pool.check().unwrap();
 }
@@ -316,9 +317,9 @@ fn root_an_activation_grows_nothing_until_it_is_asked_for() {
     thins.pool.enlarge(Part::Data, 192 * MIB).unwrap();
     let total = || thins.driver.space().unwrap()[0].total.0;
     assert_eq!(total(), 128 * MIB);
-    let found = thins.driver.check(false).unwrap();
+    let found = thins.driver.check(&Repair::Nothing).unwrap();
     assert_eq!(found.len(), 1, "{found:?}");
-    assert!(thins.driver.check(true).unwrap()[0].repaired);
+    assert!(thins.driver.check(&Repair::Usual).unwrap()[0].repaired);
     assert_eq!(total(), 192 * MIB);
     thins.pool.deactivate().unwrap();
     assert_eq!(total(), 192 * MIB);

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::{MIB, Thins};
+use mosaic_core::finding::Repair;
 use mosaic_core::{Bytes, Driver, Result};
 use mosaic_dmthin::block_device::{self, BlockDevice};
 use mosaic_dmthin::catalog::slot::PAGE;
@@ -182,7 +183,7 @@ fn root_ten_thousand_volumes_cost_a_verb_no_more_than_a_slot() {
     costs("resize", &|| thins.resize(some, 2 * MIB).unwrap());
     costs("drop", &|| thins.drop_volume(some).unwrap());
     assert!(thins.find(some).is_none() && thins.find("renamed").is_some());
-    let found = thins.driver.check(false).unwrap();
+    let found = thins.driver.check(&Repair::Nothing).unwrap();
     assert!(found.is_empty(), "{found:?}");
     assert_eq!(thins.driver.list().unwrap().len(), volumes() as usize + 1);
 }

@@ -7,15 +7,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use common::{LEN, MIB, Thins};
-use mosaic_core::volume::Finding;
+use mosaic_core::finding::{Finding, Repair};
 use mosaic_core::{Bytes, Driver, Host};
 use mosaic_dmthin::dm::{Dm, open_control};
 use mosaic_dmthin::packet::By;
 use mosaic_tests::{Fault, Part, Said, ThinPool, requires_thin_pools};
 
 fn check(thins: &Thins, repair: bool) -> Vec<Finding> {
+    let repair = match repair {
+        true => Repair::Usual,
+        false => Repair::Nothing,
+    };
     thins.driver.recover().unwrap();
-    thins.driver.check(repair).unwrap()
+    thins.driver.check(&repair).unwrap()
 }
 
 #[test]
@@ -38,12 +42,12 @@ fn root_a_table_unlike_the_config_is_told_and_loaded_when_asked_for() {
         assert!(notes.iter().any(|note| note.starts_with(&key)), "{notes:?}");
     }
     let mounted = thins.mount("a", "").unwrap();
-    let found = driver.check(false).unwrap();
+    let found = driver.check(&Repair::Nothing).unwrap();
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].fault.contains("pool.low_water: 0 B,"), "{found:?}");
     assert!(!found[0].repaired);
-    assert!(driver.check(true).unwrap()[0].repaired);
-    assert!(driver.check(false).unwrap().is_empty());
+    assert!(driver.check(&Repair::Usual).unwrap()[0].repaired);
+    assert!(driver.check(&Repair::Nothing).unwrap().is_empty());
     assert_eq!(thins.pool.status().unwrap()[6], "queue_if_no_space");
     // 1 MiB and a byte, in blocks of 64 KiB.
     let facts = driver.about().unwrap().facts;

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::Write;
 
 use common::{LEN, MIB, Thins};
+use mosaic_core::finding::Repair;
 use mosaic_core::{Driver, ErrorKind};
 use mosaic_tests::{Fault, Part, ThinPool, requires_thin_pools, run};
 
@@ -38,7 +39,7 @@ fn root_a_floor_is_kept_free() {
         assert!(text.contains("1024 are kept free"), "{text}");
         assert!(text.contains(thins.pool.name()), "{text}");
     }
-    let found = thins.driver.check(false).unwrap();
+    let found = thins.driver.check(&Repair::Nothing).unwrap();
     assert_eq!(found.len(), 1, "{found:?}");
     thins.detach("a").unwrap();
     thins.drop_volume("a").unwrap();
@@ -100,15 +101,15 @@ fn root_a_full_pool_that_was_grown_has_no_fault_left() {
         .and_then(|()| file.sync_all());
     assert!(written.is_err());
     drop(file);
-    assert_eq!(thins.driver.check(false).unwrap().len(), 1);
+    assert_eq!(thins.driver.check(&Repair::Nothing).unwrap().len(), 1);
     let image = File::options().write(true).open(thins.pool.data().image());
     image.unwrap().set_len(192 * MIB).unwrap();
     let device = thins.pool.data().device();
     run("losetup", &["--set-capacity".as_ref(), device]).unwrap();
-    let found = thins.driver.check(true).unwrap();
+    let found = thins.driver.check(&Repair::Usual).unwrap();
     assert!(found.iter().all(|f| f.repaired), "{found:?}");
     assert_eq!(thins.pool.status().unwrap()[4], "rw");
-    assert!(thins.driver.check(false).unwrap().is_empty());
+    assert!(thins.driver.check(&Repair::Nothing).unwrap().is_empty());
     std::fs::write(&full, vec![3; 96 * LEN]).unwrap();
     File::open(&full).unwrap().sync_all().unwrap();
     thins.detach("full").unwrap();
@@ -182,7 +183,7 @@ fn root_metadata_that_fail_lose_nothing_that_was_acknowledged() {
             assert!(text.contains(word), "{text}");
         }
     }
-    let found = thins.driver.check(false).unwrap();
+    let found = thins.driver.check(&Repair::Nothing).unwrap();
     assert!(
         !found.is_empty() && found[0].fault.contains("needs a check"),
         "{found:?}"
@@ -220,7 +221,7 @@ fn root_metadata_that_fail_lose_nothing_that_was_acknowledged() {
     );
     mounted.umount();
     thins.drop_volume("b").unwrap();
-    assert!(thins.driver.check(false).unwrap().is_empty());
+    assert!(thins.driver.check(&Repair::Nothing).unwrap().is_empty());
 }
 
 #[test]

@@ -5,8 +5,8 @@
 
 use std::os::fd::AsFd;
 
+use mosaic_core::finding::{Finding, Remedy, Repair};
 use mosaic_core::size::SECTOR;
-use mosaic_core::volume::Finding;
 use mosaic_core::{Context, Result};
 use rustix::fs::{self, Mode, OFlags};
 use rustix::io::Errno;
@@ -24,8 +24,8 @@ use crate::unnamed::IMAGE_MODE;
 const OTHERS_WRITE: Mode = Mode::WGRP.union(Mode::WOTH);
 
 impl Loop {
-    /// Looks at everything; with `repair` mends modes and device sizes.
-    pub(crate) fn findings(&self, repair: bool) -> Result<Vec<Finding>> {
+    /// Looks at everything; mends modes and device sizes, if `repair` covers them.
+    pub(crate) fn findings(&self, repair: &Repair) -> Result<Vec<Finding>> {
         let bound = BoundDevices::default();
         let inventory = layout::inventory(&self.location, self.metadata.as_deref())?;
         let mut findings = Vec::new();
@@ -80,7 +80,7 @@ impl Loop {
         &self,
         image: &Image,
         bound: &BoundDevices,
-        repair: bool,
+        repair: &Repair,
         findings: &mut Vec<Finding>,
     ) -> Result<()> {
         let stored = image.name().stored();
@@ -143,7 +143,7 @@ impl Loop {
         &self,
         image: &Image,
         attached: attachment::Attached,
-        repair: bool,
+        repair: &Repair,
     ) -> Result<Option<Finding>> {
         let device = match open_same(image, attached) {
             Ok(Some(device)) => device,
@@ -154,7 +154,9 @@ impl Loop {
         if shown == stored / SECTOR * SECTOR {
             return Ok(None);
         }
-        if repair {
+        let remedy = Remedy::new("sizes", "give the device the size of the image");
+        let repaired = repair.covers(&remedy);
+        if repaired {
             device.take_size()?;
         }
         Ok(Some(Finding {
@@ -163,14 +165,16 @@ impl Loop {
                 "{} has {shown} bytes, its image {stored}",
                 device.path().display()
             ),
-            remedy: Some("give the device the size of the image".into()),
-            repaired: repair,
+            remedy: Some(remedy),
+            repaired,
         }))
     }
 }
 
-fn mend_mode(image: &Image, repair: bool) -> Result<Finding> {
-    if repair {
+fn mend_mode(image: &Image, repair: &Repair) -> Result<Finding> {
+    let remedy = Remedy::new("modes", format!("set mode {:04o}", IMAGE_MODE.bits()));
+    let repaired = repair.covers(&remedy);
+    if repaired {
         let file = image
             .open(OFlags::RDONLY)
             .and_then(|file| fs::fchmod(file, IMAGE_MODE));
@@ -182,8 +186,8 @@ fn mend_mode(image: &Image, repair: bool) -> Result<Finding> {
             "its image has mode {:04o}: others may write to it",
             image.mode().bits()
         ),
-        remedy: Some(format!("set mode {:04o}", IMAGE_MODE.bits())),
-        repaired: repair,
+        remedy: Some(remedy),
+        repaired,
     })
 }
 

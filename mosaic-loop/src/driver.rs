@@ -3,10 +3,11 @@
 
 use std::path::PathBuf;
 
+use mosaic_core::finding::{Finding, Repair};
 use mosaic_core::fs::FsType;
 use mosaic_core::volume::{
-    Attachment, Capability, CloneOptions, Dropped, Finding, InitOptions, MountSource, NewVolume,
-    Space, Volume,
+    Attachment, Capability, CloneOptions, Dropped, InitOptions, MountSource, NewVolume, Space,
+    Volume,
 };
 use mosaic_core::{
     Bytes, Context, Driver, Error, ErrorKind, Host, Location, LockScope, Result, ScratchName,
@@ -139,7 +140,7 @@ impl Driver for Loop {
         }
     }
 
-    fn check(&self, repair: bool) -> Result<Vec<Finding>> {
+    fn check(&self, repair: &Repair) -> Result<Vec<Finding>> {
         self.findings(repair)
     }
 }

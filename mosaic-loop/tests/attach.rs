@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use common::{Images, MIB, Opener, images, is_explicit, volume};
+use mosaic_core::finding::Repair;
 use mosaic_core::volume::{Lifetime, MountSource};
 use mosaic_core::{Driver, ErrorKind, Location};
 use mosaic_loop::image::Image;
@@ -240,12 +241,12 @@ fn root_a_grown_image_grows_its_device() {
     // Killed between file and device: the same call finishes, and check sees it.
     let file = OpenOptions::new().write(true).open(images.image("a"));
     file.unwrap().set_len(4 * MIB).unwrap();
-    assert_eq!(images.driver.check(false).unwrap().len(), 1);
+    assert_eq!(images.driver.check(&Repair::Nothing).unwrap().len(), 1);
     assert_eq!(images.find("a").unwrap().size.unwrap().0, 3 * MIB);
     images.resize("a", 4 * MIB).unwrap();
     assert_eq!(images.find("a").unwrap().size.unwrap().0, 4 * MIB);
     assert_eq!(size().unwrap().trim(), (4 * MIB).to_string());
-    assert_eq!(images.driver.check(false).unwrap(), []);
+    assert_eq!(images.driver.check(&Repair::Nothing).unwrap(), []);
     let error = images.resize("a", 2 * MIB).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Busy);
     assert_eq!(size().unwrap().trim(), (4 * MIB).to_string());
@@ -299,13 +300,13 @@ fn root_a_device_on_a_deleted_image_is_found() {
     images.create_disk("a", MIB).unwrap();
     let attached = images.attach("a").unwrap();
     std::fs::remove_file(images.image("a")).unwrap();
-    let findings = images.driver.check(false).unwrap();
+    let findings = images.driver.check(&Repair::Nothing).unwrap();
     let device = attached.device.to_str().unwrap();
     assert!(findings[0].fault.contains(device), "{findings:?}");
     run("losetup", &["--detach", device]).unwrap();
     assert!(eventually(|| images
         .driver
-        .check(false)
+        .check(&Repair::Nothing)
         .unwrap()
         .is_empty()));
 }

@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use common::{MIB, Opener, images, is_explicit, volume};
+use mosaic_core::finding::Repair;
 use mosaic_core::volume::Lifetime;
 use mosaic_core::{Driver, ErrorKind};
 use mosaic_loop::marker;
@@ -51,7 +52,7 @@ fn root_another_programs_loop_device_is_noticed_and_named() {
         assert!(error.to_string().contains(&device), "{}", error.chain());
         assert!(error.to_string().contains("another program"));
     }
-    let findings = images.driver.check(true).unwrap();
+    let findings = images.driver.check(&Repair::Usual).unwrap();
     assert!(findings[0].fault.contains(&device), "{findings:?}");
     images.resize("a", 2 * MIB).unwrap();
     assert!(images.said.take()[0].contains("keeps its old size"));
@@ -117,10 +118,10 @@ fn root_a_lock_that_pretends_to_be_an_attachment_fools_nobody() {
     assert_eq!(images.attachment("a"), None);
     let error = images.detach("a").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
-    let findings = images.driver.check(false).unwrap();
+    let findings = images.driver.check(&Repair::Nothing).unwrap();
     assert_eq!(findings[0].volume.as_deref(), Some("a"));
     drop(liar);
-    assert_eq!(images.driver.check(false).unwrap(), []);
+    assert_eq!(images.driver.check(&Repair::Nothing).unwrap(), []);
     let attached = images.attach("a").unwrap();
     // Wherever the kernel lists them among the true one.
     let liars: Vec<_> = [0, 1 << 20]

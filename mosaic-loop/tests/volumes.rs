@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::{Images, MIB, volume};
+use mosaic_core::finding::Repair;
 use mosaic_core::fs::FsType;
 use mosaic_core::volume::{InitOptions, Kind, NewKind, capability};
 use mosaic_core::{Driver, ErrorKind, Host, Settings, VolumeName};
@@ -175,7 +176,7 @@ fn a_volume_with_a_bad_label_is_shown_and_can_be_dropped_but_nothing_else() {
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     let error = images.driver.mount_source(Some(&volume("a")), true);
     assert_eq!(error.unwrap_err().kind(), ErrorKind::Corrupt);
-    assert_eq!(images.driver.check(true).unwrap().len(), 1);
+    assert_eq!(images.driver.check(&Repair::Usual).unwrap().len(), 1);
     images.drop("a").unwrap();
 }
 
@@ -223,7 +224,7 @@ fn what_is_no_image_is_refused_and_never_waited_for() {
     }
     assert!(start.elapsed() < Duration::from_secs(5));
     assert_eq!(images.names(), [""; 0]);
-    assert_eq!(images.driver.check(true).unwrap().len(), 3);
+    assert_eq!(images.driver.check(&Repair::Usual).unwrap().len(), 3);
     assert_eq!(
         std::fs::read_link(images.image("link")).unwrap(),
         Path::new("/etc/passwd")
@@ -347,7 +348,7 @@ fn reading_never_makes_a_drop_fail() {
 fn check_tells_what_is_odd_and_mends_the_mode() {
     let (_scratch, images) = images("check");
     images.create_disk("good", MIB).unwrap();
-    assert_eq!(images.driver.check(false).unwrap(), []);
+    assert_eq!(images.driver.check(&Repair::Nothing).unwrap(), []);
     std::fs::write(images.image("odd"), [0; 1000]).unwrap();
     std::fs::write(images.image("-n"), "").unwrap();
     let loose = std::fs::Permissions::from_mode(0o666);
@@ -364,9 +365,9 @@ fn check_tells_what_is_odd_and_mends_the_mode() {
     let odd = [(String::new(), false), ("odd".into(), false)];
     let good = |repaired| ("good".to_owned(), repaired);
     let expected = |good| [odd[0].clone(), good, odd[1].clone()];
-    assert_eq!(faults(false), expected(good(false)));
-    assert_eq!(faults(true), expected(good(true)));
-    assert_eq!(faults(false), odd);
+    assert_eq!(faults(&Repair::Nothing), expected(good(false)));
+    assert_eq!(faults(&Repair::Usual), expected(good(true)));
+    assert_eq!(faults(&Repair::Nothing), odd);
     assert_eq!(mode(&images.image("good")), 0o600);
 }
 

@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `moctl MOSAIC check [V] [--repair]`.
+//! `moctl MOSAIC check [V] [--repair[=CLASS,...]]`.
+//!
+//! `--repair` alone asks for each class of faults, where somebody is there to be asked; a script names
+//! classes, or gets all that need no name.
 
 use std::ffi::OsStr;
 
-use mosaic_core::ErrorKind;
+use mosaic_core::finding::{Finding, Remedy, Repair};
 use mosaic_core::mosaic::Mosaic;
-use mosaic_core::volume::Finding;
+use mosaic_core::{ErrorKind, Result};
 use serde::Serialize;
 
 use super::Context;
 use crate::cli::Check;
-use crate::output::Report;
 use crate::output::json::FindingJson;
+use crate::output::{Report, printable};
+use crate::question;
 
 #[derive(Serialize)]
 struct CheckJson<'a> {
@@ -28,10 +32,19 @@ struct CheckJson<'a> {
 /// The core's; what is wrong is none.
 pub fn run(context: &Context, mosaic: &OsStr, arguments: &Check) -> anyhow::Result<Report> {
     let mosaic = Mosaic::open(&context.environment(), mosaic)?;
-    let findings = match &arguments.volume {
-        None => mosaic.check(arguments.repair)?,
-        Some(volume) => mosaic.check_volume(volume, arguments.repair)?,
+    let look = |repair: &Repair| match &arguments.volume {
+        None => mosaic.check(repair),
+        Some(volume) => mosaic.check_volume(volume, repair),
     };
+    let repair = match &arguments.repair {
+        None => Repair::Nothing,
+        Some(classes) if !classes.is_empty() => Repair::classes(classes)?,
+        Some(_) if context.global.json || context.global.quiet || !question::is_possible() => {
+            Repair::Usual
+        }
+        Some(_) => ask(context, &look(&Repair::Nothing)?)?,
+    };
+    let findings = look(&repair)?;
     let clean = findings.iter().all(|finding| finding.repaired);
     let mut report = Report::new(CheckJson {
         action: "check",
@@ -46,10 +59,62 @@ pub fn run(context: &Context, mosaic: &OsStr, arguments: &Check) -> anyhow::Resu
     if findings.is_empty() {
         report = context.remark(report, "no faults found");
     }
+    for class in unknown(&repair, &findings) {
+        report = context.remark(report, &format!("no fault of class {class:?}"));
+    }
     Ok(match clean {
         true => report,
         false => report.exit_status(ErrorKind::Corrupt.exit_status()),
     })
+}
+
+/// Asks for each class of what could be mended. Where there is none, the usual is.
+fn ask(context: &Context, findings: &[Finding]) -> Result<Repair> {
+    let could = || {
+        findings
+            .iter()
+            .filter_map(|finding| finding.remedy.as_ref())
+    };
+    let mut classes: Vec<&str> = Vec::new();
+    for remedy in could() {
+        if !classes.contains(&remedy.class.as_str()) {
+            classes.push(&remedy.class);
+        }
+    }
+    if classes.is_empty() {
+        return Ok(Repair::Usual);
+    }
+    let mut wanted = Vec::new();
+    for class in classes {
+        let is_of = |finding: &&Finding| finding.remedy.as_ref().is_some_and(|r| r.class == class);
+        let mut text = String::new();
+        for finding in findings.iter().filter(is_of) {
+            text += &format!("{}\n", printable(&line(finding)));
+        }
+        text += &printable(&format!("mend {class}?"));
+        if question::ask(context.terminal.as_ref(), &text)? {
+            wanted.push(class.to_owned());
+        }
+    }
+    match wanted.is_empty() {
+        true => Ok(Repair::Nothing),
+        false => Repair::classes(&wanted),
+    }
+}
+
+/// The classes that were named and are of no fault.
+fn unknown<'r>(repair: &'r Repair, findings: &[Finding]) -> Vec<&'r str> {
+    let Repair::Classes(classes) = repair else {
+        return Vec::new();
+    };
+    let has = |class: &&str| {
+        let mut remedies = findings
+            .iter()
+            .filter_map(|finding| finding.remedy.as_ref());
+        remedies.any(|remedy| remedy.class == *class)
+    };
+    let classes = classes.iter().map(String::as_str);
+    classes.filter(|class| !has(class)).collect()
 }
 
 fn line(finding: &Finding) -> String {
@@ -59,8 +124,12 @@ fn line(finding: &Finding) -> String {
     };
     let fault = &finding.fault;
     match &finding.remedy {
-        Some(remedy) if finding.repaired => format!("{place}: {fault}; repaired: {remedy}"),
-        Some(remedy) => format!("{place}: {fault}; --repair would: {remedy}"),
+        Some(Remedy { action, .. }) if finding.repaired => {
+            format!("{place}: {fault}; repaired: {action}")
+        }
+        Some(Remedy { class, action, .. }) => {
+            format!("{place}: {fault}; --repair={class} would: {action}")
+        }
         None if finding.repaired => format!("{place}: {fault}; repaired"),
         None => format!("{place}: {fault}; --repair cannot mend this"),
     }
@@ -75,13 +144,13 @@ mod tests {
         let finding = |remedy: Option<&str>, repaired| Finding {
             volume: Some("a".into()),
             fault: "fault".into(),
-            remedy: remedy.map(Into::into),
+            remedy: remedy.map(|action| Remedy::new("devices", action)),
             repaired,
         };
         for (finding, text) in [
             (
                 finding(Some("remove it"), false),
-                "volume \"a\": fault; --repair would: remove it",
+                "volume \"a\": fault; --repair=devices would: remove it",
             ),
             (
                 finding(Some("remove it"), true),

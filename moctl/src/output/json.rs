@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use mosaic_core::finding::Finding;
 use mosaic_core::mosaic::VolumeInfo;
-use mosaic_core::volume::{Access, Attachment, Capability, Finding, Kind, Lifetime, Space};
+use mosaic_core::volume::{Access, Attachment, Capability, Kind, Lifetime, Space};
 use serde::Serialize;
 
 use super::failure::Failure;
@@ -137,16 +138,21 @@ impl From<&Attachment> for AttachmentJson {
 pub struct FindingJson {
     volume: Option<String>,
     fault: String,
+    class: Option<String>,
+    by_name: bool,
     remedy: Option<String>,
     repaired: bool,
 }
 
 impl From<&Finding> for FindingJson {
     fn from(finding: &Finding) -> Self {
+        let remedy = finding.remedy.as_ref();
         Self {
             volume: finding.volume.clone(),
             fault: finding.fault.clone(),
-            remedy: finding.remedy.clone(),
+            class: remedy.map(|remedy| remedy.class.clone()),
+            by_name: remedy.is_some_and(|remedy| remedy.is_by_name),
+            remedy: remedy.map(|remedy| remedy.action.clone()),
             repaired: finding.repaired,
         }
     }

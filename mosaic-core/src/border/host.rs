@@ -13,15 +13,16 @@ use mosaic_abi::{
     RESERVED_FACTS, SOURCE_DEVICE, SOURCE_DIRECTORY,
 };
 
-use super::{option, pairs, path, text, unknown};
+use super::{BY_NAME, CLASS, option, pairs, path, text, unknown};
 use crate::driver::LockScope;
 use crate::error::{Error, ErrorKind, Result};
+use crate::finding::{Finding, Remedy, Repair};
 use crate::name::VolumeName;
 use crate::settings::{Key, KeyKind, Settings};
 use crate::size::Bytes;
 use crate::volume::{
-    About, Access, Attachment, Capability, CloneOptions, Finding, InitOptions, Kind, Lifetime,
-    MountSource, NewKind, NewVolume, Space, Volume,
+    About, Access, Attachment, Capability, CloneOptions, InitOptions, Kind, Lifetime, MountSource,
+    NewKind, NewVolume, Space, Volume,
 };
 
 /// An error's source on the receiving side: one text of the chain.
@@ -238,12 +239,34 @@ pub(crate) fn clone_out(how: &CloneOptions) -> AbiClone {
     }
 }
 
+/// The class of a remedy whose driver names none.
+const OTHER_CLASS: &str = "other";
+
+/// The words of `check` for what is to be mended.
+pub(crate) fn repair_out(repair: &Repair) -> (bool, Extra) {
+    let classes = match repair {
+        Repair::Classes(classes) => Some(classes.join(",")),
+        Repair::Nothing | Repair::Usual => None,
+    };
+    let classes = classes.iter().map(|classes| (CLASS, classes.as_str()));
+    (repair.is_any(), pairs(classes))
+}
+
 pub(crate) fn finding_in(finding: AbiFinding) -> Finding {
     let some = |text: RString| Some(text.into_string()).filter(|t| !t.is_empty());
+    let extra = |key: &str| {
+        let found = finding.extra.iter().find(|Tuple2(name, _)| name == key);
+        found.map(|Tuple2(_, value)| value.to_string())
+    };
+    let remedy = some(finding.remedy.clone()).map(|action| Remedy {
+        class: extra(CLASS).unwrap_or_else(|| OTHER_CLASS.to_owned()),
+        action,
+        is_by_name: extra(BY_NAME).is_some_and(|value| value == "true"),
+    });
     Finding {
         volume: some(finding.volume),
         fault: finding.fault.into(),
-        remedy: some(finding.remedy),
+        remedy,
         repaired: finding.repaired,
     }
 }

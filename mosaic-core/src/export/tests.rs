@@ -9,11 +9,12 @@ use mosaic_abi::{AbiError, AbiName, Extra, KIND_DISK};
 use super::*;
 use crate::driver::LockScope;
 use crate::error::{Context, ErrorKind, Result};
+use crate::finding::{Finding, Repair};
 use crate::host_services::Silent;
 use crate::name::VolumeName;
 use crate::settings::Settings;
 use crate::volume::{
-    Capability, CloneOptions, Dropped, Finding, InitOptions, MountSource, NewVolume, Space, Volume,
+    Capability, CloneOptions, Dropped, InitOptions, MountSource, NewVolume, Space, Volume,
 };
 
 #[test]
@@ -75,7 +76,7 @@ impl Driver for Willing {
         let root = std::fs::File::open("/").context(String::new)?;
         Ok(MountSource::Directory(root.into()))
     }
-    fn check(&self, _: bool) -> Result<Vec<Finding>> {
+    fn check(&self, _: &Repair) -> Result<Vec<Finding>> {
         Ok(Vec::new())
     }
 }

@@ -12,9 +12,9 @@ use rustix::io::Errno;
 
 use super::{Location, is_dots};
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::finding::Finding;
 use crate::name::VolumeName;
 use crate::scratch::PRIVATE_DIR;
-use crate::volume::Finding;
 
 /// Something that stands where a volume could be.
 struct Found {

@@ -4,38 +4,44 @@
 use super::Mosaic;
 use super::guard::Names;
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::volume::{Finding, MountSource};
+use crate::finding::{Finding, Remedy, Repair};
+use crate::volume::MountSource;
 
 impl Mosaic {
-    /// Compares what is there with what should be; with `repair` mends what can be mended, under
-    /// the exclusive lock of the mosaic. File systems on volumes are not
-    /// read; that is [`Mosaic::check_volume`].
+    /// Compares what is there with what should be, and mends what `repair` covers, under the
+    /// exclusive lock of the mosaic. File systems on volumes are not read; that is
+    /// [`Mosaic::check_volume`].
     ///
     /// # Errors
-    /// Whatever kept it from looking; `Busy` with `repair` while any changing verb is at work.
-    pub fn check(&self, repair: bool) -> Result<Vec<Finding>> {
+    /// Whatever kept it from looking; `Busy` for a repair while any changing verb is at work.
+    pub fn check(&self, repair: &Repair) -> Result<Vec<Finding>> {
         let failed = || format!("cannot check mosaic {:?}", self.config.name);
         let guard = repair
+            .is_any()
             .then(|| self.lock_mosaic())
             .transpose()
             .context(failed)?;
         let mut findings = self.driver.check(repair).context(failed)?;
-        findings.extend(self.find_leftovers(guard.as_ref()).context(failed)?);
+        findings.extend(
+            self.find_leftovers(guard.as_ref(), repair)
+                .context(failed)?,
+        );
         Ok(findings)
     }
 
-    /// Runs the checker of the file system on one idle volume; with `repair` it mends what it can.
+    /// Runs the checker of the file system on one idle volume; if `repair` covers that, it mends what
+    /// it can.
     /// A disk and a directory have no file system of ours to check.
     ///
     /// # Errors
     /// `NotFound`; `Busy` if the volume is in use; `Unsupported` for a file system without a known
     /// checker; `Corrupt` if damage is left after a repair.
-    pub fn check_volume(&self, volume: &str, repair: bool) -> Result<Vec<Finding>> {
+    pub fn check_volume(&self, volume: &str, repair: &Repair) -> Result<Vec<Finding>> {
         let failed = || format!("cannot check volume {volume:?}");
         self.try_check_volume(volume, repair).context(failed)
     }
 
-    fn try_check_volume(&self, volume: &str, repair: bool) -> Result<Vec<Finding>> {
+    fn try_check_volume(&self, volume: &str, repair: &Repair) -> Result<Vec<Finding>> {
         let name = self.name(volume)?;
         let _guard = self.lock_names(&Names {
             exclusive: vec![&name],
@@ -48,6 +54,9 @@ impl Mosaic {
         let Some(fs) = Self::file_system(&found)? else {
             return Ok(Vec::new());
         };
+        let action = format!("mend the {} file system", fs.name());
+        let remedy = Remedy::new("file-system", action);
+        let repair = repair.covers(&remedy);
         Self::require_root("checking a file system")?;
         let MountSource::Device {
             path,
@@ -64,7 +73,7 @@ impl Mosaic {
             .map(|said| Finding {
                 volume: Some(found.stored),
                 fault: format!("{}: {said}", fs.name()),
-                remedy: Some(format!("mend the {} file system", fs.name())),
+                remedy: Some(remedy),
                 repaired: repair,
             })
             .into_iter()

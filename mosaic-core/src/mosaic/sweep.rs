@@ -13,12 +13,12 @@ use super::Mosaic;
 use super::guard::Guard;
 use crate::driver::LockScope;
 use crate::error::{Context, ErrorKind, Result};
+use crate::finding::{Finding, Remedy, Repair};
 use crate::host_services::Level;
 use crate::location::Location;
 use crate::lock::{Hold, LockFile, Subject};
 use crate::scratch::{PRIVATE_DIR, Place, ScratchName};
 use crate::tree;
-use crate::volume::Finding;
 
 impl Mosaic {
     /// Deletes what killed calls left. What resists is said and stays: it has no name, and must not
@@ -92,8 +92,12 @@ impl Mosaic {
     }
 
     /// What stands in the private folders without a living maker, for `check`. With the exclusive
-    /// lock of the mosaic in hand it is deleted too.
-    pub(super) fn find_leftovers(&self, repair: Option<&Guard>) -> Result<Vec<Finding>> {
+    /// lock of the mosaic in hand it is deleted too, if `repair` covers that.
+    pub(super) fn find_leftovers(
+        &self,
+        guard: Option<&Guard>,
+        repair: &Repair,
+    ) -> Result<Vec<Finding>> {
         let LockScope::Directory(path) = self.driver.lock_scope()? else {
             return Ok(Vec::new());
         };
@@ -108,7 +112,7 @@ impl Mosaic {
                     continue;
                 };
                 let subject = Subject::scratch(place, &scratch);
-                if repair.is_none() && locks.as_ref().is_some_and(|l| l.is_locked(&subject)) {
+                if guard.is_none() && locks.as_ref().is_some_and(|l| l.is_locked(&subject)) {
                     continue;
                 }
                 // Its maker may have come to an end since the folder was read.
@@ -116,8 +120,10 @@ impl Mosaic {
                     continue;
                 }
                 let fault = format!("{at} is left over from a call that was killed");
-                let mut found = finding(fault, Some("delete it"));
-                if let Some(Guard::Directory { location, locks }) = repair {
+                let remedy = Remedy::new("leftovers", "delete it");
+                let covered = guard.filter(|_| repair.covers(&remedy));
+                let mut found = finding(fault, Some(remedy));
+                if let Some(Guard::Directory { location, locks }) = covered {
                     match self.sweep_one(location, locks, place, &scratch) {
                         Ok(removed) => found.repaired = removed,
                         Err(error) => found.fault = error.chain(),
@@ -151,11 +157,11 @@ fn leftovers(location: &Location, place: Place) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn finding(fault: String, remedy: Option<&str>) -> Finding {
+fn finding(fault: String, remedy: Option<Remedy>) -> Finding {
     Finding {
         volume: None,
         fault,
-        remedy: remedy.map(str::to_owned),
+        remedy,
         repaired: false,
     }
 }

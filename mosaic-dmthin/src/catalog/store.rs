@@ -244,7 +244,7 @@ fn no_truth(headers: &[Option<Header>; 2], transaction: u64) -> Result<Error> {
         ErrorKind::Corrupt,
         format!(
             "the pool is at transaction {transaction}, and its catalog has states of {} and {}: \
-             pool and catalog are not of the same time; check says what check --repair would take",
+             pool and catalog are not of the same time; check says what check --repair=state would take",
             stamps[0], stamps[1]
         ),
     ))

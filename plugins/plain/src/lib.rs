@@ -13,10 +13,10 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use mosaic_core::finding::{Finding, Repair};
 use mosaic_core::location::{check_depth, make_in, open_in, readable, rename_noreplace};
 use mosaic_core::volume::{
-    Capability, Dropped, Finding, InitOptions, MountSource, NewKind, NewVolume, Space, Volume,
-    capability,
+    Capability, Dropped, InitOptions, MountSource, NewKind, NewVolume, Space, Volume, capability,
 };
 use mosaic_core::{
     Bytes, Context, Driver, Error, ErrorKind, Host, Location, LockScope, Place, Result,
@@ -188,7 +188,7 @@ impl Driver for Plain {
         tree::remove(folder.as_fd(), name.as_str(), &self.host)
     }
 
-    fn check(&self, _repair: bool) -> Result<Vec<Finding>> {
+    fn check(&self, _: &Repair) -> Result<Vec<Finding>> {
         self.location.strays(self.settings.depth, self.layout_fs())
     }
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use common::{Directories, MIB, scratch, volume};
 use mosaic_core::busy::mounts_of_device;
+use mosaic_core::finding::Repair;
 use mosaic_core::host_services::Silent;
 use mosaic_core::volume::{
     Access, CloneOptions, InitOptions, Kind, NewKind, NewVolume, capability,
@@ -127,7 +128,7 @@ fn what_is_no_directory_is_no_volume() {
         "{told}"
     );
     assert!(location.names().is_empty());
-    let findings = location.driver.check(false).unwrap();
+    let findings = location.driver.check(&Repair::Nothing).unwrap();
     assert_eq!(findings.len(), 3);
     let mut faults: Vec<_> = findings.into_iter().map(|finding| finding.fault).collect();
     faults.sort();
@@ -151,7 +152,7 @@ fn mosaics_own_things_the_metadata_and_lost_found_are_not_listed() {
     }
     location.create("made").unwrap();
     assert_eq!(location.names(), [".hidden", "made", "volume"]);
-    assert!(location.driver.check(false).unwrap().is_empty());
+    assert!(location.driver.check(&Repair::Nothing).unwrap().is_empty());
     let location = location.with_depth(2);
     for name in ["meta/beside", "volume/deep"] {
         fs::create_dir_all(location.at(name)).unwrap();
@@ -169,7 +170,7 @@ fn names_that_no_volume_can_have_are_left_alone_and_found_by_check() {
         fs::create_dir(location.path.join(OsStr::from_bytes(name))).unwrap();
     }
     assert!(location.names().is_empty());
-    let findings = location.driver.check(true).unwrap();
+    let findings = location.driver.check(&Repair::Usual).unwrap();
     assert_eq!(findings.len(), 3);
     assert!(
         findings

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mosaic_core::finding::Repair;
 use mosaic_core::host_services::Silent;
 use mosaic_core::mosaic::{Environment, Mosaic, VolumeRequest};
 use mosaic_core::{Bytes, Error, ErrorKind, Settings, VolumeName};
@@ -86,7 +87,7 @@ fn a_driver_hears_that_the_user_asked_to_stop_and_its_text_is_one_line() {
     let stopped = driver.capabilities(None).unwrap_err();
     assert_eq!(stopped.kind(), ErrorKind::Interrupted);
 
-    let error = driver.check(false).unwrap_err();
+    let error = driver.check(&Repair::Nothing).unwrap_err();
     assert_eq!(
         (error.kind(), error.key()),
         (ErrorKind::Config, Some("mood"))

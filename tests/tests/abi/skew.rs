@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use mosaic_core::finding::Repair;
 use mosaic_core::volume::{Access, CloneOptions, Kind, Lifetime, NewKind, NewVolume};
 use mosaic_core::{Bytes, ErrorKind, KeyKind, LockScope, ScratchName, Settings, VolumeName};
 
@@ -74,7 +75,7 @@ fn a_driver_of_the_released_1_0_says_all_that_it_has_to_say() {
         [("a fact".to_owned(), "its value".to_owned())]
     );
     assert_eq!(driver.find(&name("two")).unwrap(), None);
-    assert!(driver.check(true).unwrap()[0].repaired);
+    assert!(driver.check(&Repair::Usual).unwrap()[0].repaired);
     let about = driver.about().unwrap();
     assert_eq!(about.notes, ["a note on the location"]);
     assert_eq!(about.facts, volume.facts);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A driver that panics in each way that a driver can, and goes on afterwards.
 
-use mosaic_core::volume::{Capability, Dropped, Finding, MountSource, NewVolume, Space, Volume};
+use mosaic_core::finding::{Finding, Repair};
+use mosaic_core::volume::{Capability, Dropped, MountSource, NewVolume, Space, Volume};
 use mosaic_core::{
     Bytes, Driver, Error, ErrorKind, Host, Key, KeyKind, LockScope, Result, ScratchName, Settings,
     VolumeName,
@@ -98,7 +99,7 @@ impl Driver for Panicky {
         Err(Error::new(ErrorKind::Busy, "too dizzy to mount"))
     }
 
-    fn check(&self, _: bool) -> Result<Vec<Finding>> {
+    fn check(&self, _: &Repair) -> Result<Vec<Finding>> {
         let message = "first line\nsecond line";
         Err(Error::config("mood", message).with_source("a cause\tof its own"))
     }

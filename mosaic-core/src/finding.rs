@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What `check` finds, and which of it is to be mended.
+//!
+//! Faults that are mended in one way are of one class, and whoever repairs decides about a class as
+//! a whole. Some of what could be done is no repair that anybody would expect of the word, such as
+//! to go back to another state: that class has to be named.
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Something that `check` found wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The volume's stored name; `None`: the location.
+    pub volume: Option<String>,
+    /// What is wrong.
+    pub fault: String,
+    /// What repair does, or did; `None`: it cannot mend that.
+    pub remedy: Option<Remedy>,
+    /// It was done.
+    pub repaired: bool,
+}
+
+/// What mends a fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remedy {
+    /// One word for all faults that are mended in this way, such as `growth`.
+    pub class: String,
+    /// What is done: `grow the pool's data`.
+    pub action: String,
+    /// It is done only if its class is named.
+    pub is_by_name: bool,
+}
+
+impl Remedy {
+    /// One that belongs to any repair.
+    pub fn new(class: &str, action: impl Into<String>) -> Self {
+        Self {
+            class: class.to_owned(),
+            action: action.into(),
+            is_by_name: false,
+        }
+    }
+
+    /// The same, to be done only if its class is named.
+    #[must_use]
+    pub fn by_name(self) -> Self {
+        Self {
+            is_by_name: true,
+            ..self
+        }
+    }
+}
+
+/// What a check is to mend.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Repair {
+    /// Nothing: it looks.
+    #[default]
+    Nothing,
+    /// What does not have to be named.
+    Usual,
+    /// These classes.
+    Classes(Vec<String>),
+}
+
+impl Repair {
+    /// These classes, from the command line.
+    ///
+    /// # Errors
+    /// `Invalid` for what cannot be one.
+    pub fn classes(words: &[String]) -> Result<Self> {
+        let is_word = |word: &String| {
+            !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c == '-')
+        };
+        match words.iter().find(|word| !is_word(word)) {
+            Some(odd) => Err(Error::new(
+                ErrorKind::Invalid,
+                format!("{odd:?} is no class of faults; check names those that it found"),
+            )),
+            None => Ok(Self::Classes(words.to_vec())),
+        }
+    }
+
+    /// Whether something may be mended at all.
+    pub fn is_any(&self) -> bool {
+        *self != Self::Nothing
+    }
+
+    /// Whether this is to be done.
+    pub fn covers(&self, remedy: &Remedy) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Usual => !remedy.is_by_name,
+            Self::Classes(classes) => classes.contains(&remedy.class),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_is_mended_if_it_is_named_or_need_not_be() {
+        let usual = Remedy::new("growth", "grow it");
+        let by_name = Remedy::new("state", "go back").by_name();
+        let words = |words: &[&str]| -> Vec<String> {
+            words.iter().map(|word| (*word).to_owned()).collect()
+        };
+        let named = |names: &[&str]| Repair::classes(&words(names)).unwrap();
+        for (repair, mends) in [
+            (Repair::Nothing, [false, false]),
+            (Repair::Usual, [true, false]),
+            (named(&["growth"]), [true, false]),
+            (named(&["state"]), [false, true]),
+            (named(&["growth", "state"]), [true, true]),
+            (named(&[]), [false, false]),
+        ] {
+            let covers = [repair.covers(&usual), repair.covers(&by_name)];
+            assert_eq!(covers, mends, "{repair:?}");
+        }
+        for odd in ["", "State", "a b", "a=b"] {
+            let error = Repair::classes(&words(&[odd])).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{odd:?}");
+        }
+    }
+}
