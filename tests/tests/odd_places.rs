@@ -60,20 +60,6 @@ fn root_a_volume_grows_itself_and_not_what_hides_its_mountpoint() {
 }
 
 #[test]
-fn root_a_volume_whose_file_system_cannot_be_read_keeps_its_size() {
-    if !requires_root() || !requires_program("mkfs.ext4") {
-        return;
-    }
-    let site = Site::on("ext4", "loop", "").unwrap();
-    site.ok(&["new", "fs", "v", "16M"]);
-    let image = site.location().join("v");
-    let blank = vec![0; 16 << 20];
-    std::fs::write(&image, &blank).unwrap();
-    site.expect(10, &["resize", "v", "32M"]);
-    assert_eq!(std::fs::read(&image).unwrap(), blank);
-}
-
-#[test]
 fn root_a_location_that_went_read_only_can_be_taken_down_and_looked_at() {
     if !requires_root() || !requires_program("mkfs.ext4") {
         return;

@@ -21,8 +21,9 @@ use crate::size::Bytes;
 /// `minimum size for each btrfs device` with mkfs's defaults (btrfs-progs 6.2, 16 KiB nodes).
 pub(super) const MIN_SIZE: Bytes = Bytes(109 << 20);
 
-/// The kernel refuses to shrink a device below this (`btrfs_ioctl_resize`, fs/btrfs/ioctl.c).
-const SHRINK_MIN: u64 = 256 << 20;
+/// The kernel gives a device no new size below this, not even a larger one than it has
+/// (`btrfs_ioctl_resize`, fs/btrfs/ioctl.c, Linux 6.1).
+pub(super) const RESIZE_MIN: Bytes = Bytes(256 << 20);
 
 /// Quiet; over an older file system; without discarding, since a volume's storage is fresh.
 pub(super) const MKFS_OPTIONS: [&str; 3] = ["-q", "-f", "-K"];
@@ -119,13 +120,12 @@ pub(super) fn grow_offline(device: &Path) -> Result<()> {
 
 pub(super) fn shrink(host: &Host, device: &Path, to: u64) -> Result<()> {
     let found = Superblock::read(super::open(device)?.as_fd())?;
-    if to < SHRINK_MIN {
+    if Bytes(to) < RESIZE_MIN {
         return Err(Error::new(
             ErrorKind::Invalid,
             format!(
-                "btrfs cannot be shrunk to {}, only to {} or more",
-                Bytes(to),
-                Bytes(SHRINK_MIN)
+                "btrfs cannot be shrunk to {}, only to {RESIZE_MIN} or more",
+                Bytes(to)
             ),
         ));
     }

@@ -87,6 +87,22 @@ impl FsType {
         self.can_grow()
     }
 
+    /// Refuses a size that no file system of this type is grown to: asked before its storage
+    /// grows, which it could not follow.
+    ///
+    /// # Errors
+    /// `Invalid`, with both sizes.
+    pub fn check_growth(&self, to: Bytes) -> Result<()> {
+        let least = btrfs::RESIZE_MIN;
+        if self.known() != Some(Known::Btrfs) || to >= least {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Invalid,
+            format!("btrfs cannot be grown to {to}, only to {least} or more"),
+        ))
+    }
+
     /// Whether the file system can be shrunk, unmounted; else why not.
     ///
     /// # Errors
@@ -110,7 +126,7 @@ impl FsType {
     ///
     /// # Errors
     /// `Unsupported` for other types; `Permission`; `Busy` if it is mounted and `mounted` is not
-    /// given; `Io` if it stayed smaller.
+    /// given; `Invalid` as [`Self::check_growth`]; `Io` if it stayed smaller.
     pub fn grow(&self, host: &Host, device: &Path, mounted: Option<BorrowedFd<'_>>) -> Result<()> {
         let known = self.must_know("grow")?;
         if mounted.is_none() {
@@ -121,6 +137,7 @@ impl FsType {
         if self.is_grown_to(handle.as_fd(), mounted, size)? {
             return Ok(());
         }
+        self.check_growth(size)?;
         if let Some(call) = growing_call(known, mounted.is_some()) {
             host.debug(&format!("{call}: {} on {device:?} to {size}", self.0));
         }

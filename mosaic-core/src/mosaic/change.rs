@@ -141,13 +141,8 @@ impl Mosaic {
         }
         self.refuse_beneath(&to)?;
         self.require(capability::CLONE, Some(&from))?;
-        if let (Some(size), Some(least)) = (size, source.size)
-            && size < least
-        {
-            return Err(Error::new(
-                ErrorKind::Invalid,
-                format!("a clone of {least} cannot have {size}; clone, then resize --shrink"),
-            ));
+        if let Some(size) = size {
+            check_clone_size(&source, size)?;
         }
         let scratch = guard.scratch(Place::Tmp)?;
         self.driver
@@ -216,6 +211,20 @@ fn check_size(size: Bytes) -> Result<()> {
         ErrorKind::Invalid,
         format!("{} bytes are not a multiple of 512 above 0", size.0),
     ))
+}
+
+/// Refuses a size that the source's content, its file system included, could not be given.
+fn check_clone_size(source: &Volume, size: Bytes) -> Result<()> {
+    match source.size {
+        Some(least) if size < least => Err(Error::new(
+            ErrorKind::Invalid,
+            format!("a clone of {least} cannot have {size}; clone, then resize --shrink"),
+        )),
+        Some(least) if size > least => {
+            Mosaic::file_system(source)?.map_or(Ok(()), |fs| fs.check_growth(size))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn is_same_kind(existing: &Kind, wanted: &NewKind) -> bool {

@@ -166,8 +166,7 @@ impl Mosaic {
             Place::Mounted(dir) => Some(dir.as_fd()),
             Place::Idle => None,
         };
-        // One that cannot be read could not be grown either: refused while nothing has changed.
-        read_size(&fs, &device, mounted)?;
+        check_growth(&fs, &device, mounted, to)?;
         self.driver.resize(name, to)?;
         let grown = self.grow_file_system(&fs, &device, mounted, to)?;
         drop(handle);
@@ -255,12 +254,22 @@ impl Mosaic {
     }
 }
 
-/// The size by the file system's own account.
-fn read_size(fs: &FsType, device: &Path, mounted: Option<BorrowedFd<'_>>) -> Result<Bytes> {
+/// Refuses, while nothing has changed, to grow a file system that cannot be read, or that could
+/// not follow its storage.
+fn check_growth(
+    fs: &FsType,
+    device: &Path,
+    mounted: Option<BorrowedFd<'_>>,
+    to: Bytes,
+) -> Result<()> {
     let open = File::open(device).context(|| format!("cannot open {device:?}"))?;
     match mounted {
-        Some(dir) => fs.size_mounted(open.as_fd(), dir),
-        None => fs.size(open.as_fd()),
+        Some(dir) => fs.size_mounted(open.as_fd(), dir)?,
+        None => fs.size(open.as_fd())?,
+    };
+    match fs.check_growth(to) {
+        Err(refused) if !fs.is_grown_to(open.as_fd(), mounted, to)? => Err(refused),
+        _ => Ok(()),
     }
 }
 

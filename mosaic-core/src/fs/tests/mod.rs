@@ -62,6 +62,18 @@ fn too_small_is_refused_with_both_numbers() {
 }
 
 #[test]
+fn a_size_that_a_type_is_not_grown_to_is_refused_with_both_numbers() {
+    let error = fs("btrfs").check_growth(Bytes(200 * MIB)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(
+        error.to_string(),
+        "btrfs cannot be grown to 200 MiB, only to 256 MiB or more"
+    );
+    assert!(fs("btrfs").check_growth(Bytes(256 * MIB)).is_ok());
+    assert!(fs("ext4").check_growth(Bytes(MIB)).is_ok());
+}
+
+#[test]
 fn a_type_without_mkfs_is_unsupported() {
     let error = fs("nonesuch").check_available().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);

@@ -185,6 +185,31 @@ fn root_what_is_no_tail_is_grown_into() {
 }
 
 #[test]
+fn root_a_small_btrfs_grows_to_the_least_that_the_kernel_takes() {
+    if !can_mount("btrfs") {
+        return;
+    }
+    let volume = Volume::new("btrfs", 128 * MIB);
+    volume.resize_device(256 * MIB - 512);
+    // That the kernel refuses it is why we do.
+    let at = volume.mount();
+    let dir = File::open(&at).unwrap();
+    let errno = crate::ioctl::file_system::btrfs_resize(dir.as_fd(), "max").unwrap_err();
+    assert_eq!(errno, Errno::INVAL);
+    let error = volume
+        .fs
+        .grow(&host(), volume.device(), Some(dir.as_fd()))
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{}", error.chain());
+    drop(dir);
+    volume.umount();
+    assert_eq!(volume.size(), 128 * MIB);
+    volume.resize_device(256 * MIB);
+    volume.fs.grow(&host(), volume.device(), None).unwrap();
+    assert_eq!(volume.size(), 256 * MIB);
+}
+
+#[test]
 fn root_ext4_and_btrfs_shrink_at_rest() {
     for (name, size, to) in [
         ("ext4", 256 * MIB, 64 * MIB + 512),

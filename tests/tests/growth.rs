@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A volume with ext4 grows while it is mounted and written to.
+//! A volume's file system grows with its storage, while it is mounted and written to; or neither
+//! of them does.
 //!
-//! That needs `CAP_SYS_RESOURCE` (ext4_resize_begin in fs/ext4/resize.c, Linux 6.1), which many
-//! containers lack: there these tests are left to the virtual machine.
+//! To grow a mounted ext4 needs `CAP_SYS_RESOURCE` (ext4_resize_begin in fs/ext4/resize.c, Linux
+//! 6.1), which many containers lack: there these tests are left to the virtual machine.
 
 use std::fs;
 use std::io::{Read, Seek, Write};
@@ -146,4 +147,48 @@ fn root_who_may_not_grow_it_mounted_is_told_and_another_can() {
     assert!(size_at(&at) > before);
     run("umount", &[path]).unwrap();
     site.ok(&["check"]);
+}
+
+#[test]
+fn root_a_volume_whose_file_system_cannot_be_read_keeps_its_size() {
+    if !requires_root() || !requires_program("mkfs.ext4") {
+        return;
+    }
+    let site = Site::on("ext4", "loop", "").unwrap();
+    site.ok(&["new", "fs", "v", "16M"]);
+    let image = site.location().join("v");
+    let blank = vec![0; 16 << 20];
+    std::fs::write(&image, &blank).unwrap();
+    site.expect(10, &["resize", "v", "32M"]);
+    assert_eq!(std::fs::read(&image).unwrap(), blank);
+}
+
+#[test]
+fn root_a_size_that_btrfs_is_not_grown_to_is_refused_before_its_storage_grows() {
+    if !requires_root() || !requires_program("mkfs.btrfs") {
+        return;
+    }
+    let site = Site::on("xfs", "loop", "default_fs: btrfs\n").unwrap();
+    site.ok(&["new", "fs", "v", "128M"]);
+    let image = site.location().join("v");
+    let at = site.mountpoint("at");
+    let path = at.to_str().unwrap();
+    let refused = |args: &[&str]| {
+        let said = site.expect(2, args).stderr;
+        assert!(
+            said.contains("200 MiB") && said.contains("256 MiB"),
+            "{said}"
+        );
+        assert_eq!(fs::metadata(&image).unwrap().len(), 128 << 20);
+    };
+    refused(&["resize", "v", "200M"]);
+    refused(&["clone", "v", "w", "--size", "200M"]);
+    site.ok(&["mount", "v", path]);
+    refused(&["resize", "v", "200M"]);
+    assert_eq!(site.json(&["resize", "v", "128M"])["changed"], false);
+    site.ok(&["resize", "v", "256M"]);
+    assert_eq!(size_at(&at), 256 << 20);
+    site.ok(&["umount", "v", path]);
+    assert_eq!(site.names(), ["v"]);
+    site.assert_idle();
 }
