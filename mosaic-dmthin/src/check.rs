@@ -20,7 +20,7 @@ use crate::catalog::store::{self, Found};
 use crate::catalog::{Catalog, Pending};
 use crate::config::{Options, PoolDevices};
 use crate::health::require_writable;
-use crate::identity::another;
+use crate::identity::{another, may_be_of};
 use crate::info::{found, steady};
 use crate::kernel_pool::KernelPool;
 use crate::reload::{differences, reload, wanted};
@@ -36,6 +36,8 @@ const METADATA_MAX: u64 = 255 << 14;
 
 /// The class of a pool that has less than its devices.
 const GROWTH: &str = "growth";
+/// The class of a pool that has another transaction than its catalog.
+const STATE: &str = "state";
 /// The class of devices that are not as the catalog has them.
 const DEVICES: &str = "devices";
 
@@ -235,10 +237,21 @@ impl<'a> Check<'_, 'a> {
         let Some(newest) = candidates.first() else {
             return self.find(None, error.chain(), None, || Ok(()));
         };
-        let remedy = Remedy::new("state", chosen(newest, candidates.get(1))).by_name();
+        let list = thin_metadata::list(pool.metadata()?)?;
+        let is_of = |state| may_be_of(state, status.transaction, &list);
+        if !candidates.iter().any(is_of) {
+            let fault = format!(
+                "{}; none of the catalog's volumes is in the pool: its data device {} and its \
+                 metadata device {} are not of one pool",
+                error.chain(),
+                pool.data_device(),
+                pool.metadata_device()
+            );
+            return self.find(None, fault, None, || Ok(()));
+        }
+        let remedy = Remedy::new(STATE, chosen(newest, candidates.get(1))).by_name();
         let mend = || take_state(pool, status.transaction, newest);
         self.find(None, error.chain(), Some(remedy), mend)?;
-        let list = thin_metadata::list(pool.metadata()?)?;
         let advice = |_| "it may be a volume of another state".to_owned();
         self.thin_ids(&newest.catalog, &list, &advice)
     }

@@ -28,7 +28,7 @@ use crate::transaction::is_proof;
 
 /// Whether this is the page before the state that init writes.
 pub(crate) fn is_first_state(page: &[u8]) -> bool {
-    matches!(Header::decode(page), Ok(Some(header)) if header.stamp == 1)
+    matches!(Header::decode(page), Ok(Some(header)) if header.is_first())
 }
 
 /// Whether a pool with these thin devices may be what a killed init left.
@@ -60,16 +60,20 @@ pub(crate) fn finish_begun(
     let device = catalog_device::claim(dm, found)?;
     let pool = KernelPool::new(dm, host, found.clone(), device, options.devices.is_some());
     match store::candidates(pool.catalog())?.as_slice() {
-        [one] if one.header.stamp == 1 => commit(&pool).map(|()| true),
+        [one] if one.header.is_first() => commit(&pool, one.index, one.header).map(|()| true),
         _ => Ok(false),
     }
 }
 
 /// Makes the first state the true one.
-fn commit(pool: &KernelPool<'_>) -> Result<()> {
-    pool.message(Message::SetTransactionId(0, 1))?;
-    match is_proof(&pool.committed_status()?, 1) {
-        true => Ok(()),
+fn commit(pool: &KernelPool<'_>, index: SlotIndex, header: Header) -> Result<()> {
+    pool.message(Message::SetTransactionId(0, header.stamp))?;
+    match is_proof(&pool.committed_status()?, header.stamp) {
+        true => {
+            // It is committed, with or without a witness.
+            let _ = store::mark_committed(pool.catalog(), index, header);
+            Ok(())
+        }
         false => Err(Error::new(
             ErrorKind::Io,
             format!(
@@ -152,16 +156,10 @@ fn fill(dm: Dm<'_>, host: &Host, options: &Options, found: &FoundPool) -> Result
         options.default_fs.make(host, device)
     })?;
     host.check_cancelled()?;
-    let uuid = random_uuid()?;
-    store::write(
-        pool.catalog(),
-        SlotIndex::First,
-        uuid,
-        1,
-        capacity,
-        &catalog,
-    )?;
-    commit(&pool)
+    let (index, uuid) = (SlotIndex::First, random_uuid()?);
+    let first = uuid.first_transaction();
+    let header = store::write(pool.catalog(), index, uuid, first, capacity, &catalog)?;
+    commit(&pool, index, header)
 }
 
 /// A random uuid of the kernel's (random(4)).

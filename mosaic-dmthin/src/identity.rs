@@ -3,12 +3,17 @@
 //!
 //! An id alone does not tell: another pool's metadata, or those of another time, have the same ids
 //! with other data. The pool keeps with each thin device the transaction that it was made in, and so
-//! does the catalog; of two that are not the same nothing is deleted, written or shown.
+//! does the catalog; of two that are not the same nothing is deleted, written or shown. A pool's
+//! transactions begin at random, so that those of two pools are not the same by chance.
+
+use std::collections::HashMap;
 
 use mosaic_core::{Error, ErrorKind, Result};
 
 use crate::catalog::Entry;
+use crate::catalog::store::Candidate;
 use crate::target::ThinId;
+use crate::thin_metadata::Details;
 use crate::thin_pool::ThinPool;
 
 /// Whether the pool has the thin device of this id that was made in this transaction.
@@ -35,6 +40,21 @@ pub(crate) fn require_made(pool: &dyn ThinPool, entry: &Entry) -> Result<()> {
     }
 }
 
+/// More changes than a pool ever meets, and less than there are between two pools.
+const FAR: u64 = 1 << 32;
+
+/// Whether a state of a catalog can be of a pool at this transaction, with these thin devices: one of
+/// its volumes is there. One without volumes is told by the transactions; of metadata that were
+/// repaired and have no thin device since the pool's beginning that is 1.
+pub(crate) fn may_be_of(state: &Candidate, transaction: u64, list: &[(ThinId, Details)]) -> bool {
+    let made_in: HashMap<ThinId, u64> = list.iter().map(|(id, of)| (*id, of.made_in)).collect();
+    let mut volumes = state.catalog.volumes().map(|(_, entry)| entry);
+    match state.catalog.len() {
+        0 => transaction <= 1 || transaction.abs_diff(state.header.stamp) < FAR,
+        _ => volumes.any(|entry| made_in.get(&entry.id) == Some(&entry.made_in)),
+    }
+}
+
 /// What is said of a thin device that is another one.
 pub(crate) fn another(entry: &Entry, made_in: u64) -> String {
     format!(
@@ -49,7 +69,9 @@ mod tests {
     use mosaic_core::{Bytes, VolumeName};
 
     use super::*;
-    use crate::catalog::Content;
+    use crate::catalog::slot::{Header, SlotIndex};
+    use crate::catalog::tests::{POOL, entry, id};
+    use crate::catalog::{Catalog, Content};
     use crate::create::{self, Request};
     use crate::health::Floors;
     use crate::recover::recover;
@@ -66,6 +88,39 @@ mod tests {
 
         fn finish(&self, _: &std::path::Path, _: bool) -> Result<clone::Copied> {
             Ok(clone::Copied::Finished)
+        }
+    }
+
+    #[test]
+    fn a_catalog_is_told_to_be_of_a_pool_by_what_both_have() {
+        let (stamp, made_in) = (5 << 40, 4);
+        let state = |catalog| Candidate {
+            index: SlotIndex::First,
+            header: Header::new(POOL, stamp, 128 << 10, b""),
+            catalog,
+        };
+        let mut volumes = Catalog::default();
+        volumes.insert("a", entry(1)).unwrap();
+        volumes.insert("b", entry(2)).unwrap();
+        let (none, some) = (state(Catalog::default()), state(volumes));
+        let list = |of: &[(u32, u64)]| -> Vec<(ThinId, Details)> {
+            let details = |made_in| Details { mapped: 1, made_in };
+            of.iter()
+                .map(|(n, made_in)| (id(*n), details(*made_in)))
+                .collect()
+        };
+        let own = list(&[(2, entry(2).made_in), (9, made_in)]);
+        let others = list(&[(1, made_in), (2, made_in)]);
+        for transaction in [0, 1, stamp, stamp + 1, stamp << 1] {
+            assert!(may_be_of(&some, transaction, &own));
+            assert!(!may_be_of(&some, transaction, &others));
+        }
+        for (transaction, may_be) in [(1, true), (stamp + 9, true), (7, false), (6 << 40, false)] {
+            assert_eq!(
+                may_be_of(&none, transaction, &others),
+                may_be,
+                "{transaction}"
+            );
         }
     }
 

@@ -8,10 +8,12 @@
 use mosaic_core::{Context, Error, ErrorKind, Result};
 
 use crate::block_device::{self, BlockDevice};
-use crate::catalog::slot::{Header, PAGE, SlotIndex};
+use crate::catalog::slot::Header;
 use crate::catalog::store;
+use crate::catalog_on_disk::CatalogOnDisk;
 use crate::config::PoolDevices;
 use crate::dm::Dm;
+use crate::identity::may_be_of;
 use crate::naming;
 use crate::packet::By;
 use crate::target::{DeviceNumber, ThinId};
@@ -67,16 +69,20 @@ impl<'d> IdlePool<'d> {
     }
 
     /// Goes on if the pool has a catalog, and its data are on the data device: the catalog there is of
-    /// the transaction at which the metadata are. `by_hand` is what activates it all the same.
+    /// the transaction at which the metadata are. `by_hand` is what activates it all the same, which
+    /// is only said where both may be of one pool.
+    ///
+    /// The numbers alone tell two pools apart, since those of a pool begin at random.
     ///
     /// # Errors
     /// `Unsupported` for somebody else's pool; `NotFound` if an init was not finished; `Corrupt` if
     /// the catalog is not where the metadata say.
     pub(crate) fn require_catalog(&self, superblock: &Superblock, by_hand: &str) -> Result<()> {
         let PoolDevices { data, metadata, .. } = self.devices;
-        let ids = thin_metadata::list(&self.metadata)?;
-        if !ids.iter().any(|(id, _)| *id == ThinId::CATALOG) {
-            let (count, transaction) = (ids.len(), superblock.transaction);
+        let list = thin_metadata::list(&self.metadata)?;
+        let transaction = superblock.transaction;
+        if !list.iter().any(|(id, _)| *id == ThinId::CATALOG) {
+            let count = list.len();
             return Err(Error::new(
                 ErrorKind::Unsupported,
                 format!(
@@ -86,48 +92,50 @@ impl<'d> IdlePool<'d> {
                 ),
             ));
         }
-        let mut stamps = Vec::new();
-        for index in SlotIndex::ALL {
-            stamps.extend(self.slot(superblock, index)?.map(|header| header.stamp));
-        }
-        let transaction = superblock.transaction;
-        if stamps.contains(&transaction) {
+        let catalog = CatalogOnDisk {
+            metadata: &self.metadata,
+            data: &self.data,
+            block: superblock.data_block,
+        };
+        let headers = store::headers(&catalog);
+        let has = |header: &Result<Option<Header>>| matches!(header, Ok(Some(header)) if header.stamp == transaction);
+        // One that cannot be read may be of no matter.
+        if headers.iter().any(has) {
             return Ok(());
         }
-        if transaction == 0 && stamps.iter().all(|stamp| *stamp == 1) {
+        let [first, second] = headers;
+        let headers = [first?, second?];
+        if store::is_unfinished(&headers, transaction) {
             return Err(store::unfinished_init());
         }
+        let stamps: Vec<u64> = headers
+            .iter()
+            .flatten()
+            .map(|header| header.stamp)
+            .collect();
         let text = match stamps.as_slice() {
             [] => "has no catalog where they say".to_owned(),
             [one] => format!("has a catalog of transaction {one} there"),
             [one, other, ..] => format!("has a catalog of transactions {one} and {other} there"),
         };
+        let states = store::candidates(&catalog)?;
+        let why = match states
+            .iter()
+            .any(|state| may_be_of(state, transaction, &list))
+        {
+            true => format!(
+                "the metadata were repaired, or they are not of one pool; if they were repaired: \
+                 {by_hand}; then check --repair=state takes the newest state"
+            ),
+            false => "they are not of one pool, or the data were overwritten".to_owned(),
+        };
         Err(Error::new(
             ErrorKind::Corrupt,
             format!(
                 "the metadata on {metadata:?} are at transaction {transaction}, and {data:?} {text}: \
-                 they are not of one pool, or the metadata were repaired or the data overwritten; if \
-                 they were repaired: {by_hand}; then check --repair=state takes the newest state"
+                 {why}"
             ),
         ))
-    }
-
-    /// What stands before a slot of the catalog, as both devices have it.
-    fn slot(&self, superblock: &Superblock, index: SlotIndex) -> Result<Option<Header>> {
-        let block = superblock.data_block.bytes();
-        let (number, within) = (index.offset() / block, index.offset() % block);
-        let found = thin_metadata::find_block(&self.metadata, ThinId::CATALOG, number)?;
-        let Some(place) = found.and_then(|found| found.checked_mul(block)?.checked_add(within))
-        else {
-            return Ok(None);
-        };
-        let is_there = place
-            .checked_add(PAGE as u64)
-            .is_some_and(|end| self.data.size().is_ok_and(|size| end <= size.0));
-        match is_there {
-            true => Header::decode(&self.data.read(place, PAGE)?),
-            false => Ok(None),
-        }
     }
 }
 

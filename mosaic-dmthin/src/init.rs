@@ -34,8 +34,9 @@ const METADATA_PER_BLOCK: u64 = 48;
 const METADATA_MIN: u64 = 2 << 20;
 
 /// Steps: see that the devices are blank and nobody's; make the pool; `create_thin` of the catalog
-/// and of the metadata, mkfs; write the first state; **commit**: transaction id 1. Killed before that,
-/// the same call begins again.
+/// and of the metadata, mkfs; write the first state; **commit**: its transaction id, which is
+/// random, so that no other pool is taken for this one (`PoolUuid::first_transaction`). Killed before
+/// that, the same call begins again.
 ///
 /// # Errors
 /// `Exists` if something is there already, naming it; `Unsupported` for a pool that is somebody

@@ -33,6 +33,7 @@ pub mod transaction;
 
 mod attach;
 mod catalog_device;
+mod catalog_on_disk;
 mod change;
 mod check;
 mod clone;

@@ -200,7 +200,8 @@ fn root_an_init_killed_before_its_last_step_is_finished_and_keeps_what_is_there(
         return;
     }
     let thins = Thins::new();
-    message(&thins.pool, "set_transaction_id 1 0");
+    let now = thins.pool.status().unwrap()[0].clone();
+    message(&thins.pool, &format!("set_transaction_id {now} 0"));
     let error = thins.driver.list().unwrap_err();
     refused(error, ErrorKind::NotFound, &["run it again"]);
     // After a boot, too.
@@ -295,16 +296,30 @@ fn root_data_of_another_pool_of_mosaic_are_not_taken() {
         return;
     }
     let (one, other) = (Thins::new(), Thins::with(600 * MIB, 4 * MIB, &[]));
-    one.create_disk("a", MIB).unwrap();
-    one.pool.deactivate().unwrap();
-    other.pool.deactivate().unwrap();
     let mut wrong = one.settings.clone();
     wrong.set("pool.data", other.pool.data().device().to_str().unwrap());
     let driver = DmThin::open(host(), &wrong).unwrap();
-    let words = ["transaction 2", "transaction 1", "not of one pool"];
-    refused(driver.list().unwrap_err(), ErrorKind::Corrupt, &words);
-    assert_eq!(one.pool.device(), None);
-    assert_eq!(one.names(), ["a"]);
+    // As young as each other, without volumes and with the same thin ids.
+    for names in [&[][..], &["a"]] {
+        for thins in [&one, &other] {
+            names
+                .iter()
+                .for_each(|name| thins.create_disk(name, MIB).unwrap());
+            thins.pool.deactivate().unwrap();
+        }
+        let error = driver.list().unwrap_err();
+        let text = error.chain();
+        assert!(!text.contains("dmsetup"), "{text}");
+        let words = [
+            "are at transaction",
+            "has a catalog of transaction",
+            "not of one pool",
+        ];
+        refused(error, ErrorKind::Corrupt, &words);
+        assert_eq!(one.pool.device(), None);
+        assert_eq!(one.names(), names);
+        assert_eq!(other.names(), names);
+    }
 }
 
 #[test]

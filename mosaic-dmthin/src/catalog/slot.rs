@@ -46,6 +46,18 @@ mod at {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolUuid(pub [u8; 16]);
 
+impl PoolUuid {
+    /// The transaction id with which the pool begins: the last 48 bits. It is all of its identity that
+    /// a pool's own metadata have room for. Counted from there, the numbers of two pools are not the
+    /// same by chance, be it the pool's, or that of the transaction that made a thin device.
+    pub fn first_transaction(&self) -> u64 {
+        let number = self.0[10..].iter();
+        let number = number.fold(0, |number, byte| number << 8 | u64::from(*byte));
+        // 0 is that of a pool that is being made.
+        number.max(1)
+    }
+}
+
 impl fmt::Display for PoolUuid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, byte) in self.0.iter().enumerate() {
@@ -184,6 +196,11 @@ impl Header {
     /// Bytes of page and payload.
     fn needed(&self) -> Option<u64> {
         self.length.checked_add(PAGE as u64)
+    }
+
+    /// Whether this is the state that init writes.
+    pub fn is_first(&self) -> bool {
+        self.stamp == self.pool.first_transaction()
     }
 
     /// Whether this is the payload that the page was written for.

@@ -102,7 +102,7 @@ pub fn read(medium: &dyn Medium, transaction: u64) -> Result<Truth> {
 /// `Unsupported` for a newer layout; `NotFound` if an init was not finished; `Corrupt` for what no
 /// Mosaic wrote; the kernel's.
 pub fn look(medium: &dyn Medium, transaction: u64) -> Result<Found> {
-    let read = SlotIndex::ALL.map(|index| header(medium, index));
+    let read = headers(medium);
     let has_stamp = |header: &Result<Option<Header>>, stamp: Option<u64>| matches!(header, Ok(Some(header)) if Some(header.stamp) == stamp);
     let at = read
         .iter()
@@ -202,6 +202,11 @@ pub fn write_again(medium: &dyn Medium, chosen: &Candidate, transaction: u64) ->
     write(medium, index, header.pool, stamp, header.capacity, &state)
 }
 
+/// What stands before both slots.
+pub(crate) fn headers(medium: &dyn Medium) -> [Result<Option<Header>>; 2] {
+    SlotIndex::ALL.map(|index| header(medium, index))
+}
+
 fn header(medium: &dyn Medium, index: SlotIndex) -> Result<Option<Header>> {
     Header::decode(&medium.read_at(index.offset(), PAGE)?)
 }
@@ -218,16 +223,21 @@ fn catalog(medium: &dyn Medium, index: SlotIndex, header: &Header) -> Result<Opt
     format::decode(&payload).map(Some)
 }
 
-/// What is said of a pool that is at transaction 0: what makes it a location ends with 1.
+/// What is said of a pool that is at transaction 0: what makes it a location ends with another.
 pub(crate) fn unfinished_init() -> Error {
     let text = "an init of the pool was not finished; run it again";
     Error::new(ErrorKind::NotFound, text)
 }
 
+/// Whether this is what an init leaves that is killed before its end.
+pub(crate) fn is_unfinished(headers: &[Option<Header>; 2], transaction: u64) -> bool {
+    let is_first = |header: &Option<Header>| header.is_none_or(|header| header.is_first());
+    transaction == 0 && headers.iter().all(is_first)
+}
+
 /// Why no slot is the true one.
 fn no_truth(headers: &[Option<Header>; 2], transaction: u64) -> Result<Error> {
-    let first_state = |header: &Option<Header>| header.is_none_or(|header| header.stamp == 1);
-    if transaction == 0 && headers.iter().all(first_state) {
+    if is_unfinished(headers, transaction) {
         return Err(unfinished_init());
     }
     let stamps: Vec<String> = headers
@@ -256,7 +266,7 @@ fn behind(transaction: u64) -> Error {
         format!(
             "the pool is at transaction {transaction}, and its catalog has a state of {} that was \
              committed: the pool's metadata are older than its catalog; check says what check \
-             --repair would take",
+             --repair=state would take",
             transaction.saturating_add(1)
         ),
     )

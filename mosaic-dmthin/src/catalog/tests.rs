@@ -334,11 +334,20 @@ fn the_slot_with_the_pools_stamp_is_the_true_one() {
             assert_eq!(truth.attempt, None);
         }
     }
-    let first = written(&[(SlotIndex::First, 1, &old)]);
+    let first = written(&[(SlotIndex::First, POOL.first_transaction(), &old)]);
     for (memory, transaction) in [(Memory::default(), 0), (first, 0), (Memory::default(), 5)] {
         let nothing = store::read(&memory, transaction).unwrap_err();
         assert_eq!(nothing.kind(), ErrorKind::NotFound);
     }
+}
+
+#[test]
+fn a_pool_begins_at_a_transaction_of_its_own() {
+    assert_eq!(POOL.first_transaction(), 0x6162_6364_6566);
+    assert_eq!(PoolUuid([0; 16]).first_transaction(), 1);
+    let header = |stamp| Header::new(POOL, stamp, 128 << 10, b"x");
+    assert!(header(POOL.first_transaction()).is_first());
+    assert!(!header(1).is_first());
 }
 
 #[test]
