@@ -23,6 +23,7 @@ mod btrfs;
 mod btrfs_site;
 mod built;
 mod children;
+mod content;
 mod ioctl;
 mod loop_file;
 mod moctl;
@@ -46,9 +47,10 @@ pub mod vm;
 pub use await_condition::{eventually, eventually_within};
 pub use btrfs::{Qgroup, Quota, Subvolume, make_subvolumes, qgroups, quota, subvolumes};
 pub use built::{built_program, target_folder};
+pub use content::{assert_filled, fill, write_until};
 pub use loop_file::{LoopFile, loop_devices_beneath};
 pub use moctl::{Moctl, Output};
-pub use mount_table::{is_mountpoint, mountpoints_beneath};
+pub use mount_table::{is_mountpoint, mounted_size, mountpoints_beneath};
 pub use mounted_fs::{MountedFs, requires_project_quota};
 pub use random::Random;
 pub use requires::{
@@ -57,7 +59,7 @@ pub use requires::{
 };
 pub use said::Said;
 pub use scratch::{Scratch, keep};
-pub use shell::{run, run_status, stdout_of};
+pub use shell::{run, run_status, stdout_of, word};
 pub use site::Site;
 #[cfg(target_arch = "x86_64")]
 pub use system_call::SystemCall;

@@ -23,6 +23,16 @@ pub fn is_mountpoint(path: &Path) -> bool {
     mountpoints_beneath(path).iter().any(|at| at == path)
 }
 
+/// The size in bytes of the file system that a path leads to, as its users see it.
+///
+/// # Panics
+/// There is no such path.
+#[track_caller]
+pub fn mounted_size(path: &Path) -> u64 {
+    let stat = rustix::fs::statvfs(path).expect("the path is there");
+    stat.f_blocks * stat.f_frsize
+}
+
 /// Unmounts all that; what is busy is detached from the tree.
 pub(crate) fn umount_beneath(folder: &Path) {
     for at in mountpoints_beneath(folder).iter().rev() {

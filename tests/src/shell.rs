@@ -2,6 +2,7 @@
 //! The standard tools that tests set things up with and check ours against.
 
 use std::ffi::OsStr;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -37,6 +38,15 @@ pub fn stdout_of<S: AsRef<OsStr>>(program: &str, args: &[S]) -> Result<String> {
         String::from_utf8_lossy(&output.stderr).trim()
     );
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// A path as a word of a command.
+///
+/// # Panics
+/// It is not UTF-8; what tests make is.
+#[track_caller]
+pub fn word(path: &Path) -> &str {
+    path.to_str().expect("the path is text")
 }
 
 fn output_of<S: AsRef<OsStr>>(program: &str, args: &[S]) -> Result<std::process::Output> {

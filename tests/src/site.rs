@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -160,6 +160,21 @@ impl Site {
     /// Runs `moctl m ARGS...`.
     pub fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Output {
         self.moctl.run(&words(args))
+    }
+
+    /// Starts all of the commands, and then waits for all.
+    ///
+    /// # Panics
+    /// One cannot be started.
+    pub fn run_at_once<S: AsRef<OsStr>>(&self, commands: &[Vec<S>]) -> Vec<Output> {
+        let start = |args: &Vec<S>| {
+            let mut command = self.command(args);
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+            command.spawn().expect("moctl can be started")
+        };
+        let running: Vec<Child> = commands.iter().map(start).collect();
+        let end = |child: Child| child.wait_with_output().expect("it is our child").into();
+        running.into_iter().map(end).collect()
     }
 
     /// Runs `moctl m ARGS...` and gives its stdout.

@@ -6,11 +6,12 @@
 //! 6.1), which many containers lack: there these tests are left to the virtual machine.
 
 use std::fs;
-use std::io::{Read, Seek, Write};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mosaic_tests::{Site, requires, requires_program, requires_root, run, run_status, stdout_of};
+use mosaic_tests::{
+    Site, mounted_size, requires, requires_program, requires_root, run, run_status, stdout_of,
+    write_until,
+};
 use rustix::thread::{CapabilitySet, capabilities};
 
 fn ready() -> bool {
@@ -28,12 +29,6 @@ fn site() -> Site {
     Site::on("ext4", "loop", "default_fs: ext4\n").unwrap()
 }
 
-/// The size of a mounted file system, in bytes.
-fn size_at(path: &Path) -> u64 {
-    let stat = rustix::fs::statvfs(path).unwrap();
-    stat.f_blocks * stat.f_frsize
-}
-
 #[test]
 fn root_a_mounted_ext4_grows_while_it_is_written() {
     if !ready() {
@@ -44,7 +39,7 @@ fn root_a_mounted_ext4_grows_while_it_is_written() {
     let at = site.mountpoint("at");
     let path = at.to_str().unwrap();
     site.ok(&["mount", "a", path]);
-    let before = size_at(&at);
+    let before = mounted_size(&at);
     let stop = AtomicBool::new(false);
     let rounds = std::thread::scope(|scope| {
         let writer = scope.spawn(|| write_until(&at.join("file"), &stop));
@@ -56,7 +51,7 @@ fn root_a_mounted_ext4_grows_while_it_is_written() {
     });
     assert!(rounds > 0);
     assert_eq!(site.json(&["info", "a"])["volume"]["size"], 256 << 20);
-    let after = size_at(&at);
+    let after = mounted_size(&at);
     assert!(before < 32 << 20 && after > 200 << 20, "{before} {after}");
     // The new room holds something.
     fs::write(at.join("large"), vec![7; 100 << 20]).unwrap();
@@ -85,32 +80,8 @@ fn root_an_idle_ext4_grows_by_its_journal_too() {
     let at = site.mountpoint("at");
     let path = at.to_str().unwrap();
     site.ok(&["mount", "a", path]);
-    assert!(size_at(&at) > 50 << 20);
+    assert!(mounted_size(&at) > 50 << 20);
     site.ok(&["umount", "a", path]);
-}
-
-/// Writes and reads back; how often.
-fn write_until(path: &Path, stop: &AtomicBool) -> u32 {
-    let mut file = fs::File::options()
-        .create(true)
-        .truncate(true)
-        .read(true)
-        .write(true)
-        .open(path)
-        .unwrap();
-    let mut rounds = 0;
-    while !stop.load(Ordering::Relaxed) {
-        let byte = u8::try_from(rounds % 251).unwrap();
-        file.rewind().unwrap();
-        file.write_all(&vec![byte; 256 << 10]).unwrap();
-        file.sync_all().unwrap();
-        file.rewind().unwrap();
-        let mut read = Vec::new();
-        file.read_to_end(&mut read).unwrap();
-        assert!(read.iter().all(|b| *b == byte));
-        rounds += 1;
-    }
-    rounds
 }
 
 #[test]
@@ -123,7 +94,7 @@ fn root_who_may_not_grow_it_mounted_is_told_and_another_can() {
     let at = site.mountpoint("at");
     let path = at.to_str().unwrap();
     site.ok(&["mount", "a", path]);
-    let before = size_at(&at);
+    let before = mounted_size(&at);
     let without = ["--bounding-set=-sys_resource", "--inh-caps=-sys_resource"];
     let command = site.command(&["resize", "a", "64M"]);
     let mut refused = std::process::Command::new("setpriv");
@@ -140,11 +111,11 @@ fn root_who_may_not_grow_it_mounted_is_told_and_another_can() {
     let output = refused.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("CAP_SYS_RESOURCE"), "{said}");
-    assert_eq!(size_at(&at), before);
+    assert_eq!(mounted_size(&at), before);
     // Its image has grown already, which is not all.
     let done = site.json(&["resize", "a", "64M"]);
     assert_eq!(done["changed"], true, "{done}");
-    assert!(size_at(&at) > before);
+    assert!(mounted_size(&at) > before);
     run("umount", &[path]).unwrap();
     site.ok(&["check"]);
 }
@@ -187,7 +158,7 @@ fn root_a_size_that_btrfs_is_not_grown_to_is_refused_before_its_storage_grows() 
     refused(&["resize", "v", "200M"]);
     assert_eq!(site.json(&["resize", "v", "128M"])["changed"], false);
     site.ok(&["resize", "v", "256M"]);
-    assert_eq!(size_at(&at), 256 << 20);
+    assert_eq!(mounted_size(&at), 256 << 20);
     site.ok(&["umount", "v", path]);
     assert_eq!(site.names(), ["v"]);
     site.assert_idle();

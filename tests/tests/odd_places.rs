@@ -8,7 +8,9 @@ use mosaic_core::ErrorKind;
 use mosaic_core::host_services::{Level, Services};
 use mosaic_core::loader::SearchPath;
 use mosaic_core::mosaic::{DropOptions, Environment, Mosaic};
-use mosaic_tests::{MountedFs, Site, requires_program, requires_root, run, run_status};
+use mosaic_tests::{
+    MountedFs, Site, mounted_size, requires_program, requires_root, run, run_status,
+};
 
 fn mount(args: &[&str]) {
     run("mount", args).unwrap();
@@ -38,11 +40,7 @@ fn root_a_volume_grows_itself_and_not_what_hides_its_mountpoint() {
     let path = at.to_str().unwrap().to_owned();
     site.ok(&["new", "fs", "v", "320M"]);
     site.ok(&["mount", "v", &path]);
-    let size = || {
-        rustix::fs::statvfs(&path)
-            .map(|s| s.f_blocks * s.f_frsize)
-            .unwrap()
-    };
+    let size = || mounted_size(&at);
     let before = size();
     mount(&[&device, &path]);
     let hidden_by = Umount(path.clone());

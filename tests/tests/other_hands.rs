@@ -4,23 +4,15 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use mosaic_tests::{Moctl, Site, requires_program, requires_root, run, stdout_of};
+use mosaic_tests::{
+    Moctl, Site, mounted_size, requires_program, requires_root, run, stdout_of, word,
+};
 
 const NOBODY: u32 = 65534;
 const MIB: u64 = 1 << 20;
 
 fn size_of(path: &Path) -> u64 {
     std::fs::metadata(path).unwrap().len()
-}
-
-fn word(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
-
-/// Bytes of the file system that a path leads to.
-fn fs_size(path: &Path) -> u64 {
-    let stat = rustix::fs::statvfs(path).unwrap();
-    stat.f_blocks * stat.f_frsize
 }
 
 /// A loop device that another program set up; detached also when the test panics.
@@ -78,17 +70,17 @@ fn root_resize_grows_no_other_file_system_that_hides_the_volumes_mount() {
     let device = Foreign::new(&other);
     run("mount", &[&device.0, word(&over)]).unwrap();
     std::fs::create_dir(&at).unwrap();
-    let before = fs_size(&over);
+    let before = mounted_size(&over);
     let hidden = site.run(&["resize", "v", "400M"]);
-    let after = fs_size(&over);
+    let after = mounted_size(&over);
     run("umount", &[&over]).unwrap();
     drop((device, file));
     assert_eq!(after, before, "{}{}", hidden.stdout, hidden.stderr);
     assert_eq!(hidden.status, 5, "{}", hidden.stdout);
     // In sight again it grows.
-    let before = fs_size(&at);
+    let before = mounted_size(&at);
     site.ok(&["resize", "v", "400M"]);
-    assert!(fs_size(&at) > before + 70 * MIB);
+    assert!(mounted_size(&at) > before + 70 * MIB);
     site.ok(&["umount", "v", word(&at)]);
     site.assert_idle();
 }

@@ -1,24 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Commands that run at the same time: exactly one wins, the others say clearly why they did not.
 
-use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use mosaic_tests::{Output, Site, is_quick, left_out, requires_program, requires_root};
-
-/// Starts all commands and then waits for all.
-fn at_once(site: &Site, commands: &[Vec<&str>]) -> Vec<Output> {
-    let start = |words: &Vec<&str>| {
-        let mut command = site.command(words);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.spawn().unwrap()
-    };
-    let running: Vec<Child> = commands.iter().map(start).collect();
-    let end = |child: Child| Output::from(child.wait_with_output().unwrap());
-    running.into_iter().map(end).collect()
-}
 
 fn rounds(all: usize, sample: usize) -> usize {
     if is_quick() {
@@ -60,15 +47,12 @@ fn root_four_parallel_attach_make_one_device_and_three_clear_refusals() {
     let site = Site::in_folder("loop", "").unwrap();
     site.ok(&["new", "disk", "a", "8M"]);
     for round in 0..rounds(100, 10) {
-        let outputs = at_once(
-            &site,
-            &[
-                vec!["attach", "a"],
-                vec!["attach", "a"],
-                vec!["attach", "a"],
-                vec!["attach", "a"],
-            ],
-        );
+        let outputs = site.run_at_once(&[
+            vec!["attach", "a"],
+            vec!["attach", "a"],
+            vec!["attach", "a"],
+            vec!["attach", "a"],
+        ]);
         let devices = site.loop_devices();
         assert_eq!(devices.len(), 1, "round {round}: {outputs:?}");
         let device = devices[0].to_str().unwrap();
@@ -88,7 +72,7 @@ fn four_parallel_new_of_one_name_make_one_volume() {
         let most = if driver == "btrfs" { 10 } else { 50 };
         for _ in 0..rounds(most, 5) {
             let commands = sizes.map(|size| vec!["new", kind, "a", size]);
-            let outputs = at_once(&site, &commands);
+            let outputs = site.run_at_once(&commands);
             assert_one_winner(&outputs, 4, "\"a\"");
             assert_eq!(site.entries(), ["a"]);
             if driver != "plain" {
@@ -109,15 +93,12 @@ fn four_parallel_drop_of_one_volume_drop_it_once() {
     for (_, kind, site) in each_driver() {
         for _ in 0..rounds(25, 3) {
             site.ok(&["new", kind, "a", "1M"]);
-            let outputs = at_once(
-                &site,
-                &[
-                    vec!["drop", "a"],
-                    vec!["drop", "a"],
-                    vec!["drop", "a"],
-                    vec!["drop", "a"],
-                ],
-            );
+            let outputs = site.run_at_once(&[
+                vec!["drop", "a"],
+                vec!["drop", "a"],
+                vec!["drop", "a"],
+                vec!["drop", "a"],
+            ]);
             assert_one_winner(&outputs, 3, "\"a\"");
             assert_eq!(site.entries(), [""; 0]);
         }
@@ -160,7 +141,7 @@ fn root_mount_and_drop_at_once_leave_a_mounted_volume_or_none() {
     let at = at.to_str().unwrap();
     for _ in 0..rounds(30, 4) {
         site.ok(&["new", "fs", "a", "16M"]);
-        let outputs = at_once(&site, &[vec!["mount", "a", at], vec!["drop", "a"]]);
+        let outputs = site.run_at_once(&[vec!["mount", "a", at], vec!["drop", "a"]]);
         let (mount, drop) = (&outputs[0], &outputs[1]);
         match (mount.status, drop.status) {
             (0, 5) => {

@@ -7,11 +7,11 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use mosaic_tests::{Output, Site, eventually, run, stdout_of, subvolumes};
+use mosaic_tests::{Output, Site, eventually, fill, run, stdout_of, subvolumes, word};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::{KINDS, MIB, WITH_QUOTAS, fill, on_each, site, word};
+use crate::{KINDS, MIB, WITH_QUOTAS, on_each, site};
 
 /// Subvolumes that have no name any more and are being cleaned.
 fn dead(site: &Site) -> usize {

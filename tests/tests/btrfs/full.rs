@@ -5,11 +5,11 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-use mosaic_tests::{Moctl, MountedFs, run};
+use mosaic_tests::{Moctl, MountedFs, fill, run, word};
 use nix::libc::ENOSPC;
 use rustix::fs::XattrFlags;
 
-use crate::{MIB, fill, ready, word};
+use crate::{MIB, ready};
 
 /// A mosaic `m` on a small btrfs with the volumes `a` and `b`; `more` are further lines of its
 /// config.

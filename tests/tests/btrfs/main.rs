@@ -13,10 +13,6 @@ mod quota;
 mod race;
 mod read_only;
 
-use std::fs::File;
-use std::io::{self, Write};
-use std::path::Path;
-
 use mosaic_tests::{Site, requires_program, requires_root};
 
 /// Every kind of location, by its quotas.
@@ -48,19 +44,4 @@ fn on_each(kinds: &[&str], more: &str, story: impl Fn(&str, &Site)) {
         story(kind, &site);
         site.assert_sound();
     }
-}
-
-/// Writes a file of that many MiB, and makes it durable.
-fn fill(path: &Path, mib: usize) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    let block = vec![b'#'; 1 << 20];
-    for _ in 0..mib {
-        file.write_all(&block)?;
-    }
-    file.sync_all()
-}
-
-/// A path as a word of a command.
-fn word(path: &Path) -> &str {
-    path.to_str().unwrap()
 }

@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use mosaic_tests::{is_long, make_subvolumes};
+use mosaic_tests::{is_long, make_subvolumes, word};
 use serde_json::Value;
 
-use crate::{KINDS, site, word};
+use crate::{KINDS, site};
 
 #[test]
 fn root_many_volumes_are_listed_with_all_that_is_known() {

@@ -4,9 +4,9 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use mosaic_tests::run;
+use mosaic_tests::{run, word};
 
-use crate::{on_each, site, word};
+use crate::{on_each, site};
 
 #[test]
 fn root_what_is_no_subvolume_is_no_volume_and_is_left_alone() {

@@ -5,10 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use mosaic_tests::{
-    Moctl, MountedFs, Output, requires_program, requires_root, run, run_status, subvolumes,
+    Moctl, MountedFs, Output, requires_program, requires_root, run, run_status, subvolumes, word,
 };
 
-use crate::{KINDS, ready, word};
+use crate::{KINDS, ready};
 
 /// A btrfs with a subvolume and folders, and a `moctl` of its own.
 struct Ground {

@@ -4,10 +4,10 @@
 use std::fs;
 use std::path::Path;
 
-use mosaic_tests::{Quota, Site, qgroups, quota};
+use mosaic_tests::{Quota, Site, fill, qgroups, quota, word};
 use nix::libc::EDQUOT;
 
-use crate::{KINDS, MIB, WITH_QUOTAS, fill, on_each, site, word};
+use crate::{KINDS, MIB, WITH_QUOTAS, on_each, site};
 
 fn size_of(site: &Site, volume: &str) -> Option<u64> {
     site.json(&["info", volume])["volume"]["size"].as_u64()

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use mosaic_tests::{Output, Site, is_long};
+use mosaic_tests::{Output, Random, Site, is_long};
 
 use crate::{MAP, on_each};
 
@@ -13,18 +13,6 @@ const AT_ONCE: [&str; 8] = ["11", "12", "13", "14", "15", "16", "17", "18"];
 
 fn rounds(few: usize) -> usize {
     if is_long() { few * 10 } else { few }
-}
-
-/// Starts all commands and then waits for all.
-fn at_once(site: &Site, commands: &[Vec<&str>]) -> Vec<Output> {
-    let start = |words: &Vec<&str>| {
-        let mut command = site.command(words);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.spawn().unwrap()
-    };
-    let running: Vec<_> = commands.iter().map(start).collect();
-    let end = |child: std::process::Child| Output::from(child.wait_with_output().unwrap());
-    running.into_iter().map(end).collect()
 }
 
 #[test]
@@ -57,7 +45,7 @@ fn root_eight_clones_of_one_volume_are_eight_volumes() {
         let size = (kind == "btrfs+full").then_some(16 << 20);
         for _ in 0..rounds(2) {
             let clone = |to| vec!["clone", "01", to, "--size", "16M"];
-            let outputs = at_once(site, &AT_ONCE.map(clone));
+            let outputs = site.run_at_once(&AT_ONCE.map(clone));
             assert!(outputs.iter().all(|o| o.status == 0), "{kind}: {outputs:?}");
             assert_eq!(site.subvolumes().len(), 2 + 16, "{kind}");
             for volume in site.json(&["list"])["volumes"].as_array().unwrap() {
@@ -66,7 +54,7 @@ fn root_eight_clones_of_one_volume_are_eight_volumes() {
                     assert_eq!(volume["origin"], "01", "{kind}: {volume}");
                 }
             }
-            let outputs = at_once(site, &AT_ONCE.map(|name| vec!["drop", name]));
+            let outputs = site.run_at_once(&AT_ONCE.map(|name| vec!["drop", name]));
             assert!(outputs.iter().all(|o| o.status == 0), "{kind}: {outputs:?}");
             assert_eq!(site.entries(), ["0"], "{kind}");
         }
@@ -80,7 +68,7 @@ fn root_a_clone_of_what_another_drops_is_whole_or_not_there() {
             site.ok(&["new", "fs", "a", "8M"]);
             site.subvolume("a/within");
             let commands = ["clone a b", "drop a", "clone a c"].map(|c| c.split(' ').collect());
-            let outputs = at_once(site, &commands);
+            let outputs = site.run_at_once(&commands);
             assert_eq!(outputs[1].status, 0, "{outputs:?}");
             let mut expected = Vec::new();
             for (name, output) in [("b", &outputs[0]), ("c", &outputs[2])] {
@@ -154,7 +142,7 @@ fn root_mount_and_drop_at_once_leave_a_mounted_volume_or_none() {
         for _ in 0..rounds(10) {
             site.ok(&["new", "fs", "a", "8M"]);
             site.subvolume("a/within");
-            let outputs = at_once(site, &[vec!["mount", "a", at], vec!["drop", "a"]]);
+            let outputs = site.run_at_once(&[vec!["mount", "a", at], vec!["drop", "a"]]);
             match (outputs[0].status, outputs[1].status) {
                 (0, 5) => {
                     site.ok(&["umount", "a", at]);
@@ -169,26 +157,11 @@ fn root_mount_and_drop_at_once_leave_a_mounted_volume_or_none() {
     });
 }
 
-/// Numbers that look random and are the same in each run.
-struct Numbers(u64);
-
-impl Numbers {
-    /// One below `end`.
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        (self.0 >> 33) % end
-    }
-}
-
 /// One command on a few names, now and then killed: what it ended with.
-fn disturbed(site: &Site, numbers: &mut Numbers) -> Output {
+fn disturbed(site: &Site, random: &mut Random) -> Output {
     const NAMES: [&str; 5] = ["11", "12", "21", "22", "31"];
-    let mut name = || NAMES[usize::try_from(numbers.below(5)).unwrap()];
-    let (one, other) = (name(), name());
-    let words: Vec<&str> = match numbers.below(8) {
+    let (one, other) = (*random.pick(&NAMES), *random.pick(&NAMES));
+    let words: Vec<&str> = match random.below(8) {
         0 => vec!["new", "fs", one, "8M"],
         1 => vec!["clone", "01", one],
         2 => vec!["clone", "01", one, "--size", "16M"],
@@ -201,8 +174,8 @@ fn disturbed(site: &Site, numbers: &mut Numbers) -> Output {
     let mut command = site.command(&words);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    if numbers.below(3) == 0 {
-        thread::sleep(std::time::Duration::from_millis(numbers.below(40)));
+    if random.below(3) == 0 {
+        thread::sleep(std::time::Duration::from_millis(random.below(40)));
         child.kill().unwrap();
     }
     Output::from(child.wait_with_output().unwrap())
@@ -217,9 +190,9 @@ fn root_whatever_is_done_and_killed_at_once_volumes_stay_whole() {
         thread::scope(|scope| {
             for seed in 0..6 {
                 scope.spawn(move || {
-                    let mut numbers = Numbers(seed);
+                    let mut random = Random::new(seed);
                     for _ in 0..rounds(12) {
-                        let output = disturbed(site, &mut numbers);
+                        let output = disturbed(site, &mut random);
                         // Killed; done; usage, such as a clone to itself; not there; there; busy.
                         assert!(
                             [-1, 0, 2, 3, 4, 5].contains(&output.status),

@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use mosaic_tests::Site;
+use mosaic_tests::{Site, word};
 
-use crate::{MAP, on_each, word};
+use crate::{MAP, on_each};
 
 /// Sends a read-only snapshot of the volume `a` and receives it as the volume `name`.
 fn receive(site: &Site, name: &str) {

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use mosaic_tests::{Scratch, Site, eventually, is_quick, left_out, requires_program, run};
+use mosaic_tests::{Scratch, Site, eventually, is_quick, left_out, requires_program, run, word};
 
-use crate::{MIB, assert_sound, site, with_fs, word};
+use crate::{MIB, assert_sound, site, with_fs};
 
 /// Bytes of a record, and records of a ring.
 const RECORD: usize = 4096;

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use mosaic_tests::{
-    Fault, Part, Site, ThinPool, eventually, is_long, is_quick, left_out, requires_thin_pools,
+    Fault, Part, Site, ThinPool, assert_filled, eventually, fill, is_long, is_quick, left_out,
+    requires_thin_pools, word,
 };
 
-use crate::{MIB, assert_sound, fill, run_printed_commands, word};
+use crate::{MIB, assert_sound, run_printed_commands};
 
 /// No command waits for a device to work.
 const AT_ONCE: Duration = Duration::from_secs(60);
@@ -70,8 +71,7 @@ impl Fragile {
     fn assert_kept(&self) {
         let again = self.site.mountpoint("again");
         self.site.ok(&["mount", "kept", word(&again)]);
-        let bytes = fs::read(again.join("file")).unwrap();
-        assert!(bytes.len() == 2 << 20 && bytes.iter().all(|byte| *byte == b'#'));
+        assert_filled(&again.join("file"), 2);
         self.site.ok(&["umount", "kept", word(&again)]);
     }
 }

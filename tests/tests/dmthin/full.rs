@@ -8,10 +8,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mosaic_tests::{
-    Part, Site, ThinPool, eventually, eventually_within, is_in_vm, requires_thin_pools, run,
+    Part, Site, ThinPool, assert_filled, eventually, eventually_within, fill, is_in_vm,
+    requires_thin_pools, run, word,
 };
 
-use crate::{MIB, assert_sound, fill, word};
+use crate::{MIB, assert_sound};
 
 /// No command waits for a pool to have space.
 const AT_ONCE: Duration = Duration::from_secs(20);
@@ -48,11 +49,13 @@ impl Small {
         self.pool().status().unwrap()[4].clone()
     }
 
-    /// Writes files of 1 MiB into `full` until one cannot be made durable; the others.
-    fn fill(&self) -> Vec<PathBuf> {
-        let file = |number| self.full.join(format!("file-{number}"));
+    /// Writes files of 1 MiB into `full` until one cannot be made durable; the others, with MiB.
+    fn fill_up(&self) -> Vec<(PathBuf, usize)> {
+        let file = |number| (self.full.join(format!("file-{number}")), 1);
         let all = (0..128).map(file);
-        let durable: Vec<PathBuf> = all.take_while(|path| fill(path, 1).is_ok()).collect();
+        let durable: Vec<_> = all
+            .take_while(|(path, mib)| fill(path, *mib).is_ok())
+            .collect();
         assert!(durable.len() < 64 && self.mode() == "out_of_data_space");
         durable
     }
@@ -94,7 +97,7 @@ impl Small {
     }
 
     /// All that was made durable is there, also after the next mount and a check of the file system.
-    fn assert_kept(&self, durable: &[PathBuf]) {
+    fn assert_kept(&self, durable: &[(PathBuf, usize)]) {
         self.umount();
         for (name, at) in [("kept", &self.kept), ("full", &self.full)] {
             if !self.site.names().iter().any(|n| n == name) {
@@ -107,9 +110,9 @@ impl Small {
             self.site.ok(&["detach", name]);
             self.site.ok(&["mount", name, word(at)]);
         }
-        let kept = self.kept.join("file");
-        for file in durable.iter().chain([&kept]) {
-            assert_whole(file);
+        assert_filled(&self.kept.join("file"), 2);
+        for (file, mib) in durable {
+            assert_filled(file, *mib);
         }
         self.umount();
     }
@@ -123,16 +126,10 @@ impl Small {
     }
 }
 
-fn assert_whole(file: &Path) {
-    let bytes = fs::read(file).unwrap();
-    let whole = bytes.len() >= 1 << 20 && bytes.iter().all(|byte| *byte == b'#');
-    assert!(whole, "{file:?}: {} bytes", bytes.len());
-}
-
 #[test]
 fn root_a_pool_full_of_data_is_said_to_be_and_comes_back_by_what_is_given_back() {
     let Some(small) = Small::new("") else { return };
-    let durable = small.fill();
+    let durable = small.fill_up();
     small.assert_clear();
     // Blocks that are there are written, also now.
     let kept = File::options().write(true).open(small.kept.join("file"));
@@ -141,7 +138,7 @@ fn root_a_pool_full_of_data_is_said_to_be_and_comes_back_by_what_is_given_back()
     let (keep, give) = durable.split_at(durable.len() / 2);
     small.assert_kept(&durable);
     small.site.ok(&["mount", "full", word(&small.full)]);
-    for file in give {
+    for (file, _) in give {
         fs::remove_file(file).unwrap();
     }
     // What its journal may still need is not given back.
@@ -157,7 +154,7 @@ fn root_a_pool_full_of_data_is_said_to_be_and_comes_back_by_what_is_given_back()
 #[test]
 fn root_a_pool_full_of_data_comes_back_by_a_drop() {
     let Some(small) = Small::new("") else { return };
-    small.fill();
+    small.fill_up();
     let start = Instant::now();
     small.site.ok(&["umount", "full", word(&small.full)]);
     small.site.ok(&["drop", "full"]);
@@ -216,7 +213,7 @@ fn root_writers_wait_for_a_pool_that_is_to_grow_and_commands_do_not() {
         writer.join().unwrap().unwrap();
     });
     assert_eq!(small.mode(), "rw");
-    small.assert_kept(&[small.full.join("large")]);
+    small.assert_kept(&[(small.full.join("large"), 80)]);
     assert_sound(&small.site);
 }
 

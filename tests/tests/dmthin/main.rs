@@ -13,9 +13,6 @@ mod shown;
 mod udev;
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{self, Write};
-use std::path::Path;
 
 use mosaic_tests::{Site, ThinPool, requires_thin_pools, run};
 use serde_json::Value;
@@ -42,23 +39,9 @@ fn with_fs(fs: &str) -> (String, &'static str) {
     (format!("default_fs: {fs}\nmetadata_size: {size}\n"), size)
 }
 
-/// A path as a word of a command.
-fn word(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
-
 /// A fresh mosaic with space for whatever a test does.
 fn roomy_site() -> Option<Site> {
     site(512 * MIB, 4 * MIB, "")
-}
-
-/// Writes a file of that many MiB, and makes it durable.
-fn fill(path: &Path, mib: usize) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    for _ in 0..mib {
-        file.write_all(&vec![b'#'; 1 << 20])?;
-    }
-    file.sync_all()
 }
 
 /// Runs the commands that a message says to run, each as it stands there.

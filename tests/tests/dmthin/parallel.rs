@@ -6,7 +6,7 @@ use std::fs;
 use std::sync::Mutex;
 use std::thread;
 
-use mosaic_tests::{Site, is_long, is_quick, left_out};
+use mosaic_tests::{Random, Site, is_long, is_quick, left_out};
 use serde_json::Value;
 
 use crate::{assert_sound, roomy_site};
@@ -30,24 +30,12 @@ fn rounds() -> u32 {
     }
 }
 
-/// Numbers that look random and are the same in each run.
-struct Numbers(u64);
-
-impl Numbers {
-    /// One below `end`.
-    fn below(&mut self, end: u64) -> u64 {
-        let next = self.0.wrapping_mul(6_364_136_223_846_793_005);
-        self.0 = next.wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % end
-    }
-
-    /// Two different names.
-    fn names(&mut self) -> (&'static str, &'static str) {
-        let one = self.below(6);
-        let other = (one + 1 + self.below(5)) % 6;
-        let name = |at: u64| NAMES[usize::try_from(at).unwrap()];
-        (name(one), name(other))
-    }
+/// Two different names.
+fn two_names(random: &mut Random) -> (&'static str, &'static str) {
+    let one = *random.pick(&NAMES);
+    let others = NAMES.map(|name| (name != one).then_some(name));
+    let others: Vec<&'static str> = others.into_iter().flatten().collect();
+    (one, *random.pick(&others))
 }
 
 /// How often a name was given, less how often it was taken away. A name is given only where there is
@@ -74,8 +62,8 @@ impl Ledger {
 }
 
 /// One command, whose exit status is one that it may have, and what its success means.
-fn disturb(site: &Site, numbers: &mut Numbers, ledger: &Ledger) {
-    let (one, other) = numbers.names();
+fn disturb(site: &Site, random: &mut Random, ledger: &Ledger) {
+    let (one, other) = two_names(random);
     let run = |words: &[&str], expected: &[i32]| {
         // Nobody has to give up, however slow the machine is.
         let output = site.run(&[words, &["--lock-timeout", "300"]].concat());
@@ -87,7 +75,7 @@ fn disturb(site: &Site, numbers: &mut Numbers, ledger: &Ledger) {
         );
         output.status == 0
     };
-    match numbers.below(12) {
+    match random.below(12) {
         0 | 1 if run(&["new", "disk", one, "8M"], &[0, 4]) => ledger.add(one, 1),
         2 if run(&["new", "fs", one, "8M"], &[0, 4]) => ledger.add(one, 1),
         3 if run(&["clone", "first", one], &[0, 4]) => ledger.add(one, 1),
@@ -126,9 +114,9 @@ fn root_eight_at_a_time_make_clone_rename_and_drop_and_the_catalog_is_right() {
         for seed in 0..WORKERS {
             let (site, ledger) = (&site, &ledger);
             scope.spawn(move || {
-                let mut numbers = Numbers(seed);
+                let mut random = Random::new(seed);
                 for _ in 0..rounds {
-                    disturb(site, &mut numbers, ledger);
+                    disturb(site, &mut random, ledger);
                 }
             });
         }

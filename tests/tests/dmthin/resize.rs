@@ -7,31 +7,20 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mosaic_tests::{
-    Site, ThinPool, eventually, requires_program, requires_thin_pools, run, run_status,
+    Site, ThinPool, assert_filled, eventually, fill, mounted_size, requires_program,
+    requires_thin_pools, run, run_status, word, write_until,
 };
 
-use crate::{MIB, assert_sound, fill, roomy_site, site, with_fs, word};
+use crate::{MIB, assert_sound, roomy_site, site, with_fs};
 
 /// The size of a mounted file system, in MiB.
 fn size_at(path: &Path) -> u64 {
-    let stat = rustix::fs::statvfs(path).unwrap();
-    stat.f_blocks * stat.f_frsize / MIB
+    mounted_size(path) / MIB
 }
 
 fn size_of(site: &Site, name: &str) -> u64 {
     let info = site.json(&["info", name]);
     info["volume"]["size"].as_u64().unwrap() / MIB
-}
-
-/// Writes and reads a file until it is told to stop; how often.
-fn write_until(path: &Path, stop: &AtomicBool) -> u32 {
-    let mut rounds = 0;
-    while !stop.load(Ordering::Relaxed) {
-        fill(path, 1).unwrap();
-        assert!(fs::read(path).unwrap().iter().all(|byte| *byte == b'#'));
-        rounds += 1;
-    }
-    rounds
 }
 
 #[test]
@@ -111,8 +100,7 @@ fn root_a_volume_shrinks_after_its_file_system_and_only_if_that_is_said() {
     site.ok(&["detach", "a"]);
     site.ok(&["mount", "a", word(&at)]);
     assert!(size_at(&at) < 64);
-    let bytes = fs::read(at.join("file")).unwrap();
-    assert!(bytes.len() == 8 << 20 && bytes.iter().all(|byte| *byte == b'#'));
+    assert_filled(&at.join("file"), 8);
     site.ok(&["umount", "a", word(&at)]);
     // A disk is its user's, who said so.
     site.ok(&["new", "disk", "d", "32M"]);
@@ -198,8 +186,7 @@ fn root_a_drop_gives_blocks_to_the_disk_only_if_asked_to_and_never_those_of_a_cl
         let expected = if discard { 20..40 } else { 0..1 };
         assert!(expected.contains(&given), "{discard}: {given} MiB");
         site.ok(&["mount", "b", word(&at)]);
-        let bytes = fs::read(at.join("file")).unwrap();
-        assert!(bytes.len() == 24 << 20 && bytes.iter().all(|byte| *byte == b'#'));
+        assert_filled(&at.join("file"), 24);
         site.ok(&["umount", "b", word(&at)]);
         assert_sound(&site);
     }

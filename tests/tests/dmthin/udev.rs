@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mosaic_tests::{Site, Udev, eventually, is_quick, requires, requires_vm};
+use mosaic_tests::{Site, Udev, eventually, is_quick, requires, requires_vm, word};
 
-use crate::{assert_sound, roomy_site, word};
+use crate::{assert_sound, roomy_site};
 
 /// What is done to volumes all the time, without a pause between.
 fn story(site: &Site) {
