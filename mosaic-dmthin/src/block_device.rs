@@ -144,6 +144,16 @@ impl BlockDevice {
         }
     }
 
+    /// Opens the same device once more.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn again(&self, flags: OFlags) -> Result<Self> {
+        let stat = rustix::fs::fstat(&self.file);
+        let stat = stat.context(|| format!("cannot look at {:?}", self.path))?;
+        Self::open(stat.st_rdev.into(), flags)
+    }
+
     /// Its node.
     pub fn path(&self) -> &Path {
         &self.path

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The device of the catalog: made active by whoever looks first, and there from then on.
 //!
-//! It is what a changing verb opens exclusively. Nobody who has the pool's lock
+//! It is what a changing verb opens exclusively, and for writing; who only looks opens it for reading,
+//! so that of all who have it open the one who holds it can be told. Nobody who has the pool's lock
 //! ([`ActivationLock`]) is at work on one without an active table.
 
 use mosaic_core::{Context, Error, ErrorKind, Host, Result};
@@ -11,7 +12,7 @@ use rustix::io::Errno;
 use crate::activation::ActivationLock;
 use crate::block_device::BlockDevice;
 use crate::catalog::slot::SPACING;
-use crate::catalog::store::Medium;
+use crate::catalog::store::{Medium, UNFINISHED};
 use crate::dm::{Audience, DeviceInfo, Dm};
 use crate::kernel_pool::{KernelPool, cannot_create};
 use crate::locate::FoundPool;
@@ -23,7 +24,7 @@ use crate::target::{DeviceNumber, Sectors, ThinId, ThinTable};
 use crate::thin_metadata;
 use crate::thin_pool::ThinPool;
 
-/// Opens it, made active if it is not.
+/// Opens it to be read, made active if it is not.
 ///
 /// # Errors
 /// `Unsupported` for a pool without a catalog; `Busy` if it is suspended; the kernel's.
@@ -31,16 +32,16 @@ pub(crate) fn open(dm: Dm<'_>, host: &Host, pool: &FoundPool) -> Result<BlockDev
     let uuid = naming::uuid(pool.number, ThinId::CATALOG);
     let info = dm.info(By::Uuid(&uuid));
     match info.context(|| "cannot ask for the catalog's device".to_owned())? {
-        Some(info) if info.is_active() => opened(&info, OFlags::empty()),
+        Some(info) if info.is_active() => opened(&info, OFlags::RDONLY),
         _ => {
             let _lock = ActivationLock::take(host, pool.number)?;
             let metadata = OFlags::RDONLY | OFlags::DIRECT;
             let metadata = BlockDevice::open(pool.table.metadata, metadata)?;
             // A pool of somebody else is not touched to find that out.
             if thin_metadata::find(&metadata, ThinId::CATALOG)?.is_none() {
-                return Err(no_catalog(&pool.name));
+                return Err(no_catalog(pool));
             }
-            opened(&activate(dm, pool, &uuid)?, OFlags::empty())
+            opened(&activate(dm, pool, &uuid)?, OFlags::RDONLY)
         }
     }
 }
@@ -51,7 +52,7 @@ pub(crate) fn open(dm: Dm<'_>, host: &Host, pool: &FoundPool) -> Result<BlockDev
 /// As [`open`]; `Busy`, naming who has it.
 pub(crate) fn claim(dm: Dm<'_>, pool: &FoundPool) -> Result<BlockDevice> {
     let uuid = naming::uuid(pool.number, ThinId::CATALOG);
-    opened(&activate(dm, pool, &uuid)?, OFlags::EXCL)
+    opened(&activate(dm, pool, &uuid)?, OFlags::RDWR | OFlags::EXCL)
 }
 
 fn opened(info: &DeviceInfo, how: OFlags) -> Result<BlockDevice> {
@@ -64,7 +65,7 @@ fn opened(info: &DeviceInfo, how: OFlags) -> Result<BlockDevice> {
             ),
         ));
     }
-    BlockDevice::open(info.dev.into(), OFlags::RDWR | OFlags::DIRECT | how)
+    BlockDevice::open(info.dev.into(), how | OFlags::DIRECT)
 }
 
 /// With the lock: whatever is there without an active table, nobody is at work on.
@@ -86,7 +87,7 @@ fn activate(dm: Dm<'_>, pool: &FoundPool, uuid: &str) -> Result<DeviceInfo> {
     activated.map_err(|errno| {
         let removed = removal::remove(dm, by).context(|| format!("left device {name:?}"));
         let error = match errno {
-            Errno::NODATA => no_catalog(&pool.name),
+            Errno::NODATA => no_catalog(pool),
             _ => Error::io(errno, failed()),
         };
         error.after_undo(removed)
@@ -101,12 +102,13 @@ impl Medium for KernelPool<'_> {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        let written = self.catalog.write(offset, bytes);
+        let written = self.writable_catalog();
+        let written = written.and_then(|catalog| catalog.write(offset, bytes));
         written.map_err(|error| failed(self, "write", error))
     }
 
     fn sync(&self) -> Result<()> {
-        let synced = self.catalog.sync();
+        let synced = self.writable_catalog().and_then(BlockDevice::sync);
         synced.map_err(|error| failed(self, "write", error))
     }
 }
@@ -129,12 +131,18 @@ fn table_line(pool: DeviceNumber) -> Line {
     table.line(Sectors::in_bytes(2 * SPACING))
 }
 
-fn no_catalog(pool: &str) -> Error {
+fn no_catalog(pool: &FoundPool) -> Error {
+    let name = &pool.name;
+    // Nobody else makes a pool with such a uuid.
+    if pool.uuid.starts_with(naming::SUBSYSTEM) {
+        let text = format!("thin pool {name:?} has no catalog: {UNFINISHED}");
+        return Error::new(ErrorKind::NotFound, text);
+    }
     Error::new(
         ErrorKind::Unsupported,
         format!(
-            "thin pool {pool:?} has no catalog of Mosaic; init --adopt makes one in a pool that \
-             was never used"
+            "thin pool {name:?} has no catalog of Mosaic; init --adopt makes one in a pool that was \
+             never used"
         ),
     )
 }

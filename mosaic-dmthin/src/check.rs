@@ -97,7 +97,7 @@ fn claim(pool: &KernelPool<'_>) -> Result<Option<BlockDevice>> {
     let Some(catalog) = pool.info(ThinId::CATALOG)? else {
         return Ok(None);
     };
-    match BlockDevice::open(catalog.dev.into(), OFlags::RDONLY | OFlags::EXCL) {
+    match BlockDevice::open(catalog.dev.into(), OFlags::RDWR | OFlags::EXCL) {
         Ok(claim) => Ok(Some(claim)),
         Err(error) if error.kind() == ErrorKind::Busy => Ok(None),
         Err(error) => Err(error),

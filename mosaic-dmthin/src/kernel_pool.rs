@@ -37,7 +37,10 @@ pub struct KernelPool<'a> {
     pub(crate) length: Sectors,
     /// Whether Mosaic can activate it again.
     pub(crate) is_ours_to_activate: bool,
+    /// Open for reading.
     pub(crate) catalog: BlockDevice,
+    /// The same for writing, in a verb that does.
+    writable_catalog: OnceCell<BlockDevice>,
     metadata: OnceCell<BlockDevice>,
     /// A device is suspended: no line of log until it is resumed, no page of ours to be read, no
     /// signal.
@@ -65,6 +68,7 @@ impl<'a> KernelPool<'a> {
             length: found.length,
             is_ours_to_activate,
             catalog,
+            writable_catalog: OnceCell::new(),
             metadata: OnceCell::new(),
             holding_up: RefCell::default(),
             unsaid: RefCell::default(),
@@ -91,6 +95,15 @@ impl<'a> KernelPool<'a> {
         let flags = OFlags::RDONLY | OFlags::DIRECT;
         let open = BlockDevice::open(self.table.metadata, flags)?;
         Ok(self.metadata.get_or_init(|| open))
+    }
+
+    /// The catalog's device, to be written. Whoever asks for it holds it.
+    pub(crate) fn writable_catalog(&self) -> Result<&BlockDevice> {
+        if let Some(open) = self.writable_catalog.get() {
+            return Ok(open);
+        }
+        let open = self.catalog.again(OFlags::RDWR | OFlags::DIRECT)?;
+        Ok(self.writable_catalog.get_or_init(|| open))
     }
 
     /// The device of one id, as device-mapper has it.
@@ -291,8 +304,8 @@ impl ThinPool for KernelPool<'_> {
         self.host.debug(&format!(
             "DM_DEV_SUSPEND uuid {uuid:?} suspend; what follows until its resume is not logged"
         ));
-        let mut undisturbed = Undisturbed::pin();
-        // It may take long, and a signal ends it.
+        let undisturbed = Undisturbed::begin();
+        // It may take long, and a signal that ends us ends it.
         let done = self.dm().silent().suspend(By::Uuid(&uuid));
         if done.is_ok() {
             undisturbed.block_signals();

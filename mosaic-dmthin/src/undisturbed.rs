@@ -4,9 +4,16 @@
 //! Two things could keep it from there. A page of its own code or data that is not in memory, if
 //! that is to be read from the very volume: it would wait for itself, and no signal ends that. And a
 //! signal that stops or ends it: whoever writes to the volume waits until somebody types `fg`.
+//!
+//! What stops a process is kept from it before the suspend, since it would take effect on the way back
+//! from that call, with the device suspended. What ends it must be able to interrupt that call, which
+//! may wait for a slow disk, and is kept from it after; a kill in between the next command puts right.
 
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use rustix::mm::MlockAllFlags;
+
+/// What stops a process by job control, and can be blocked (signal(7)).
+const STOPS: [Signal; 3] = [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU];
 
 /// Memory that stays, and signals that wait, until this is dropped.
 #[derive(Debug)]
@@ -18,24 +25,23 @@ pub(crate) struct Undisturbed {
 }
 
 impl Undisturbed {
-    /// Has all memory of the process read in, and kept. What may not do that goes on without: then
-    /// only a program or a swap on a volume that it clones can be met by it (mlockall(2)).
-    pub(crate) fn pin() -> Self {
+    /// Has all memory of the process read in, and kept, and lets signals that stop this thread wait,
+    /// but the one that nobody can. What may not pin memory goes on without: then only a program or a
+    /// swap on a volume that it clones can be met by it (mlockall(2)).
+    pub(crate) fn begin() -> Self {
         // A program that has pinned its memory wants that afterwards too.
         let is_pinned = !has_pinned() && rustix::mm::mlockall(MlockAllFlags::CURRENT).is_ok();
+        let stops: SigSet = STOPS.into_iter().collect();
         Self {
             is_pinned,
-            before: None,
+            before: stops.thread_swap_mask(SigmaskHow::SIG_BLOCK).ok(),
         }
     }
 
-    /// Lets signals to this thread wait, but those that nobody can.
-    pub(crate) fn block_signals(&mut self) {
-        if self.before.is_none() {
-            self.before = SigSet::all()
-                .thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)
-                .ok();
-        }
+    /// Lets all other signals to this thread wait too.
+    pub(crate) fn block_signals(&self) {
+        // The kernel takes any set.
+        let _ = SigSet::all().thread_block();
     }
 }
 
@@ -72,9 +78,12 @@ mod tests {
         let mut before = SigSet::empty();
         before.add(Signal::SIGUSR2);
         before.thread_block().unwrap();
-        let mut undisturbed = Undisturbed::pin();
+        let undisturbed = Undisturbed::begin();
         assert_eq!(has_pinned(), undisturbed.is_pinned);
-        assert!(!mine().contains(Signal::SIGTSTP));
+        assert!(STOPS.into_iter().all(|stop| mine().contains(stop)));
+        for ends in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+            assert!(!mine().contains(ends), "{ends}");
+        }
         undisturbed.block_signals();
         for signal in [Signal::SIGTSTP, Signal::SIGINT, Signal::SIGUSR2] {
             assert!(mine().contains(signal), "{signal}");

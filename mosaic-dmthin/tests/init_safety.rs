@@ -216,6 +216,25 @@ fn root_an_init_killed_before_its_last_step_is_finished_and_keeps_what_is_there(
     refused(error, ErrorKind::Exists, &["catalog"]);
 }
 
+#[test]
+fn root_a_pool_that_a_killed_init_left_without_a_catalog_wants_init_again() {
+    if !requires_thin_pools() {
+        return;
+    }
+    let thins = Thins::new();
+    let name = thins.pool.name();
+    let now = thins.pool.status().unwrap()[0].clone();
+    run("dmsetup", &["remove", &format!("{name}-mosaic-catalog")]).unwrap();
+    message(&thins.pool, &format!("set_transaction_id {now} 0"));
+    message(&thins.pool, "delete 0");
+    message(&thins.pool, "delete 16777215");
+    let error = thins.driver.list().unwrap_err();
+    assert!(!error.chain().contains("--adopt"), "{}", error.chain());
+    refused(error, ErrorKind::NotFound, &["run it again"]);
+    init(&thins.settings, &PLAIN).unwrap();
+    assert_eq!(thins.names(), [""; 0]);
+}
+
 /// Writes to a device where nobody has written.
 fn put(device: &Path, at: u64, bytes: &[u8]) {
     let file = File::options().write(true).open(device).unwrap();

@@ -62,6 +62,30 @@ pub fn writers_of_device(device: &Path) -> Result<Uses> {
     Ok(found)
 }
 
+/// Who may have claimed a block device that is only claimed for writing: of those that have it open
+/// the processes that only read it are left out, unless nobody else is found. The kernel does not tell
+/// a claim (`O_EXCL`) from any other open.
+///
+/// # Errors
+/// As [`openers_of_device`].
+pub fn claimants_of_device(device: &Path) -> Result<Uses> {
+    let number = device_number(device)?;
+    let openers = openers_of_device(device)?;
+    let writers = openers_with(|stat| is_device(stat, number), is_for_writing)?;
+    let writes = |reader: u32| {
+        let mut writers = writers.uses.iter();
+        writers.any(|found| matches!(found, Use::OpenFile { pid, .. } if *pid == reader))
+    };
+    let is_reader = |found: &Use| matches!(found, Use::OpenFile { pid, .. } if !writes(*pid));
+    let mut claimants = openers.clone();
+    claimants.uses.retain(|found| !is_reader(found));
+    Ok(if claimants.is_empty() {
+        openers
+    } else {
+        claimants
+    })
+}
+
 fn is_device(stat: &Statx, number: Dev) -> bool {
     let rdev = rustix::fs::makedev(stat.stx_rdev_major, stat.stx_rdev_minor);
     FileType::from_raw_mode(stat.stx_mode.into()) == FileType::BlockDevice && rdev == number

@@ -19,7 +19,9 @@ use std::path::PathBuf;
 use crate::error::{Error, ErrorKind, Result};
 
 pub use crate::ioctl::lease::{Lease, LeaseOutcome, is_open_for_writing};
-pub use files::{openers_of, openers_of_device, openers_of_file, writers_of_device};
+pub use files::{
+    claimants_of_device, openers_of, openers_of_device, openers_of_file, writers_of_device,
+};
 pub use locks::lock_holder;
 pub use mounts::{mounts_of_device, mounts_of_directory, users_of_mount};
 pub use processes::command_of;

@@ -108,7 +108,7 @@ impl Mosaic {
         }
     }
 
-    /// Opens a block device exclusively, waiting for whoever has it.
+    /// Opens a block device exclusively, and for writing, waiting for whoever has it.
     fn claim(&self, device: &Path, timeout: Duration) -> Result<OwnedFd> {
         let started = Instant::now();
         loop {
@@ -117,7 +117,7 @@ impl Mosaic {
                 Ok(claim) => return Ok(claim),
                 Err(Errno::BUSY) if started.elapsed() < timeout => {}
                 Err(Errno::BUSY) => {
-                    let uses = busy::openers_of_device(device)?;
+                    let uses = busy::claimants_of_device(device)?;
                     return Err(Error::new(
                         ErrorKind::Busy,
                         format!("{device:?} is {}", uses.describe()),

@@ -224,9 +224,10 @@ fn catalog(medium: &dyn Medium, index: SlotIndex, header: &Header) -> Result<Opt
 }
 
 /// What is said of a pool that is at transaction 0: what makes it a location ends with another.
+pub(crate) const UNFINISHED: &str = "an init of the pool was not finished; run it again";
+
 pub(crate) fn unfinished_init() -> Error {
-    let text = "an init of the pool was not finished; run it again";
-    Error::new(ErrorKind::NotFound, text)
+    Error::new(ErrorKind::NotFound, UNFINISHED)
 }
 
 /// Whether this is what an init leaves that is killed before its end.

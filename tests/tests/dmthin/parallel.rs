@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::thread;
 
-use mosaic_tests::{Random, Site, is_long, is_quick, left_out};
+use mosaic_tests::{Random, Site, is_long, is_quick, left_out, stdout_of};
+use rustix::fs::{Mode, OFlags};
 use serde_json::Value;
 
 use crate::{assert_sound, roomy_site};
@@ -137,5 +139,40 @@ fn root_eight_at_a_time_make_clone_rename_and_drop_and_the_catalog_is_right() {
         assert_eq!(content.as_deref(), expected, "{volume}");
         site.ok(&["umount", name, path]);
     }
+    assert_sound(&site);
+}
+
+#[test]
+fn root_who_holds_the_catalog_is_named_and_who_reads_it_is_not() {
+    let Some(site) = roomy_site() else {
+        return;
+    };
+    let name = site.pool().unwrap().name();
+    let catalog = format!("{name}-mosaic-catalog");
+    let words = ["info", "-c", "--noheadings", "-o", "minor", &catalog];
+    let number = stdout_of("dmsetup", &words).unwrap();
+    let device = format!("/dev/dm-{}", number.trim());
+    let mut reader = Command::new("sh")
+        .args(["-c", &format!("exec 7<{device}; echo; read x")])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Read::read_exact(reader.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+    // A reader keeps nobody from a change.
+    let first = site.run(&["new", "disk", "a", "8M"]);
+    let how = OFlags::RDWR | OFlags::EXCL | OFlags::CLOEXEC;
+    let holder = rustix::fs::open(&*device, how, Mode::empty()).unwrap();
+    let refused = site.run(&["--lock-timeout", "0", "new", "disk", "b", "8M"]);
+    // Nor does a holder keep anybody from a look.
+    let seen = site.run(&["list"]);
+    drop(holder);
+    drop(reader.stdin.take());
+    reader.wait().unwrap();
+    assert!(first.status == 0 && seen.status == 0, "{first:?} {seen:?}");
+    let (held, read) = (std::process::id(), reader.id());
+    let text = &refused.stderr;
+    assert!(text.contains(&format!("pid {held} ")), "{text}");
+    assert!(!text.contains(&format!("pid {read} ")), "{text}");
     assert_sound(&site);
 }

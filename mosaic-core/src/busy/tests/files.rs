@@ -10,7 +10,8 @@ use nix::fcntl::{FcntlArg, fcntl};
 
 use super::Running;
 use crate::busy::{
-    Use, command_of, lock_holder, openers_of_device, openers_of_file, writers_of_device,
+    Use, claimants_of_device, command_of, lock_holder, openers_of_device, openers_of_file,
+    writers_of_device,
 };
 
 fn open_in(process: &Running, command: &str, path: impl Into<PathBuf>) -> Use {
@@ -107,10 +108,13 @@ fn root_a_reader_of_a_device_is_no_writer() {
     let found = || writers_of_device(device).unwrap();
     becomes(&[], found);
     let reads = format!("exec 7<{}; echo; read x", device.display());
-    let _reader = Running::start("sh", &["-c", &reads]);
+    let reader = Running::start("sh", &["-c", &reads]);
+    let claimants = || claimants_of_device(device).unwrap();
+    becomes(&[open_in(&reader, "sh", device)], claimants);
     let writes = format!("exec 7<>{}; echo; read x", device.display());
     let writer = Running::start("sh", &["-c", &writes]);
     becomes(&[open_in(&writer, "sh", device)], found);
+    becomes(&[open_in(&writer, "sh", device)], claimants);
     drop(writer);
     becomes(&[], found);
     let on_it = OnDevice::new(device.to_str().unwrap());
