@@ -16,7 +16,7 @@ use rustix::fs::OFlags;
 
 use crate::activation::pool_length;
 use crate::block_device::BlockDevice;
-use crate::catalog::store::{self, Found};
+use crate::catalog::store::{self, Found, Truth};
 use crate::catalog::{Catalog, Pending};
 use crate::config::{Options, PoolDevices};
 use crate::health::require_writable;
@@ -38,6 +38,8 @@ const METADATA_MAX: u64 = 255 << 14;
 const GROWTH: &str = "growth";
 /// The class of a pool that has another transaction than its catalog.
 const STATE: &str = "state";
+/// The class of a slot that cannot be read, and is not the true one.
+const SLOT: &str = "slot";
 /// The class of devices that are not as the catalog has them.
 const DEVICES: &str = "devices";
 
@@ -74,9 +76,12 @@ pub fn check(pool: &KernelPool<'_>, options: &Options, repair: &Repair) -> Resul
     };
     check.refusal(require_writable(pool, PoolStatus::Working(status.clone())).err())?;
     check.refusal(options.floors.require(pool, &status, 0).err())?;
+    if let Some(held) = remedy::held_snapshot(pool, &status) {
+        check.find(None, held, None, || Ok(()))?;
+    }
     match found(pool) {
         Ok(Found::Truth(truth)) => {
-            check.refusal(truth.require_other().err())?;
+            check.other_slot(&truth)?;
             check.catalog()?;
         }
         Ok(Found::NoTruth(error)) => check.no_truth(&status, &error)?,
@@ -225,6 +230,19 @@ impl<'a> Check<'_, 'a> {
             PoolStatus::Fail | PoolStatus::Error => pool.length,
         };
         self.find(None, fault, Some(remedy), || reload(pool, &wanted, length))
+    }
+
+    /// The slot that is not the true one. What an attempt made of which the names are lost is told as
+    /// unknown to the catalog then, and not deleted.
+    fn other_slot(&mut self, truth: &Truth) -> Result<()> {
+        let Err(error) = truth.require_other() else {
+            return Ok(());
+        };
+        let action = "write zeroes over it, whatever change that was cut short stands there";
+        let remedy = Remedy::new(SLOT, action).by_name();
+        let medium = self.pool.catalog();
+        let mend = || store::clear_other(medium, truth);
+        self.find(None, error.chain(), Some(remedy), mend)
     }
 
     /// No state can be believed: the newest one can be taken.

@@ -9,7 +9,7 @@ use crate::block_device;
 use crate::kernel_pool::KernelPool;
 use crate::naming;
 use crate::packet::By;
-use crate::target::{DeviceNumber, PoolTable, Sectors, ThinId};
+use crate::target::{DeviceNumber, PoolTable, Sectors, ThinId, WorkingPool};
 use crate::thin_metadata::Superblock;
 use crate::thin_pool::ThinPool;
 
@@ -96,6 +96,18 @@ pub(crate) fn way_back(pool: &KernelPool<'_>) -> String {
             format!("{down}; {check}; when the check finds nothing: {create}")
         }
     }
+}
+
+/// What is said of a copy of the metadata that somebody has the kernel hold, as backups do for the
+/// time that they run. Mosaic holds none.
+pub(crate) fn held_snapshot(pool: &KernelPool<'_>, status: &WorkingPool) -> Option<String> {
+    let root = status.held_root?;
+    let release = dmsetup("message", &[&pool.name], " 0 release_metadata_snap");
+    Some(format!(
+        "{} has a metadata snapshot (block {root}), which keeps metadata from being freed; if no \
+         backup is at work on it: {release}",
+        pool.label()
+    ))
 }
 
 /// What takes a pool out of use.

@@ -10,6 +10,7 @@ use crate::health::{Floors, require_writable};
 use crate::info::truth;
 use crate::kernel_pool::KernelPool;
 use crate::reload::{differences, wanted};
+use crate::remedy;
 use crate::target::{DeviceNumber, PoolStatus, Usage, WorkingPool};
 use crate::thin_metadata::BLOCK;
 use crate::thin_pool::ThinPool;
@@ -85,6 +86,7 @@ pub fn about(pool: &KernelPool<'_>, options: &Options) -> Result<About> {
         facts.push(("catalog", truth.header.pool.to_string()));
     }
     let mut notes = Vec::new();
+    notes.extend(remedy::held_snapshot(pool, &status));
     if let Err(error) = truth {
         notes.push(error.chain());
     }

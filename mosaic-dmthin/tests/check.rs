@@ -72,6 +72,30 @@ fn root_ids_that_only_one_of_both_knows_are_told_and_not_deleted() {
 }
 
 #[test]
+fn root_a_metadata_snapshot_that_somebody_holds_is_told() {
+    if !requires_thin_pools() {
+        return;
+    }
+    let thins = Thins::new();
+    thins.create_disk("a", MIB).unwrap();
+    let notes = || thins.driver.about().unwrap().notes;
+    assert_eq!(notes(), [""; 0]);
+    // What a backup leaves that was killed.
+    message(&thins, "reserve_metadata_snap");
+    let release = format!(
+        "dmsetup message {} 0 release_metadata_snap",
+        thins.pool.name()
+    );
+    let found = one(check(&thins, true), &[&release]);
+    assert!(found.remedy.is_none());
+    assert_eq!(notes(), [found.fault]);
+    thins.create_disk("b", MIB).unwrap();
+    message(&thins, "release_metadata_snap");
+    assert!(check(&thins, false).is_empty());
+    assert_eq!(notes(), [""; 0]);
+}
+
+#[test]
 fn root_an_id_that_is_taken_is_passed_over() {
     if !requires_thin_pools() {
         return;

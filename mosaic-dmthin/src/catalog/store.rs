@@ -7,6 +7,8 @@
 //! a repair of its metadata may make it. Both have all their blocks before they are
 //! needed, so that a pool without a free block can still drop volumes.
 
+use std::ops::Range;
+
 use mosaic_core::{Error, ErrorKind, Result};
 
 use super::Catalog;
@@ -66,7 +68,7 @@ impl Truth {
                 ErrorKind::Io,
                 format!(
                     "the catalog's other slot cannot be read, and a change that was cut short may \
-                     stand there: {why}"
+                     stand there: {why}; if it stays so, check --repair=slot writes it anew"
                 ),
             )),
         }
@@ -205,6 +207,18 @@ pub fn write_again(medium: &dyn Medium, chosen: &Candidate, transaction: u64) ->
 /// What stands before both slots.
 pub(crate) fn headers(medium: &dyn Medium) -> [Result<Option<Header>>; 2] {
     SlotIndex::ALL.map(|index| header(medium, index))
+}
+
+/// Writes zeroes over the slot that is not the true one, so that what cannot be read of it can. What
+/// stood there is lost with that: the names of what an attempt has made, or the witness of a later
+/// state. Cut at any place, it is a slot that is none.
+///
+/// # Errors
+/// The kernel's.
+pub fn clear_other(medium: &dyn Medium, truth: &Truth) -> Result<()> {
+    let start = truth.index.other().offset();
+    put_zeroes(medium, start..start + truth.header.capacity)?;
+    medium.sync()
 }
 
 fn header(medium: &dyn Medium, index: SlotIndex) -> Result<Option<Header>> {
@@ -350,13 +364,18 @@ pub fn fits(catalog: &Catalog, capacity: u64) -> Result<bool> {
 /// `NoSpace`; the kernel's. What was done is done again by the next try.
 pub fn provision(medium: &dyn Medium, from: u64, to: u64) -> Result<()> {
     for index in SlotIndex::ALL {
-        let mut at = from;
-        while at < to {
-            let length = (to - at).min(CHUNK);
-            let zeroes = vec![0; usize::try_from(length).unwrap_or(PAGE)];
-            medium.write_at(index.offset() + at, &zeroes)?;
-            at += length;
-        }
+        put_zeroes(medium, index.offset() + from..index.offset() + to)?;
     }
     medium.sync()
+}
+
+fn put_zeroes(medium: &dyn Medium, range: Range<u64>) -> Result<()> {
+    let mut at = range.start;
+    while at < range.end {
+        let length = (range.end - at).min(CHUNK);
+        let zeroes = vec![0; usize::try_from(length).unwrap_or(PAGE)];
+        medium.write_at(at, &zeroes)?;
+        at += length;
+    }
+    Ok(())
 }

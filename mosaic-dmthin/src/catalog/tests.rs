@@ -278,6 +278,11 @@ impl Medium for Memory {
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         assert!(offset.is_multiple_of(PAGE as u64) && bytes.len().is_multiple_of(PAGE));
+        let written = offset..offset + bytes.len() as u64;
+        // A disk has other sectors for it.
+        if self.bad.get().is_some_and(|bad| written.contains(&bad)) {
+            self.bad.set(None);
+        }
         for (at, page) in (offset..).step_by(PAGE).zip(bytes.chunks(PAGE)) {
             self.bytes.borrow_mut().insert(at, page.to_vec());
             self.dirty.borrow_mut().push(at);
@@ -491,6 +496,28 @@ fn a_slot_that_cannot_be_read_matters_only_where_it_is_needed() {
     }
     memory.bad.set(Some(PAGE as u64));
     assert_eq!(store::look(&memory, 5).unwrap_err().kind(), ErrorKind::Io);
+}
+
+#[test]
+fn a_slot_that_cannot_be_read_is_written_anew_with_zeroes() {
+    for (bad, stamp) in [(SPACING, 4), (SPACING, 6), (SPACING + PAGE as u64, 6)] {
+        let memory = written(&[
+            (SlotIndex::First, 5, &full()),
+            (SlotIndex::Second, stamp, &full()),
+        ]);
+        memory.bad.set(Some(bad));
+        let truth = store::read(&memory, 5).unwrap();
+        let told = truth.require_other().unwrap_err().to_string();
+        assert!(told.contains("check --repair=slot"), "{told}");
+        store::clear_other(&memory, &truth).unwrap();
+        let now = store::read(&memory, 5).unwrap();
+        now.require_other().unwrap();
+        assert_eq!((now.catalog, now.attempt), (full(), None));
+        assert!(memory.dirty.borrow().is_empty());
+        // Beyond what either slot has blocks for nothing is written.
+        let last = memory.bytes.borrow().keys().last().copied().unwrap();
+        assert_eq!(last, SPACING + CAPACITY - PAGE as u64);
+    }
 }
 
 #[test]

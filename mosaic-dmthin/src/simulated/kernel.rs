@@ -153,7 +153,6 @@ impl State {
                 }
                 self.live.transaction = to;
             }
-            Message::ReserveMetadataSnap | Message::ReleaseMetadataSnap => {}
         }
         self.commit();
         Ok(())

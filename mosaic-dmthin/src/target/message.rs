@@ -23,10 +23,6 @@ pub enum Message {
     Delete(ThinId),
     /// The pool's transaction id changes. `EINVAL` if it is not the first number now.
     SetTransactionId(u64, u64),
-    /// Keeps a copy of the metadata as it is, for user space to read. `EBUSY` if there is one.
-    ReserveMetadataSnap,
-    /// Gives that copy back. `EINVAL` if there is none.
-    ReleaseMetadataSnap,
 }
 
 impl fmt::Display for Message {
@@ -36,8 +32,6 @@ impl fmt::Display for Message {
             Self::CreateSnap { id, origin } => write!(f, "create_snap {id} {origin}"),
             Self::Delete(id) => write!(f, "delete {id}"),
             Self::SetTransactionId(from, to) => write!(f, "set_transaction_id {from} {to}"),
-            Self::ReserveMetadataSnap => f.write_str("reserve_metadata_snap"),
-            Self::ReleaseMetadataSnap => f.write_str("release_metadata_snap"),
         }
     }
 }

@@ -95,8 +95,6 @@ fn messages_are_the_kernels() {
         ),
         (Message::Delete(ThinId::CATALOG), "delete 16777215"),
         (Message::SetTransactionId(3, 4), "set_transaction_id 3 4"),
-        (Message::ReserveMetadataSnap, "reserve_metadata_snap"),
-        (Message::ReleaseMetadataSnap, "release_metadata_snap"),
     ] {
         assert_eq!(message.to_string(), text);
     }
