@@ -58,14 +58,16 @@ pub(crate) struct ActivationLock {
 }
 
 impl ActivationLock {
-    /// Takes flock(2) on a device's node, waiting for who has it.
+    /// Takes flock(2) on a device's node, waiting for who has it. Who waits does not have it open:
+    /// the kernel would count that ([`IdlePool::claim`]).
     pub(crate) fn take(host: &Host, device: DeviceNumber) -> Result<Self> {
-        let file = BlockDevice::open(device, OFlags::RDONLY)?;
         let start = Instant::now();
         loop {
+            let file = BlockDevice::open(device, OFlags::RDONLY)?;
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(Self { _file: file }),
                 Err(Errno::WOULDBLOCK) if start.elapsed() < PATIENCE => {
+                    drop(file);
                     host.check_cancelled()?;
                     std::thread::sleep(LOOK_AGAIN);
                 }

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use mosaic_core::busy::{self, Use};
+use mosaic_core::busy;
 use mosaic_core::volume::{Attachment, Lifetime, MountSource};
 use mosaic_core::{Bytes, Context, Error, ErrorKind, Result};
 use rustix::fs::OFlags;
@@ -19,7 +19,7 @@ use crate::identity::require_made;
 use crate::info::{metadata_of, truth};
 use crate::kernel_pool::KernelPool;
 use crate::packet::By;
-use crate::removal::in_use;
+use crate::removal::{in_use, open_elsewhere};
 use crate::target::ThinId;
 use crate::thin_pool::{Setup, ThinDevice, ThinPool};
 
@@ -163,8 +163,7 @@ fn share(
     if device.is_read_only && !read_only {
         return Err(in_use(&device.path).context("it is attached read-only"));
     }
-    let mounted = !busy::mounts_of_device(&device.path)?.is_empty();
-    if device.lifetime == Lifetime::Explicit || !mounted {
+    if device.lifetime == Lifetime::Explicit || !is_mounted(device)? {
         refuse_shared_use(pool, device)?;
     }
     Ok(MountSource::Device {
@@ -173,18 +172,32 @@ fn share(
     })
 }
 
-/// Refuses a device that somebody besides mounts has open, after a look or two: programs that list
-/// devices open them for a moment.
+fn is_mounted(device: &ThinDevice) -> Result<bool> {
+    busy::mounts_of_device(&device.path).map(|found| !found.is_empty())
+}
+
+/// Refuses a device of which we have one descriptor, if more have it open than us and its mounted file
+/// system, after a look or two: programs that list devices open them for a moment.
+///
+/// The kernel counts them, those too that no process of ours can see. A file system has its device
+/// open once, however often it is mounted.
+///
+/// Kernel: `dm_blk_open`, `dm_open_count`, drivers/md/dm.c.
 fn refuse_shared_use(pool: &KernelPool<'_>, device: &ThinDevice) -> Result<()> {
     let start = Instant::now();
     loop {
-        let users = busy::openers_of_device(&device.path)?;
-        let others = |used: &Use| !matches!(used, Use::Mount { .. });
-        if !users.uses.iter().any(others) {
+        // Mounted all the time, as it is counted.
+        let was_mounted = is_mounted(device)?;
+        let count = pool.info(device.id)?.map(|info| info.open_count);
+        let known = match was_mounted && is_mounted(device)? {
+            true => 2,
+            false => 1,
+        };
+        if count.is_some_and(|count| count <= known) {
             return Ok(());
         }
         if start.elapsed() > PASSING {
-            return Err(in_use(&device.path));
+            return Err(open_elsewhere(&device.path));
         }
         pool.host.check_cancelled()?;
         std::thread::sleep(Duration::from_millis(20));

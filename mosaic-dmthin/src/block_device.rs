@@ -18,7 +18,7 @@ use crate::target::DeviceNumber;
 use crate::thin_metadata::{BLOCK, Blocks};
 
 /// How long a program is waited for that is just done with a device.
-const PASSING: Duration = Duration::from_secs(1);
+pub(crate) const PASSING: Duration = Duration::from_secs(1);
 
 /// The node of a block device in `/dev`.
 ///

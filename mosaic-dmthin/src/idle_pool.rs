@@ -5,14 +5,16 @@
 //! given. So what the metadata say of the catalog is looked up on the data device before a pool is
 //! activated: a wrong name in a config file, or a disk that changed its name, is met here.
 
-use mosaic_core::{Context, Error, ErrorKind, Result};
+use std::time::{Duration, Instant};
 
-use crate::block_device::{self, BlockDevice};
+use mosaic_core::{Context, Error, ErrorKind, Result, busy};
+
+use crate::block_device::{self, BlockDevice, PASSING};
 use crate::catalog::slot::Header;
 use crate::catalog::store;
 use crate::catalog_on_disk::CatalogOnDisk;
 use crate::config::PoolDevices;
-use crate::dm::Dm;
+use crate::dm::{DeviceInfo, Dm};
 use crate::identity::may_be_of;
 use crate::naming;
 use crate::packet::By;
@@ -27,15 +29,14 @@ pub(crate) struct IdlePool<'d> {
 }
 
 impl<'d> IdlePool<'d> {
-    /// Claims both.
+    /// Claims both, with the lock in hand, which has the metadata device open once.
     ///
     /// # Errors
     /// `Unsupported` for a part of something else's; `Config` if they are the same device; `Busy`.
     pub(crate) fn claim(dm: Dm<'_>, devices: &'d PoolDevices) -> Result<Self> {
         let (data, metadata) = numbers(devices)?;
         for (number, path) in [(data, &devices.data), (metadata, &devices.metadata)] {
-            let info = dm.info(By::Number(number.dev()));
-            let info = info.context(|| format!("cannot look at {path:?}"))?;
+            let info = info(dm, number).context(|| format!("cannot look at {path:?}"))?;
             let uuid = info.map(|info| info.uuid).unwrap_or_default();
             if let Some(owner) = naming::owner_of_part(&uuid) {
                 return Err(Error::new(
@@ -44,11 +45,14 @@ impl<'d> IdlePool<'d> {
                 ));
             }
         }
-        Ok(Self {
+        let idle = Self {
             devices,
             data: BlockDevice::claim(data)?,
             metadata: BlockDevice::claim(metadata)?,
-        })
+        };
+        refuse_shared_use(dm, data, &idle.data, 1)?;
+        refuse_shared_use(dm, metadata, &idle.metadata, 2)?;
+        Ok(idle)
     }
 
     /// Runs a program on the metadata that claims them itself. The data stay claimed.
@@ -137,6 +141,32 @@ impl<'d> IdlePool<'d> {
             ),
         ))
     }
+}
+
+/// What device-mapper says of a device; `None`: it is none of its.
+fn info(dm: Dm<'_>, number: DeviceNumber) -> Result<Option<DeviceInfo>> {
+    let info = dm.info(By::Number(number.dev()));
+    info.context(|| format!("cannot ask for device {number}"))
+}
+
+/// Refuses a claimed device of device-mapper's that is open more often than by us, after a look or
+/// two. The kernel counts those too that no process of ours can see; of other disks it says no count.
+fn refuse_shared_use(
+    dm: Dm<'_>,
+    number: DeviceNumber,
+    device: &BlockDevice,
+    ours: u32,
+) -> Result<()> {
+    let start = Instant::now();
+    while info(dm, number)?.is_some_and(|info| info.open_count > ours) {
+        if start.elapsed() > PASSING {
+            let path = device.path();
+            let users = busy::openers_of_device(path)?.describe();
+            return Err(Error::new(ErrorKind::Busy, format!("{path:?} is {users}")));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 /// The numbers of data and metadata device.

@@ -4,10 +4,11 @@
 //! Whatever looks at new devices, such as udev, has one open for a moment. So a removal waits a
 //! little, whether the user wants to stop or not: it is what an undo ends with.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use mosaic_core::{Error, ErrorKind, Result, busy};
+use mosaic_core::busy::{self, Use};
+use mosaic_core::{Error, ErrorKind, Result};
 use rustix::io::Errno;
 
 use crate::block_device;
@@ -46,11 +47,20 @@ pub(crate) fn node_of(info: &DeviceInfo) -> PathBuf {
 }
 
 /// What is said of a device that is in the way.
-pub(crate) fn in_use(path: &std::path::Path) -> Error {
+pub(crate) fn in_use(path: &Path) -> Error {
     let shown = path.display();
     let text = match busy::openers_of_device(path) {
         Ok(uses) if !uses.is_empty() => format!("attached at {shown}, {}", uses.describe()),
         _ => format!("attached at {shown}"),
     };
+    Error::new(ErrorKind::Busy, text)
+}
+
+/// What is said of a device that more have open than mounts of it, whether they are seen or not.
+pub(crate) fn open_elsewhere(path: &Path) -> Error {
+    let mut uses = busy::openers_of_device(path).unwrap_or_default();
+    let is_mount = |used: &Use| matches!(used, Use::Mount { .. } | Use::DistantMount { .. });
+    uses.uses.retain(|used| !is_mount(used));
+    let text = format!("attached at {}, {}", path.display(), uses.describe());
     Error::new(ErrorKind::Busy, text)
 }

@@ -8,8 +8,8 @@ use std::fs::File;
 use common::{MIB, Thins, volume};
 use mosaic_core::finding::Repair;
 use mosaic_core::volume::{Lifetime, MountSource};
-use mosaic_core::{Driver, ErrorKind};
-use mosaic_tests::{eventually, requires_thin_pools, run, stdout_of};
+use mosaic_core::{Driver, Error, ErrorKind};
+use mosaic_tests::{eventually, requires_program, requires_thin_pools, run, stdout_of};
 
 #[test]
 fn root_an_attached_device_stays_until_detach() {
@@ -104,6 +104,42 @@ fn root_mounts_share_a_device_that_goes_with_the_last_of_them() {
         thins.mount("a", "").unwrap().umount();
         thins.attach("a").unwrap();
         thins.detach("a").unwrap();
+    }
+}
+
+#[test]
+fn root_an_attached_volume_is_mounted_twice_unless_somebody_else_has_it_open() {
+    if !requires_thin_pools() {
+        return;
+    }
+    let thins = Thins::new();
+    for fs in ["ext4", "xfs", "btrfs"] {
+        if !requires_program(&format!("mkfs.{fs}")) {
+            continue;
+        }
+        thins.create_fs(fs, fs, 320 * MIB).unwrap();
+        let device = thins.attach(fs).unwrap().device;
+        // No process besides this one is seen to have it.
+        let open = File::open(&device).unwrap();
+        let refused = |error: Error| {
+            let text = error.chain();
+            assert_eq!(error.kind(), ErrorKind::Busy, "{fs}: {text}");
+            assert!(text.contains("not to be seen"), "{fs}: {text}");
+        };
+        refused(thins.mount_source(fs).unwrap_err());
+        drop(open);
+        let first = thins.mount(fs, "").unwrap();
+        drop(thins.mount_source(fs).unwrap());
+        let elsewhere = thins.scratch.folder(&format!("elsewhere-{fs}")).unwrap();
+        run("mount", &[device.as_path(), &elsewhere]).unwrap();
+        let open = File::open(&device).unwrap();
+        refused(thins.mount_source(fs).unwrap_err());
+        drop(open);
+        drop(thins.mount_source(fs).unwrap());
+        run("umount", &[&elsewhere]).unwrap();
+        first.umount();
+        thins.detach(fs).unwrap();
+        thins.drop_volume(fs).unwrap();
     }
 }
 

@@ -7,6 +7,7 @@ mod failing;
 mod foreign;
 mod full;
 mod full_metadata;
+mod out_of_sight;
 mod parallel;
 mod resize;
 mod shown;
