@@ -5,11 +5,11 @@ mod common;
 
 use std::fs::File;
 
-use common::{MIB, Thins, volume};
+use common::{MIB, Thins};
 use mosaic_core::finding::Repair;
 use mosaic_core::volume::{Lifetime, MountSource};
 use mosaic_core::{Driver, Error, ErrorKind};
-use mosaic_tests::{eventually, requires_program, requires_thin_pools, run, stdout_of};
+use mosaic_tests::{eventually, requires_program, requires_thin_pools, run, stdout_of, volume};
 
 #[test]
 fn root_an_attached_device_stays_until_detach() {
@@ -167,7 +167,7 @@ fn root_a_device_of_another_program_is_seen_and_never_shared() {
         thins.mount("a", "").unwrap_err(),
         thins.drop_volume("a").unwrap_err(),
         thins.resize("a", 32 * MIB).unwrap_err(),
-        thins.clone("a", "c", None).unwrap_err(),
+        thins.clone_volume("a", "c", None).unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::Busy, "{}", error.chain());
         assert!(error.chain().contains(device), "{}", error.chain());

@@ -6,28 +6,15 @@ mod common;
 use std::fs::File;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 
-use common::{LEN, MIB, Thins};
+use common::{LEN, MIB, Thins, message};
 use mosaic_core::finding::{Finding, Repair};
 use mosaic_core::volume::Lifetime;
 use mosaic_core::{Driver, ErrorKind};
-use mosaic_tests::{Part, requires_thin_pools, run, stdout_of};
-
-fn message(thins: &Thins, text: &str) {
-    run("dmsetup", &["message", thins.pool.name(), "0", text]).unwrap();
-}
-
-fn check(thins: &Thins, repair: bool) -> Vec<Finding> {
-    let repair = match repair {
-        true => Repair::Usual,
-        false => Repair::Nothing,
-    };
-    thins.driver.recover().unwrap();
-    thins.driver.check(&repair).unwrap()
-}
+use mosaic_tests::{Part, requires_thin_pools, run, stdout_of, volume};
 
 /// Takes another state, which has to be asked for by its name.
 fn take_state(thins: &Thins) -> Vec<Finding> {
-    let found = check(thins, true);
+    let found = thins.check(true);
     assert!(!found[0].repaired, "{found:?}");
     let repair = Repair::classes(&["state".to_owned()]).unwrap();
     thins.driver.check(&repair).unwrap()
@@ -52,22 +39,22 @@ fn root_ids_that_only_one_of_both_knows_are_told_and_not_deleted() {
     }
     let thins = Thins::new();
     thins.create_disk("a", MIB).unwrap();
-    assert!(check(&thins, false).is_empty());
-    message(&thins, "create_thin 77");
-    let found = one(check(&thins, true), &["thin id 77", "delete 77"]);
+    assert!(thins.check(false).is_empty());
+    message(&thins.pool, "create_thin 77");
+    let found = one(thins.check(true), &["thin id 77", "delete 77"]);
     assert!(!found.repaired && found.remedy.is_none() && found.volume.is_none());
     // Neither deleted nor given away.
     thins.create_disk("b", MIB).unwrap();
-    message(&thins, "delete 77");
-    message(&thins, "delete 1");
-    let found = one(check(&thins, true), &["thin id 1", "lost"]);
+    message(&thins.pool, "delete 77");
+    message(&thins.pool, "delete 1");
+    let found = one(thins.check(true), &["thin id 1", "lost"]);
     assert_eq!(found.volume.as_deref(), Some("a"));
     assert!(!found.repaired);
     let notes = thins.find("a").unwrap().notes;
     assert!(notes.iter().any(|note| note.contains("lost")), "{notes:?}");
     assert_eq!(thins.attach("a").unwrap_err().kind(), ErrorKind::Corrupt);
     thins.drop_volume("a").unwrap();
-    assert!(check(&thins, false).is_empty());
+    assert!(thins.check(false).is_empty());
     assert_eq!(thins.names(), ["b"]);
 }
 
@@ -81,17 +68,17 @@ fn root_a_metadata_snapshot_that_somebody_holds_is_told() {
     let notes = || thins.driver.about().unwrap().notes;
     assert_eq!(notes(), [""; 0]);
     // What a backup leaves that was killed.
-    message(&thins, "reserve_metadata_snap");
+    message(&thins.pool, "reserve_metadata_snap");
     let release = format!(
         "dmsetup message {} 0 release_metadata_snap",
         thins.pool.name()
     );
-    let found = one(check(&thins, true), &[&release]);
+    let found = one(thins.check(true), &[&release]);
     assert!(found.remedy.is_none());
     assert_eq!(notes(), [found.fault]);
     thins.create_disk("b", MIB).unwrap();
-    message(&thins, "release_metadata_snap");
-    assert!(check(&thins, false).is_empty());
+    message(&thins.pool, "release_metadata_snap");
+    assert!(thins.check(false).is_empty());
     assert_eq!(notes(), [""; 0]);
 }
 
@@ -101,12 +88,12 @@ fn root_an_id_that_is_taken_is_passed_over() {
         return;
     }
     let thins = Thins::new();
-    message(&thins, "create_thin 1");
-    message(&thins, "create_thin 2");
+    message(&thins.pool, "create_thin 1");
+    message(&thins.pool, "create_thin 2");
     thins.create_disk("a", MIB).unwrap();
     let facts = thins.find("a").unwrap().facts;
     assert!(facts.contains(&("thin id".into(), "3".into())), "{facts:?}");
-    assert_eq!(check(&thins, false).len(), 2);
+    assert_eq!(thins.check(false).len(), 2);
 }
 
 #[test]
@@ -119,7 +106,10 @@ fn root_a_pool_and_a_catalog_of_two_times_are_refused_until_repair_takes_the_new
     thins.create_disk("b", MIB).unwrap();
     let transaction = thins.pool.status().unwrap()[0].clone();
     let now: u64 = transaction.parse().unwrap();
-    message(&thins, &format!("set_transaction_id {now} {}", now - 2));
+    message(
+        &thins.pool,
+        &format!("set_transaction_id {now} {}", now - 2),
+    );
     for error in [
         thins.driver.list().unwrap_err(),
         thins.create_disk("c", MIB).unwrap_err(),
@@ -134,7 +124,7 @@ fn root_a_pool_and_a_catalog_of_two_times_are_refused_until_repair_takes_the_new
         assert!(text.contains("check --repair"), "{text}");
     }
     let state = format!("state of transaction {now}");
-    let found = one(check(&thins, false), &["transaction"]);
+    let found = one(thins.check(false), &["transaction"]);
     let remedy = found.remedy.unwrap();
     assert!(remedy.is_by_name && remedy.action.contains(&state));
     let found = one(take_state(&thins), &["transaction"]);
@@ -156,15 +146,15 @@ fn root_a_pool_grows_when_its_devices_grew() {
     assert_eq!((total(0), total(1)), (128 * MIB, 4 * MIB));
     thins.pool.enlarge(Part::Data, 192 * MIB).unwrap();
     thins.pool.enlarge(Part::Metadata, 8 * MIB).unwrap();
-    let found = check(&thins, false);
+    let found = thins.check(false);
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(found.iter().all(|f| f.remedy.is_some() && !f.repaired));
     assert_eq!(total(0), 128 * MIB);
     // While a volume is in use.
-    let found = check(&thins, true);
+    let found = thins.check(true);
     assert!(found.iter().all(|f| f.repaired), "{found:?}");
     assert_eq!((total(0), total(1)), (192 * MIB, 8 * MIB));
-    assert!(check(&thins, false).is_empty());
+    assert!(thins.check(false).is_empty());
     std::fs::write(mounted.file("more"), vec![7; LEN]).unwrap();
     mounted.umount();
     thins.pool.deactivate().unwrap();
@@ -191,16 +181,13 @@ fn root_devices_that_do_not_fit_the_catalog_are_put_right() {
     let shown = thins.find("a").unwrap();
     assert_eq!(shown.size.unwrap().0, MIB);
     assert!(shown.notes[0].contains("resize again"), "{:?}", shown.notes);
-    let found = one(
-        check(&thins, false),
-        &[device.to_str().unwrap(), "cut short"],
-    );
+    let found = one(thins.check(false), &[device.to_str().unwrap(), "cut short"]);
     assert_eq!(found.volume.as_deref(), Some("a"));
-    assert!(one(check(&thins, true), &["cut short"]).repaired);
+    assert!(one(thins.check(true), &["cut short"]).repaired);
     assert_eq!(std::fs::read(&device).unwrap().len(), 4 * LEN);
     assert_eq!(thins.attachment("a").unwrap().lifetime, Lifetime::Explicit);
     // A device of ours for an id that is no volume any more.
-    message(&thins, "create_thin 50");
+    message(&thins.pool, "create_thin 50");
     let uuid = stdout_of(
         "dmsetup",
         &["info", "-c", "--noheadings", "-o", "uuid", &name],
@@ -213,10 +200,10 @@ fn root_devices_that_do_not_fit_the_catalog_are_put_right() {
         &["create", &stray, "-u", &uuid, "--table", &table],
     )
     .unwrap();
-    let found = check(&thins, true);
+    let found = thins.check(true);
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(!stdout_of("dmsetup", &["ls"]).unwrap().contains(&stray));
-    message(&thins, "delete 50");
+    message(&thins.pool, "delete 50");
 }
 
 #[test]
@@ -225,12 +212,13 @@ fn root_a_state_that_is_taken_again_deletes_nothing_of_another() {
         return;
     }
     let thins = Thins::new();
+    let transaction = || -> u64 { thins.pool.status().unwrap()[0].parse().unwrap() };
+    let first = transaction();
     thins.create_disk("a", MIB).unwrap();
     thins.create_disk("b", MIB).unwrap();
     let device = thins.attach("b").unwrap().device;
     std::fs::write(&device, vec![7; LEN]).unwrap();
     thins.detach("b").unwrap();
-    let now: u64 = thins.pool.status().unwrap()[0].parse().unwrap();
     // The payload of the true slot is damaged, and comes back later.
     let name = format!("{}-mosaic-catalog", thins.pool.name());
     let words = ["info", "-c", "--noheadings", "-o", "minor", &name];
@@ -242,9 +230,9 @@ fn root_a_state_that_is_taken_again_deletes_nothing_of_another() {
         .open(format!("/dev/dm-{}", minor.trim()))
         .unwrap();
     let mut page = vec![0; 4096];
-    let at = [4096, (1 << 30) + 4096];
-    // The state of init is in the first slot.
-    let at = at[usize::from(now.is_multiple_of(2))];
+    // The state of init is in the first slot; each change writes the other one.
+    let changes = transaction() - first;
+    let at = [4096, (1 << 30) + 4096][usize::from(changes % 2 == 1)];
     catalog.read_exact_at(&mut page, at).unwrap();
     catalog.write_all_at(&[0x55; 4096], at).unwrap();
     let error = thins.driver.list().unwrap_err();
@@ -263,7 +251,7 @@ fn root_a_state_that_is_taken_again_deletes_nothing_of_another() {
     );
     thins.create_disk("c", MIB).unwrap();
     assert!(
-        one(check(&thins, false), &["thin id 2", "delete 2"])
+        one(thins.check(false), &["thin id 2", "delete 2"])
             .remedy
             .is_none()
     );
@@ -278,28 +266,28 @@ fn root_a_thin_id_that_was_made_again_is_neither_used_nor_deleted() {
     thins.create_disk("a", MIB).unwrap();
     thins.create_fs("b", "ext4", 16 * MIB).unwrap();
     for id in [1, 2] {
-        message(&thins, &format!("delete {id}"));
-        message(&thins, &format!("create_thin {id}"));
+        message(&thins.pool, &format!("delete {id}"));
+        message(&thins.pool, &format!("create_thin {id}"));
     }
     for error in [
         thins.attach("a").unwrap_err(),
-        thins.clone("a", "c", None).unwrap_err(),
+        thins.clone_volume("a", "c", None).unwrap_err(),
         thins.resize("a", 2 * MIB).unwrap_err(),
         thins
             .driver
-            .mount_source(Some(&common::volume("b")), false)
+            .mount_source(Some(&volume("b")), false)
             .unwrap_err(),
     ] {
         let text = error.chain();
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{text}");
         assert!(text.contains("another thin device"), "{text}");
     }
-    let found = check(&thins, true);
+    let found = thins.check(true);
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(found.iter().all(|f| f.volume.is_some() && !f.repaired));
     thins.drop_volume("a").unwrap();
     thins.drop_volume("b").unwrap();
-    let found = check(&thins, true);
+    let found = thins.check(true);
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(found[0].fault.contains("thin id 1") && found[1].fault.contains("thin id 2"));
 }

@@ -47,7 +47,7 @@ fn root_what_only_one_volume_has_comes_back_when_it_is_dropped() {
         assert_eq!(listed(&thins), expected);
     };
     is(&[("a", 8, 8), ("empty", 0, 0)]);
-    thins.clone("a", "b", None).unwrap();
+    thins.clone_volume("a", "b", None).unwrap();
     is(&[("a", 8, 0), ("b", 8, 0), ("empty", 0, 0)]);
     let b = thins.attach("b").unwrap().device;
     write(&b, 2, 1, 2);
@@ -58,7 +58,7 @@ fn root_what_only_one_volume_has_comes_back_when_it_is_dropped() {
     assert_eq!(info.exclusive.unwrap().0, 3 * MIB);
     thins.detach("b").unwrap();
     thins.detach("a").unwrap();
-    thins.clone("b", "c", None).unwrap();
+    thins.clone_volume("b", "c", None).unwrap();
     is(&[("a", 12, 7), ("b", 8, 0), ("c", 8, 0), ("empty", 0, 0)]);
     let before = listed(&thins);
     if requires_program("thin_ls") {

@@ -5,34 +5,11 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{LEN, MIB, Thins, settings};
+use common::{ADOPT, FORCE, LEN, MIB, PLAIN, Thins, host, init, message, refused, settings};
 use mosaic_core::finding::Repair;
-use mosaic_core::volume::InitOptions;
-use mosaic_core::{Driver, Error, ErrorKind, Host, Result, Settings};
+use mosaic_core::{Driver, ErrorKind, Host, Settings};
 use mosaic_dmthin::DmThin;
 use mosaic_tests::{Said, ThinPool, requires_thin_pools, run};
-
-const PLAIN: InitOptions = InitOptions {
-    quota: None,
-    adopt: false,
-    force: false,
-};
-const ADOPT: InitOptions = InitOptions {
-    adopt: true,
-    ..PLAIN
-};
-const FORCE: InitOptions = InitOptions {
-    force: true,
-    ..PLAIN
-};
-
-fn host() -> Host {
-    Host::new(Arc::new(Said::default()))
-}
-
-fn init(settings: &Settings, how: &InitOptions) -> Result<Vec<String>> {
-    DmThin::init(&host(), settings, how)
-}
 
 /// Settings that name the pool only.
 fn active(pool: &ThinPool) -> Settings {
@@ -40,13 +17,6 @@ fn active(pool: &ThinPool) -> Settings {
     settings.set("location", pool.name());
     settings.set("metadata_size", (64 * MIB).to_string());
     settings
-}
-
-#[track_caller]
-fn refused(error: Error, kind: ErrorKind, words: &[&str]) {
-    let text = error.chain();
-    assert_eq!(error.kind(), kind, "{text}");
-    assert!(words.iter().all(|word| text.contains(word)), "{text}");
 }
 
 #[test]
@@ -145,22 +115,14 @@ fn root_an_active_pool_is_taken_over_only_when_asked_to_and_never_used() {
         &["--adopt"],
     );
     assert!(pool.devices().unwrap().is_empty());
-    run("dmsetup", &["message", pool.name(), "0", "create_thin 3"]).unwrap();
+    message(&pool, "create_thin 3");
     let error = init(&settings, &ADOPT).unwrap_err();
     refused(error, ErrorKind::Unsupported, &[pool.name()]);
-    run("dmsetup", &["message", pool.name(), "0", "delete 3"]).unwrap();
-    run(
-        "dmsetup",
-        &["message", pool.name(), "0", "set_transaction_id 0 4"],
-    )
-    .unwrap();
+    message(&pool, "delete 3");
+    message(&pool, "set_transaction_id 0 4");
     let error = init(&settings, &ADOPT).unwrap_err();
     refused(error, ErrorKind::Unsupported, &[pool.name()]);
-    run(
-        "dmsetup",
-        &["message", pool.name(), "0", "set_transaction_id 4 0"],
-    )
-    .unwrap();
+    message(&pool, "set_transaction_id 4 0");
     init(&settings, &ADOPT).unwrap();
     assert_eq!(driver.list().unwrap().len(), 0);
     assert_eq!(driver.metadata().unwrap().size.unwrap().0, 64 * MIB);
@@ -260,8 +222,8 @@ fn root_an_init_that_was_killed_begins_again() {
         );
         let words = ["create", pool.name(), "-u", &uuid, "--table", &table];
         run("dmsetup", &words).unwrap();
-        for message in messages {
-            run("dmsetup", &["message", pool.name(), "0", message]).unwrap();
+        for text in messages {
+            message(&pool, text);
         }
         let error = DmThin::open(host(), &settings).unwrap().list().unwrap_err();
         assert!(

@@ -8,43 +8,13 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::Arc;
 
-use common::{LEN, MIB, Thins, settings};
+use common::{FORCE, LEN, MIB, PLAIN, Thins, host, init, message, refused, settings};
 use mosaic_core::finding::Repair;
 use mosaic_core::volume::InitOptions;
-use mosaic_core::{Driver, Error, ErrorKind, Host, Result, Settings};
+use mosaic_core::{Driver, ErrorKind};
 use mosaic_dmthin::DmThin;
-use mosaic_tests::{Part, Said, ThinPool, requires_thin_pools, run, stdout_of};
-
-const PLAIN: InitOptions = InitOptions {
-    quota: None,
-    adopt: false,
-    force: false,
-};
-const FORCE: InitOptions = InitOptions {
-    force: true,
-    ..PLAIN
-};
-
-fn host() -> Host {
-    Host::new(Arc::new(Said::default()))
-}
-
-fn init(settings: &Settings, how: &InitOptions) -> Result<Vec<String>> {
-    DmThin::init(&host(), settings, how)
-}
-
-#[track_caller]
-fn refused(error: Error, kind: ErrorKind, words: &[&str]) {
-    let text = error.chain();
-    assert_eq!(error.kind(), kind, "{text}");
-    assert!(words.iter().all(|word| text.contains(word)), "{text}");
-}
-
-fn message(pool: &ThinPool, text: &str) {
-    run("dmsetup", &["message", pool.name(), "0", text]).unwrap();
-}
+use mosaic_tests::{Part, ThinPool, requires_thin_pools, run, stdout_of};
 
 #[test]
 fn root_an_empty_pools_metadata_do_not_make_any_disk_its_data() {

@@ -7,20 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use common::{LEN, MIB, Thins};
-use mosaic_core::finding::{Finding, Repair};
+use mosaic_core::finding::Repair;
 use mosaic_core::{Bytes, Driver, Host};
 use mosaic_dmthin::dm::{Dm, open_control};
 use mosaic_dmthin::packet::By;
 use mosaic_tests::{Fault, Part, Said, ThinPool, requires_thin_pools};
-
-fn check(thins: &Thins, repair: bool) -> Vec<Finding> {
-    let repair = match repair {
-        true => Repair::Usual,
-        false => Repair::Nothing,
-    };
-    thins.driver.recover().unwrap();
-    thins.driver.check(&repair).unwrap()
-}
 
 #[test]
 fn root_a_table_unlike_the_config_is_told_and_loaded_when_asked_for() {
@@ -29,7 +20,7 @@ fn root_a_table_unlike_the_config_is_told_and_loaded_when_asked_for() {
     }
     let thins = Thins::new();
     thins.create_fs("a", "ext4", 16 * MIB).unwrap();
-    assert!(check(&thins, false).is_empty());
+    assert!(thins.check(false).is_empty());
     let mut settings = thins.settings.clone();
     settings.set("pool.low_water", (MIB + 1).to_string());
     settings.set("pool.error_if_no_space", "false");
@@ -69,7 +60,7 @@ fn root_a_pool_that_has_to_be_checked_is_not_said_to_have_grown() {
     thins.drop_volume("a").unwrap_err();
     thins.pool.mend().unwrap();
     thins.pool.enlarge(Part::Data, 192 * MIB).unwrap();
-    let found = check(&thins, true);
+    let found = thins.check(true);
     assert!(found.iter().all(|finding| !finding.repaired), "{found:?}");
     let words = [
         "needs_check",
@@ -109,7 +100,7 @@ fn root_a_pool_out_of_metadata_comes_back_when_they_grew() {
     assert!(text.contains("out of metadata"), "{text}");
     assert!(text.contains("grow its metadata device"), "{text}");
     thins.pool.enlarge(Part::Metadata, 8 * MIB).unwrap();
-    let found = check(&thins, true);
+    let found = thins.check(true);
     assert!(found[0].repaired, "{found:?}");
     thins.create_disk("b", MIB).unwrap();
     assert_eq!(thins.names(), ["a", "b"]);

@@ -31,7 +31,7 @@ fn root_a_floor_is_kept_free() {
     assert_eq!(free, 0);
     for error in [
         thins.create_disk("b", MIB).unwrap_err(),
-        thins.clone("a", "b", None).unwrap_err(),
+        thins.clone_volume("a", "b", None).unwrap_err(),
         thins.resize("a", 100 * MIB).unwrap_err(),
     ] {
         let text = error.chain();
@@ -169,7 +169,7 @@ fn root_metadata_that_fail_lose_nothing_that_was_acknowledged() {
     );
     for error in [
         thins.create_disk("c", MIB).unwrap_err(),
-        thins.clone("a", "c", None).unwrap_err(),
+        thins.clone_volume("a", "c", None).unwrap_err(),
         thins.drop_volume("a").unwrap_err(),
         thins.resize("a", 32 * MIB).unwrap_err(),
     ] {

@@ -7,10 +7,10 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{LEN, MIB, Thins, volume};
+use common::{LEN, MIB, Thins};
 use mosaic_core::volume::{Kind, Lifetime, MountSource};
 use mosaic_core::{Driver, ErrorKind, VolumeName};
-use mosaic_tests::{eventually, requires_program, requires_thin_pools};
+use mosaic_tests::{eventually, requires_program, requires_thin_pools, scratch, volume};
 
 #[test]
 fn root_a_volume_is_made_used_cloned_and_dropped() {
@@ -29,7 +29,7 @@ fn root_a_volume_is_made_used_cloned_and_dropped() {
     assert_eq!(attachment.lifetime, Lifetime::Mount);
     assert_eq!(attachment.device, mounted.device);
     // Written, not synced: the clone has it all the same.
-    thins.clone("a", "b", Some(96 * MIB)).unwrap();
+    thins.clone_volume("a", "b", Some(96 * MIB)).unwrap();
     assert_eq!(thins.find("b").unwrap().origin.as_deref(), Some("a"));
     let error = thins.drop_volume("a").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Busy);
@@ -71,7 +71,7 @@ fn root_a_disk_keeps_what_is_written_to_it_and_a_clone_its_own() {
     assert_eq!(found.used.unwrap().0, 0);
     let device = thins.attach("a").unwrap().device;
     std::fs::write(&device, vec![1; LEN]).unwrap();
-    thins.clone("a", "b", None).unwrap();
+    thins.clone_volume("a", "b", None).unwrap();
     assert!(
         thins
             .said
@@ -153,7 +153,7 @@ fn root_a_name_is_given_once_and_a_volume_in_use_can_have_another() {
     );
     thins.detach("w/web").unwrap();
     assert_eq!(thins.names(), ["a", "w/web"]);
-    let missing = driver.drop_volume(&volume("x"), &common::scratch());
+    let missing = driver.drop_volume(&volume("x"), &scratch());
     assert_eq!(missing.unwrap_err().kind(), ErrorKind::NotFound);
 }
 
@@ -171,7 +171,7 @@ fn root_every_file_system_is_made_cloned_in_use_and_grown() {
         thins.create_fs("a", fs, 320 * MIB).unwrap();
         let one = thins.mount("a", "").unwrap();
         std::fs::write(one.file("file"), fs).unwrap();
-        thins.clone("a", "b", Some(480 * MIB)).unwrap();
+        thins.clone_volume("a", "b", Some(480 * MIB)).unwrap();
         // Both at once: the clone's file system has a UUID of its own.
         let two = thins.mount("b", "").unwrap();
         assert_eq!(std::fs::read_to_string(two.file("file")).unwrap(), fs);
@@ -208,7 +208,7 @@ fn root_a_clone_of_what_is_being_written_is_of_one_instant() {
             }
         });
         let cloned: Vec<_> = (0..5)
-            .map(|n| thins.clone("a", &format!("c{n}"), None))
+            .map(|n| thins.clone_volume("a", &format!("c{n}"), None))
             .collect();
         stop.store(true, Ordering::Relaxed);
         cloned.into_iter().for_each(Result::unwrap);
@@ -265,7 +265,7 @@ fn root_a_volume_says_what_it_takes() {
     std::fs::write(&device, vec![1; 2 * LEN]).unwrap();
     File::open(&device).unwrap().sync_all().unwrap();
     thins.detach("a").unwrap();
-    thins.clone("a", "b", None).unwrap();
+    thins.clone_volume("a", "b", None).unwrap();
     for volume in thins.driver.list().unwrap() {
         assert_eq!(volume.used.unwrap().0, 2 * MIB, "{volume:?}");
         assert_eq!(volume.size.unwrap().0, 8 * MIB);

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
-use common::{Images, MIB, Opener, images, is_explicit, volume};
+use common::{Images, MIB, Opener, images, is_explicit};
 use mosaic_core::finding::Repair;
 use mosaic_core::volume::{Lifetime, MountSource};
 use mosaic_core::{Driver, ErrorKind, Location};
@@ -16,7 +16,7 @@ use mosaic_loop::image::Image;
 use mosaic_loop::marker::{self, Marker};
 use mosaic_tests::{
     MountedFs, eventually, is_quick, left_out, loop_devices_beneath, requires_program,
-    requires_root, run, stdout_of,
+    requires_root, run, stdout_of, volume,
 };
 
 fn marker_of(images: &Images, name: &str) -> Marker {
@@ -52,7 +52,7 @@ fn root_attach_stays_and_detach_takes_it_away() {
     assert_eq!((field("LOG-SEC"), field("RO")), ("512".into(), "0".into()));
     for error in [
         images.attach("a").unwrap_err(),
-        images.drop("a").unwrap_err(),
+        images.drop_volume("a").unwrap_err(),
         images
             .driver
             .rename(&volume("a"), &volume("b"))
@@ -65,7 +65,7 @@ fn root_attach_stays_and_detach_takes_it_away() {
     images.detach("a").unwrap();
     assert_eq!(images.attachment("a"), None);
     assert!(loop_devices_beneath(&images.path).is_empty());
-    images.drop("a").unwrap();
+    images.drop_volume("a").unwrap();
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn root_the_device_of_a_mount_goes_with_the_last_mount() {
     for error in [
         images.attach("a").unwrap_err(),
         images.detach("a").unwrap_err(),
-        images.drop("a").unwrap_err(),
+        images.drop_volume("a").unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::Busy);
         let at = one.at.to_str().unwrap();
@@ -155,7 +155,7 @@ fn root_the_device_of_a_mount_goes_with_the_last_mount() {
     two.umount();
     assert!(eventually(|| images.attachment("a").is_none()));
     assert!(loop_devices_beneath(&images.path).is_empty());
-    images.drop("a").unwrap();
+    images.drop_volume("a").unwrap();
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn root_umount_and_at_once_the_next_verb_works() {
         images.detach("a").unwrap();
     }
     images.mount("a", &at, "").unwrap().umount();
-    images.drop("a").unwrap();
+    images.drop_volume("a").unwrap();
 }
 
 #[test]
@@ -287,7 +287,7 @@ fn root_every_location_shows_its_images() {
         let mounted = images.mount("a", &at, "").unwrap();
         assert_eq!(images.attachment("a").unwrap().lifetime, Lifetime::Mount);
         mounted.umount();
-        images.drop("a").unwrap();
+        images.drop_volume("a").unwrap();
     }
 }
 
@@ -322,7 +322,7 @@ fn in_a_container() {
     let expected = std::env::var("MOSAIC_TEST_EXPECTED").unwrap();
     assert!(error.chain().contains(&expected), "{}", error.chain());
     assert_eq!(marker_of(&images, "a"), Marker::Absent);
-    images.drop("a").unwrap();
+    images.drop_volume("a").unwrap();
 }
 
 #[test]

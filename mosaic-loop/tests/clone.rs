@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
-use common::{Images, MIB, volume};
+use common::{Images, MIB};
 use mosaic_core::fs::FsType;
 use mosaic_core::volume::Kind;
 use mosaic_core::{Driver, ErrorKind, Host};
 use mosaic_tests::{
     MountedFs, Scratch, eventually, is_quick, left_out, loop_devices_beneath, requires_program,
-    requires_root, run, stdout_of,
+    requires_root, run, stdout_of, volume,
 };
 use rustix::fs::IFlags;
 
@@ -71,7 +71,7 @@ fn root_a_clone_of_a_mounted_volume_has_all_that_was_written_and_its_own_uuid() 
             let mounted = images.mount(&name, &source, "").unwrap();
             // No fsync: what was written before the command is in the clone.
             std::fs::write(mounted.at.join("before"), "before").unwrap();
-            images.clone(&name, &copy, None).unwrap();
+            images.clone_volume(&name, &copy, None).unwrap();
             std::fs::write(mounted.at.join("after"), "after").unwrap();
             assert_eq!(images.said.take(), [""; 0], "{fs} on {at}");
             let of = [&name, &copy].map(|name| uuid(fs, &images.image(name)));
@@ -115,17 +115,17 @@ fn root_a_clone_can_be_larger_with_its_file_system() {
         let (name, copy) = (format!("{fs}-1"), format!("{fs}-2"));
         images.create_fs(&name, fs, size * MIB).unwrap();
         let large = 2 * size * MIB;
-        images.clone(&name, &copy, Some(large)).unwrap();
+        images.clone_volume(&name, &copy, Some(large)).unwrap();
         assert_eq!(images.find(&copy).unwrap().size.unwrap().0, large);
         let file = std::fs::File::open(images.image(&copy)).unwrap();
         let grown = FsType::parse(fs).unwrap().size(file.as_fd()).unwrap();
         assert!(grown.0 > large - large / 10, "{fs}: {grown}");
         drop(file);
         assert_sound(&images, &copy, fs);
-        images.drop(&copy).unwrap();
+        images.drop_volume(&copy).unwrap();
     }
     images.create_disk("disk", MIB).unwrap();
-    images.clone("disk", "large", Some(3 * MIB)).unwrap();
+    images.clone_volume("disk", "large", Some(3 * MIB)).unwrap();
     assert_eq!(images.find("large").unwrap().kind, Kind::Disk);
     assert_eq!(images.find("large").unwrap().size.unwrap().0, 3 * MIB);
 }
@@ -144,12 +144,14 @@ fn root_a_clone_shares_its_data_and_outlives_its_origin() {
         run("sync", &["-f", location.path().to_str().unwrap()]).unwrap();
         let before = images.driver.space().unwrap()[0].used.0;
         for copy in 0..4 {
-            images.clone("a", &format!("b/{copy}"), None).unwrap();
+            images
+                .clone_volume("a", &format!("b/{copy}"), None)
+                .unwrap();
         }
         run("sync", &["-f", location.path().to_str().unwrap()]).unwrap();
         let grown = images.driver.space().unwrap()[0].used.0 - before;
         assert!(grown < 16 * MIB, "{at}: {grown}");
-        images.drop("a").unwrap();
+        images.drop_volume("a").unwrap();
         assert!(std::fs::read(images.image("b/3")).unwrap() == content);
     }
 }
@@ -167,7 +169,7 @@ fn root_a_nocow_image_is_cloned_too() {
     images.create_disk("a", MIB).unwrap();
     rustix::fs::ioctl_setflags(&dir, flags).unwrap();
     std::fs::write(images.image("a"), vec![7; 1 << 20]).unwrap();
-    images.clone("a", "b", None).unwrap();
+    images.clone_volume("a", "b", None).unwrap();
     let clone = std::fs::File::open(images.image("b")).unwrap();
     let flags = rustix::fs::ioctl_getflags(&clone).unwrap();
     assert!(flags.contains(IFlags::NOCOW));
@@ -182,7 +184,7 @@ fn root_without_reflink_a_clone_is_refused_with_the_reason() {
     let location = MountedFs::new("ext4").unwrap();
     let images = Images::open(location.path());
     images.create_fs("a", "ext4", 16 * MIB).unwrap();
-    let error = images.clone("a", "folder/b", None).unwrap_err();
+    let error = images.clone_volume("a", "folder/b", None).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     let reason = format!("ext4 at {:?} has no reflink", location.path());
     assert_eq!(error.chain(), reason);
@@ -202,7 +204,7 @@ fn root_what_is_not_the_file_system_that_it_says_is_not_cloned() {
     let images = Images::open(location.path());
     // A historic disk, taken for a file system of the default type.
     std::fs::write(images.image("old"), vec![1; 1 << 20]).unwrap();
-    let error = images.clone("old", "new", None).unwrap_err();
+    let error = images.clone_volume("old", "new", None).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{}", error.chain());
     assert_eq!(images.names(), ["old"]);
 }
@@ -216,7 +218,7 @@ fn root_a_clone_of_what_a_machine_writes_to_is_said_to_be_crash_consistent() {
     let images = Images::open(location.path());
     images.create_disk("a", 16 * MIB).unwrap();
     let attached = images.attach("a").unwrap();
-    images.clone("a", "b", None).unwrap();
+    images.clone_volume("a", "b", None).unwrap();
     let said = images.said.take();
     assert!(said[0].contains("power cut"), "{said:?}");
     assert!(said[0].contains(attached.device.to_str().unwrap()));
@@ -229,13 +231,13 @@ fn root_a_clone_of_what_a_machine_writes_to_is_said_to_be_crash_consistent() {
         .stdin(Stdio::from(writer.unwrap()))
         .spawn()
         .unwrap();
-    images.clone("a", "c", None).unwrap();
+    images.clone_volume("a", "c", None).unwrap();
     let said = images.said.take();
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(said[0].contains(&format!("pid {}", child.id())), "{said:?}");
     let reader = std::fs::File::open(images.image("a")).unwrap();
-    images.clone("a", "d", None).unwrap();
+    images.clone_volume("a", "d", None).unwrap();
     assert_eq!(images.said.take(), [""; 0], "a reader changes nothing");
     drop(reader);
 }
@@ -265,7 +267,7 @@ fn root_a_source_mounted_only_in_another_namespace_is_synced_there() {
         mounted.umount();
         std::fs::write(other.join("file"), "x").unwrap();
         let copy = format!("{fs}-clone");
-        let cloned = images.clone(fs, &copy, None);
+        let cloned = images.clone_volume(fs, &copy, None);
         let said = images.said.take();
         child.kill().unwrap();
         child.wait().unwrap();
@@ -389,7 +391,7 @@ fn clones_while_written(at: &str, fs: &str, size: u64, times: usize) {
     let mut seen = HashSet::from([uuid(fs, &images.image("source"))]);
     for _ in 0..times {
         let done = turns.done();
-        images.clone("source", "clone", None).unwrap();
+        images.clone_volume("source", "clone", None).unwrap();
         assert_eq!(images.said.take(), [""; 0]);
         assert!(
             seen.insert(uuid(fs, &images.image("clone"))),
@@ -404,7 +406,7 @@ fn clones_while_written(at: &str, fs: &str, size: u64, times: usize) {
         clone.umount();
         assert!(eventually(|| images.attachment("clone").is_none()));
         assert_sound(&images, "clone", fs);
-        images.drop("clone").unwrap();
+        images.drop_volume("clone").unwrap();
     }
     assert!(turns.done() > 0);
     drop((turns, writer));
@@ -455,7 +457,7 @@ fn root_an_unfinished_clone_leaves_no_device() {
     let zeros = format!("if={}", scratch.path().join("zeros").display());
     let image = format!("of={}", images.image("a").display());
     run("dd", &[&zeros, &image, "conv=notrunc", "status=none"]).unwrap();
-    assert!(images.clone("a", "b", None).is_err());
+    assert!(images.clone_volume("a", "b", None).is_err());
     assert_eq!(images.names(), ["a"]);
     let devices = stdout_of("losetup", &["--list", "--noheadings"]).unwrap();
     let ours = location.path().to_str().unwrap();

@@ -9,14 +9,14 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use common::{Images, MIB, volume};
+use common::{Images, MIB};
 use mosaic_core::Location;
 use mosaic_core::busy::{Lease, LeaseOutcome, is_open_for_writing};
 use mosaic_core::volume::Lifetime;
 use mosaic_loop::image::Image;
 use mosaic_loop::ioctl;
 use mosaic_loop::loopdev::{Binding, LoopDevice};
-use mosaic_tests::{MountedFs, Scratch, eventually, requires_program, requires_root};
+use mosaic_tests::{MountedFs, Scratch, eventually, requires_program, requires_root, volume};
 
 fn read_write(path: &Path) -> File {
     OpenOptions::new()

@@ -7,12 +7,12 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use common::{MIB, Opener, images, is_explicit, volume};
+use common::{MIB, Opener, images, is_explicit};
 use mosaic_core::finding::Repair;
 use mosaic_core::volume::Lifetime;
 use mosaic_core::{Driver, ErrorKind};
 use mosaic_loop::marker;
-use mosaic_tests::{eventually, requires_program, requires_root, run, stdout_of};
+use mosaic_tests::{eventually, requires_program, requires_root, run, stdout_of, volume};
 
 #[test]
 fn root_another_programs_loop_device_is_noticed_and_named() {
@@ -37,7 +37,7 @@ fn root_another_programs_loop_device_is_noticed_and_named() {
     for error in [
         images.attach("a").unwrap_err(),
         images.detach("a").unwrap_err(),
-        images.drop("a").unwrap_err(),
+        images.drop_volume("a").unwrap_err(),
         images.resize("a", MIB / 2).unwrap_err(),
         images
             .driver

@@ -4,10 +4,10 @@
 
 mod common;
 
-use common::{Images, MIB, volume};
+use common::{Images, MIB};
 use mosaic_core::Driver;
 use mosaic_core::volume::Kind;
-use mosaic_tests::{MountedFs, is_mountpoint, requires_program, requires_root, run};
+use mosaic_tests::{MountedFs, is_mountpoint, requires_program, requires_root, run, volume};
 
 /// Cuts the power, and comes back.
 fn power_cut(location: &MountedFs, images: Images) -> Images {
@@ -47,14 +47,14 @@ fn survives(fs: &str) {
     assert_eq!(images.find("disk").unwrap().size.unwrap().0, 32 * MIB);
 
     if fs == "xfs" {
-        images.clone("2/renamed", "3/clone", None).unwrap();
+        images.clone_volume("2/renamed", "3/clone", None).unwrap();
         images = power_cut(&location, images);
         let image = images.image("3/clone");
         run("e2fsck", &["-fn", image.to_str().unwrap()]).unwrap();
-        images.drop("3/clone").unwrap();
+        images.drop_volume("3/clone").unwrap();
     }
-    images.drop("disk").unwrap();
-    images.drop("2/renamed").unwrap();
+    images.drop_volume("disk").unwrap();
+    images.drop_volume("2/renamed").unwrap();
     images = power_cut(&location, images);
     assert_eq!(images.names(), [""; 0]);
 }

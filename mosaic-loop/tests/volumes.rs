@@ -9,13 +9,15 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::{Images, MIB, volume};
+use common::{Images, MIB};
 use mosaic_core::finding::Repair;
 use mosaic_core::fs::FsType;
 use mosaic_core::volume::{InitOptions, Kind, NewKind, capability};
 use mosaic_core::{Driver, ErrorKind, Host, Settings, VolumeName};
 use mosaic_loop::Loop;
-use mosaic_tests::{MountedFs, Scratch, requires, requires_program, requires_root};
+use mosaic_tests::{
+    MountedFs, Scratch, requires, requires_program, requires_root, scratch, volume,
+};
 use nix::sys::stat::Mode;
 
 fn images(label: &str) -> (Scratch, Images) {
@@ -55,12 +57,12 @@ fn a_volume_is_a_sparse_private_file_with_a_label() {
     assert_eq!(disk.size.unwrap().0, 10 << 40);
     assert_eq!(mode(&images.image("a b")), 0o600);
     assert_eq!(mode(&images.image("1/12/disk")), 0o600);
-    images.drop("1/12/disk").unwrap();
+    images.drop_volume("1/12/disk").unwrap();
     assert!(
         !images.image("1").exists(),
         "folders go with the last volume"
     );
-    images.drop("a b").unwrap();
+    images.drop_volume("a b").unwrap();
     assert_eq!(entries(&images.path), 0);
 }
 
@@ -106,7 +108,7 @@ fn neighbours_under_one_folder_never_fail_each_other() {
                 let name = format!("1/12/{neighbour}");
                 for _ in 0..25 {
                     images.create_disk(&name, MIB).unwrap();
-                    images.drop(&name).unwrap();
+                    images.drop_volume(&name).unwrap();
                 }
             });
         }
@@ -125,7 +127,7 @@ fn what_cannot_be_made_leaves_nothing() {
     assert!(too_small.is_err());
     // On xfs and btrfs a file can be that long.
     match images.create_disk("a/b", u64::MAX / 2 / 512 * 512) {
-        Ok(()) => images.drop("a/b").unwrap(),
+        Ok(()) => images.drop_volume("a/b").unwrap(),
         Err(error) => assert_eq!(error.kind(), ErrorKind::NoSpace),
     }
     assert_eq!(entries(&images.path), 0);
@@ -155,7 +157,7 @@ fn any_other_mkfs_makes_a_volume_that_is_not_cloned_or_resized() {
     for what in [capability::CLONE, capability::GROW, capability::SHRINK] {
         assert!(all.iter().any(|c| c.name == what && c.refusal.is_some()));
     }
-    let error = images.clone("a", "b", None).unwrap_err();
+    let error = images.clone_volume("a", "b", None).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert_eq!(images.names(), ["a"]);
 }
@@ -172,12 +174,12 @@ fn a_volume_with_a_bad_label_is_shown_and_can_be_dropped_but_nothing_else() {
     for what in [capability::CLONE, capability::GROW, capability::SHRINK] {
         assert!(all.iter().any(|c| c.name == what && c.refusal.is_some()));
     }
-    let error = images.clone("a", "b", None).unwrap_err();
+    let error = images.clone_volume("a", "b", None).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     let error = images.driver.mount_source(Some(&volume("a")), true);
     assert_eq!(error.unwrap_err().kind(), ErrorKind::Corrupt);
     assert_eq!(images.driver.check(&Repair::Usual).unwrap().len(), 1);
-    images.drop("a").unwrap();
+    images.drop_volume("a").unwrap();
 }
 
 #[test]
@@ -194,7 +196,7 @@ fn a_historic_image_is_a_volume_of_the_default_kind() {
         assumed: true,
     };
     assert_eq!(old.kind, assumed);
-    images.drop("1/12/old").unwrap();
+    images.drop_volume("1/12/old").unwrap();
     assert_eq!(images.names(), [""; 0]);
 }
 
@@ -210,10 +212,10 @@ fn what_is_no_image_is_refused_and_never_waited_for() {
         let error = images.driver.find(&volume(name)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Exists, "{}", error.chain());
         for error in [
-            images.drop(name).unwrap_err(),
+            images.drop_volume(name).unwrap_err(),
             images.attach(name).unwrap_err(),
             images.resize(name, MIB).unwrap_err(),
-            images.clone(name, "clone", None).unwrap_err(),
+            images.clone_volume(name, "clone", None).unwrap_err(),
             images
                 .driver
                 .rename(&volume(name), &volume("new"))
@@ -239,7 +241,7 @@ fn rename_is_one_step_that_replaces_nothing_and_keeps_the_users_name() {
     let new = mosaic_core::volume::NewVolume {
         kind: NewKind::Disk,
         size: mosaic_core::Bytes(MIB),
-        scratch: common::scratch(),
+        scratch: scratch(),
     };
     images.driver.create(&from, &new).unwrap();
     assert_eq!(images.find("1/12").unwrap().user.as_deref(), Some("12"));
@@ -247,7 +249,7 @@ fn rename_is_one_step_that_replaces_nothing_and_keeps_the_users_name() {
     let error = images.driver.rename(&from, &to).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Exists);
     assert_eq!(images.find("1/12").unwrap().user.as_deref(), Some("12"));
-    images.drop("2/23").unwrap();
+    images.drop_volume("2/23").unwrap();
     images.driver.rename(&from, &to).unwrap();
     assert_eq!(images.names(), ["2/23"]);
     assert_eq!(images.find("2/23").unwrap().user.as_deref(), Some("23"));
@@ -281,7 +283,7 @@ fn an_image_that_somebody_has_open_is_neither_dropped_nor_renamed_nor_shrunk() {
         .unwrap();
     let expected = format!("pid {}", child.id());
     let errors = [
-        images.drop("a").unwrap_err(),
+        images.drop_volume("a").unwrap_err(),
         images.resize("a", MIB / 2).unwrap_err(),
         images
             .driver
@@ -296,7 +298,7 @@ fn an_image_that_somebody_has_open_is_neither_dropped_nor_renamed_nor_shrunk() {
         assert!(error.chain().contains(&expected), "{}", error.chain());
     }
     grown.unwrap();
-    images.drop("a").unwrap();
+    images.drop_volume("a").unwrap();
 }
 
 #[test]
@@ -315,7 +317,7 @@ fn locks_of_others_hold_nothing_up() {
     assert_eq!(images.names(), ["a"]);
     assert!(start.elapsed() < Duration::from_secs(2));
     drop(held);
-    images.drop("a").unwrap();
+    images.drop_volume("a").unwrap();
 }
 
 #[test]
@@ -336,7 +338,7 @@ fn reading_never_makes_a_drop_fail() {
         for _ in 0..50 {
             images.create_disk("a", MIB).unwrap();
             let start = Instant::now();
-            images.drop("a").unwrap();
+            images.drop_volume("a").unwrap();
             slowest = slowest.max(start.elapsed());
         }
         done.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -385,7 +387,7 @@ fn capabilities_say_why_not() {
     for what in [capability::FS, capability::DISK, capability::VOLSIZE] {
         assert_eq!(refusal(None, what), None);
     }
-    let cloned = images.clone("disk", "clone", None);
+    let cloned = images.clone_volume("disk", "clone", None);
     match refusal(Some("disk"), capability::CLONE) {
         None => cloned.unwrap(),
         Some(reason) => {
@@ -417,7 +419,7 @@ fn an_idle_ext4_is_cloned_and_grown_without_privilege_where_there_is_reflink() {
         return;
     }
     images.create_fs("a", "ext4", 16 * MIB).unwrap();
-    images.clone("a", "1/b", Some(32 * MIB)).unwrap();
+    images.clone_volume("a", "1/b", Some(32 * MIB)).unwrap();
     let ext4 = FsType::parse("ext4").unwrap();
     let [a, b] = ["a", "1/b"].map(|name| std::fs::File::open(images.image(name)).unwrap());
     assert_ne!(ext4.uuid(a.as_fd()).unwrap(), ext4.uuid(b.as_fd()).unwrap());

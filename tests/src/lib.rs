@@ -42,6 +42,7 @@ mod thin_pool;
 #[cfg(target_arch = "x86_64")]
 mod tracee;
 mod udev;
+mod unhosted;
 pub mod vm;
 
 pub use await_condition::{eventually, eventually_within};
@@ -69,3 +70,4 @@ pub use thin_pool::{
 #[cfg(target_arch = "x86_64")]
 pub use tracee::{Action, Outcome, Traced, Tracee};
 pub use udev::Udev;
+pub use unhosted::{MountedVolume, Unhosted, scratch, volume};

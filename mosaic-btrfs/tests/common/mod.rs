@@ -16,7 +16,8 @@ use linux_raw_sys::btrfs::{
 use mosaic_btrfs::search::{self, Key, QUOTA_TREE};
 use mosaic_btrfs::{Btrfs, ioctl, items};
 use mosaic_core::volume::Volume;
-use mosaic_core::{Driver, Host, Result, Settings, VolumeName};
+use mosaic_core::{Driver, Host, Result, Settings};
+pub use mosaic_tests::volume;
 use mosaic_tests::{MountedFs, Said, eventually, requires_program, requires_root, run};
 
 pub mod drops;
@@ -171,10 +172,6 @@ impl Site {
 
 pub fn open(path: &Path) -> File {
     File::open(path).unwrap()
-}
-
-pub fn volume(name: &str) -> VolumeName {
-    VolumeName::parse(name).unwrap()
 }
 
 /// The fact of this name.

@@ -9,10 +9,12 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 use std::process::Command;
 
-use common::{Directories, MIB, helper_task, scratch, start_helper_as, volume};
+use common::{Directories, MIB, helper_task, start_helper_as};
 use mosaic_core::volume::capability;
 use mosaic_core::{Bytes, Driver, ErrorKind, Place};
-use mosaic_tests::{MountedFs, Scratch, requires_program, requires_project_quota, requires_root};
+use mosaic_tests::{
+    MountedFs, Scratch, requires_program, requires_project_quota, requires_root, scratch, volume,
+};
 
 const USER: u32 = 54321;
 

@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
-use common::{Directories, MIB, scratch, volume};
+use common::{Directories, MIB};
 use mosaic_core::busy::mounts_of_device;
 use mosaic_core::finding::Repair;
 use mosaic_core::host_services::Silent;
@@ -16,7 +16,7 @@ use mosaic_core::volume::{
 };
 use mosaic_core::{Bytes, Driver, ErrorKind, Host, Settings, VolumeName};
 use mosaic_plain::Plain;
-use mosaic_tests::{Scratch, eventually, requires_program, requires_root};
+use mosaic_tests::{Scratch, eventually, requires_program, requires_root, scratch, volume};
 
 #[test]
 fn a_volume_appears_is_found_and_goes() {

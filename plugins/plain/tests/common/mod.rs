@@ -7,12 +7,11 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use mosaic_core::volume::{MountSource, NewKind, NewVolume, Volume};
-use mosaic_core::{Bytes, Driver, Host, Place, Result, ScratchName, Settings, VolumeName};
+use mosaic_core::{Bytes, Driver, Host, Place, Result, Settings, VolumeName};
 use mosaic_plain::Plain;
-use mosaic_tests::{Said, Scratch};
+use mosaic_tests::{Said, Scratch, scratch, volume};
 
 pub const MIB: u64 = 1 << 20;
 
@@ -112,17 +111,6 @@ impl Directories {
         let entries = folders.iter().filter_map(|f| std::fs::read_dir(f).ok());
         entries.flatten().map(|e| e.unwrap().path()).collect()
     }
-}
-
-pub fn volume(name: &str) -> VolumeName {
-    VolumeName::parse(name).unwrap()
-}
-
-/// A name that no other test process makes.
-pub fn scratch() -> ScratchName {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let next = NEXT.fetch_add(1, Ordering::Relaxed);
-    ScratchName::from_random((u64::from(std::process::id()) << 32) + next)
 }
 
 /// Starts this test program again, for one test that finds `what` in its environment.
