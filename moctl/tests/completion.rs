@@ -7,9 +7,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::terminal::Terminal;
 use common::{make, plain};
-use mosaic_tests::{Moctl, requires_program};
+use mosaic_tests::{Moctl, Terminal, requires_program};
 
 const ODD: [&str; 6] = ["my vol", "it's", "a$b", "co:lon", "größe", "semi;colon"];
 

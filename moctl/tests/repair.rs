@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `check --repair`: by class, and asked for on a terminal.
 
-mod common;
-
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use common::heeding_signals;
-use common::terminal::Terminal;
-use mosaic_tests::Moctl;
+use mosaic_tests::{Moctl, Terminal, heeding_signals};
 
 /// A mosaic with an image that others may write to.
 fn faulty() -> (Moctl, std::path::PathBuf) {
@@ -83,6 +79,39 @@ fn on_a_terminal_each_class_is_asked_for() {
     let shown = terminal.wait_for_end();
     assert!(shown.contains("repaired: set mode"), "{shown}");
     assert_eq!(mode(&image), 0o600);
+}
+
+#[test]
+fn on_a_terminal_one_class_is_mended_and_another_is_not() {
+    for (modes, leftovers) in [("y\n", "n\n"), ("n\n", "y\n")] {
+        let (moctl, image) = faulty();
+        let tmp = image.with_file_name(".mosaic").join("tmp");
+        let left = tmp.join("0123456789abcdef");
+        std::fs::create_dir_all(&tmp).unwrap();
+        std::fs::write(&left, "").unwrap();
+        let mut terminal = asked(&moctl);
+        terminal.type_in(modes);
+        let shown = terminal.wait_for("mend leftovers? [y/N]");
+        assert!(shown.contains("0123456789abcdef is left over"), "{shown}");
+        assert!(!shown.contains("mode 0666"), "{shown}");
+        terminal.type_in(leftovers);
+        let shown = terminal.wait_for_end();
+        let is_mended = [mode(&image) == 0o600, !left.exists()];
+        let expected = [modes, leftovers].map(|answer| answer == "y\n");
+        assert_eq!(is_mended, expected, "{shown}");
+    }
+}
+
+#[test]
+fn on_a_terminal_nobody_is_asked_where_nothing_is_wrong() {
+    let (moctl, image) = faulty();
+    std::fs::set_permissions(&image, Permissions::from_mode(0o600)).unwrap();
+    let mut terminal = Terminal::new(80);
+    terminal.start(&heeding_signals(
+        &moctl.command(&["img", "check", "--repair"]),
+    ));
+    let shown = terminal.wait_for_end();
+    assert_eq!(shown.trim_end(), "no faults found");
 }
 
 #[test]

@@ -6,8 +6,8 @@ mod common;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use common::{heeding_signals, make, plain};
-use mosaic_tests::eventually;
+use common::{make, plain};
+use mosaic_tests::{eventually, heeding_signals};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::sys::signal::{Signal, kill};

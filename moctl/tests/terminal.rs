@@ -3,9 +3,8 @@
 
 mod common;
 
-use common::terminal::Terminal;
 use common::{make, plain};
-use mosaic_tests::Moctl;
+use mosaic_tests::{Moctl, Terminal};
 
 /// What a command shows on a terminal.
 fn shown(moctl: &Moctl, columns: u16, variables: &[(&str, &str)], words: &[&str]) -> String {

@@ -38,6 +38,7 @@ mod shell;
 mod site;
 #[cfg(target_arch = "x86_64")]
 mod system_call;
+mod terminal;
 mod thin_pool;
 #[cfg(target_arch = "x86_64")]
 mod tracee;
@@ -64,6 +65,7 @@ pub use shell::{run, run_status, stdout_of, word};
 pub use site::Site;
 #[cfg(target_arch = "x86_64")]
 pub use system_call::SystemCall;
+pub use terminal::{Terminal, heeding_signals};
 pub use thin_pool::{
     Fault, Part, ThinPool, ThinPoolDevice, has_device_mapper, requires_thin_pools,
 };

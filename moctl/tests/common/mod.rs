@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What these tests share: mosaics of one's own, a JSON Schema, a terminal.
+//! What these tests share: mosaics of one's own, a JSON Schema.
 
 #![allow(dead_code, reason = "each test binary uses some of it")]
 
 pub mod schema;
-pub mod terminal;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use mosaic_tests::Moctl;
 
@@ -32,18 +30,4 @@ pub fn make(moctl: &Moctl, names: &[&str]) {
 pub fn repository_file(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
-}
-
-/// The same command without the signals that this process was told to ignore, as under nohup.
-pub fn heeding_signals(command: &Command) -> Command {
-    let mut env = Command::new("env");
-    env.arg("--default-signal").arg(command.get_program());
-    env.args(command.get_args());
-    for (key, value) in command.get_envs() {
-        match value {
-            Some(value) => env.env(key, value),
-            None => env.env_remove(key),
-        };
-    }
-    env
 }

@@ -15,6 +15,7 @@ use std::os::fd::AsFd;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A terminal.
+#[derive(Debug)]
 pub struct Terminal {
     master: File,
     slave: Option<OwnedFd>,
@@ -140,4 +141,18 @@ impl Drop for Terminal {
             let _ = child.wait();
         }
     }
+}
+
+/// The same command without the signals that this process was told to ignore, as under nohup.
+pub fn heeding_signals(command: &Command) -> Command {
+    let mut env = Command::new("env");
+    env.arg("--default-signal").arg(command.get_program());
+    env.args(command.get_args());
+    for (key, value) in command.get_envs() {
+        match value {
+            Some(value) => env.env(key, value),
+            None => env.env_remove(key),
+        };
+    }
+    env
 }
