@@ -26,7 +26,7 @@ const COUNTERS: [&str; 5] = ["write", "read", "flush", "corruption", "generation
 const GROUPS: &str = "quota-groups";
 
 impl Btrfs {
-    /// Looks at everything; removes quota groups of no subvolume, if `repair` covers that.
+    /// Looks at everything; removes quota groups of no subvolume, if `repair` names them.
     ///
     /// # Errors
     /// What kept it from looking, but for damage: on a failing device one look may find what the next
@@ -166,11 +166,13 @@ impl Btrfs {
         Some(fault(Some(volume), what))
     }
 
-    /// Removes the groups that count nothing and are of no subvolume. They are no fault: each drop
-    /// under simple quotas leaves one for the next commands to remove. Nor are those that count
-    /// something: clones share that with a dropped subvolume.
+    /// Removes the groups that count nothing and are of no subvolume, if that is asked for by name.
+    /// They are no fault, so a look does not find them: each drop under simple quotas leaves one for
+    /// the next commands to remove. Nor are those that count something: clones share that with a
+    /// dropped subvolume.
     fn dead_groups(&self, repair: &Repair, findings: &mut Vec<Finding>) -> Result<()> {
-        if !repair.covers(&Remedy::new(GROUPS, "")) || !self.quota_mode()?.is_on() {
+        let remedy = |action| Remedy::new(GROUPS, action).by_name();
+        if !repair.covers(&remedy("")) || !self.quota_mode()?.is_on() {
             return Ok(());
         }
         let dead = match stale::dead_groups(self.location.dir()) {
@@ -186,7 +188,7 @@ impl Btrfs {
             return Ok(());
         }
         let removed = self.remove_dead()?;
-        let (what, remedy) = match empty {
+        let (what, action) = match empty {
             1 => (
                 "a quota group is of a subvolume that is gone, and counts nothing".to_owned(),
                 "remove it",
@@ -197,7 +199,7 @@ impl Btrfs {
             ),
         };
         findings.push(Finding {
-            remedy: Some(Remedy::new(GROUPS, remedy)),
+            remedy: Some(remedy(action)),
             repaired: removed >= empty,
             ..fault(None, what)
         });

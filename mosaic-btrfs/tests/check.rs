@@ -101,7 +101,10 @@ fn root_dead_quota_groups_are_no_fault_and_a_repair_removes_them() {
     assert!(eventually(|| dead().iter().any(|group| group.is_empty())));
     assert_eq!(check(&site), [], "each drop leaves one for a while");
     assert_eq!(dead().len(), 1, "a check changes nothing");
-    let found = site.driver.check(&Repair::Usual).unwrap();
+    let groups = Repair::classes(&["quota-groups".to_owned()]).unwrap();
+    assert_eq!(site.driver.check(&Repair::Usual).unwrap(), []);
+    assert_eq!(dead().len(), 1, "they have to be named");
+    let found = site.driver.check(&groups).unwrap();
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].fault.contains("of a subvolume that is gone"));
     assert_eq!(found[0].remedy.as_ref().unwrap().action, "remove it");
@@ -264,7 +267,8 @@ fn helper_checks_a_location_of_its_own() {
         return;
     };
     std::fs::create_dir(path.join("plain")).unwrap();
-    for repair in [Repair::Nothing, Repair::Usual] {
+    let groups = Repair::classes(&["quota-groups".to_owned()]).unwrap();
+    for repair in [Repair::Nothing, groups] {
         let found = driver.check(&repair).unwrap();
         println!("found: {} {}", found.len(), found[0].fault);
         println!("said: {:?}", said.take());
