@@ -22,8 +22,10 @@ pub struct Finding {
 
 /// What mends a fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Remedy {
-    /// One word for all faults that are mended in this way, such as `growth`.
+    /// One word for all faults that are mended in this way, such as `growth`: small letters, digits,
+    /// `-` and `_`, so that it can be typed in a list of them.
     pub class: String,
     /// What is done: `grow the pool's data`.
     pub action: String,
@@ -31,9 +33,19 @@ pub struct Remedy {
     pub is_by_name: bool,
 }
 
+/// The class of a remedy that has none of its own.
+pub(crate) const OTHER: &str = "other";
+
+/// Whether it can be a class: what nobody can type, nobody could ask for.
+fn is_class(word: &str) -> bool {
+    let may_be = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
+    !word.is_empty() && word.chars().all(may_be)
+}
+
 impl Remedy {
-    /// One that belongs to any repair.
+    /// One that belongs to any repair. What cannot be a class is of the class `other`.
     pub fn new(class: &str, action: impl Into<String>) -> Self {
+        let class = if is_class(class) { class } else { OTHER };
         Self {
             class: class.to_owned(),
             action: action.into(),
@@ -69,10 +81,7 @@ impl Repair {
     /// # Errors
     /// `Invalid` for what cannot be one.
     pub fn classes(words: &[String]) -> Result<Self> {
-        let is_word = |word: &String| {
-            !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c == '-')
-        };
-        match words.iter().find(|word| !is_word(word)) {
+        match words.iter().find(|word| !is_class(word)) {
             Some(odd) => Err(Error::new(
                 ErrorKind::Invalid,
                 format!("{odd:?} is no class of faults; check names those that it found"),
@@ -119,9 +128,21 @@ mod tests {
             let covers = [repair.covers(&usual), repair.covers(&by_name)];
             assert_eq!(covers, mends, "{repair:?}");
         }
-        for odd in ["", "State", "a b", "a=b"] {
-            let error = Repair::classes(&words(&[odd])).unwrap_err();
+    }
+
+    #[test]
+    fn whatever_a_driver_calls_a_class_can_be_asked_for() {
+        let asked = |class: &str| Repair::classes(&[class.to_owned()]);
+        for word in ["growth", "fs2", "raid_sets", "quota-groups"] {
+            let remedy = Remedy::new(word, "mend it");
+            assert_eq!(remedy.class, word);
+            assert!(asked(word).unwrap().covers(&remedy), "{word}");
+        }
+        for odd in ["", "State", "a b", "a=b", "a,b", "a\n", "gr\u{f6}sse"] {
+            let error = asked(odd).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid, "{odd:?}");
+            let remedy = Remedy::new(odd, "mend it").by_name();
+            assert!(asked("other").unwrap().covers(&remedy), "{odd:?}");
         }
     }
 }

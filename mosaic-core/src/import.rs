@@ -4,13 +4,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use mosaic_abi::abi_stable::std_types::RResult;
-use mosaic_abi::{AbiError, DriverBox, DriverModuleRef, HOLD_SHARED, Options};
+use mosaic_abi::abi_stable::std_types::{RResult, RVec};
+use mosaic_abi::{AbiError, AbiFinding, DriverBox, DriverModuleRef, HOLD_SHARED, Options};
 
 use crate::border::{self, name_out};
 use crate::driver::LockScope;
-use crate::error::Result;
-use crate::finding::{Finding, Repair};
+use crate::error::{ErrorKind, Result};
+use crate::finding::{self, Finding, Repair};
 use crate::host_services::{Host, Services};
 use crate::name::VolumeName;
 use crate::scratch::{Place, ScratchName};
@@ -221,9 +221,26 @@ impl ImportedDriver {
         received(self.0.remove_leftover(place, name))
     }
 
+    /// A driver from before there were classes refuses to be asked for some, before it does
+    /// anything. All that it can mend is one class then.
     pub fn check(&self, repair: &Repair) -> Result<Vec<Finding>> {
+        let mut answer = self.checked(repair);
+        if let (Err(refusal), Repair::Classes(classes)) = (&answer, repair)
+            && refusal.kind() == ErrorKind::Unsupported
+        {
+            let found = self.checked(&Repair::Nothing)?;
+            if !found.iter().any(border::has_class) {
+                answer = match classes.iter().any(|class| class == finding::OTHER) {
+                    true => self.checked(&Repair::Usual),
+                    false => Ok(found),
+                };
+            }
+        }
+        Ok(answer?.into_iter().map(border::finding_in).collect())
+    }
+
+    fn checked(&self, repair: &Repair) -> Result<RVec<AbiFinding>> {
         let (repair, options) = border::repair_out(repair);
-        let answer = received(self.0.check(repair, options))?;
-        Ok(answer.into_iter().map(border::finding_in).collect())
+        received(self.0.check(repair, options))
     }
 }

@@ -42,9 +42,20 @@ pub fn run(context: &Context, mosaic: &OsStr, arguments: &Check) -> anyhow::Resu
         Some(_) if context.global.json || context.global.quiet || !question::is_possible() => {
             Repair::Usual
         }
-        Some(_) => ask(context, &look(&Repair::Nothing)?)?,
+        Some(_) => {
+            let findings = look(&Repair::Nothing)?;
+            let wanted = ask(context, &findings)?;
+            if wanted.is_empty() {
+                return Ok(report(context, &mosaic, &Repair::Nothing, &findings));
+            }
+            Repair::Classes(wanted)
+        }
     };
     let findings = look(&repair)?;
+    Ok(report(context, &mosaic, &repair, &findings))
+}
+
+fn report(context: &Context, mosaic: &Mosaic, repair: &Repair, findings: &[Finding]) -> Report {
     let clean = findings.iter().all(|finding| finding.repaired);
     let mut report = Report::new(CheckJson {
         action: "check",
@@ -53,36 +64,29 @@ pub fn run(context: &Context, mosaic: &OsStr, arguments: &Check) -> anyhow::Resu
         clean,
         findings: findings.iter().map(Into::into).collect(),
     });
-    for finding in &findings {
+    for finding in findings {
         report = report.line(line(finding));
     }
     if findings.is_empty() {
         report = context.remark(report, "no faults found");
     }
-    for class in unknown(&repair, &findings) {
+    for class in unknown(repair, findings) {
         report = context.remark(report, &format!("no fault of class {class:?}"));
     }
-    Ok(match clean {
+    match clean {
         true => report,
         false => report.exit_status(ErrorKind::Corrupt.exit_status()),
-    })
+    }
 }
 
-/// Asks for each class of what could be mended. Where there is none, the usual is.
-fn ask(context: &Context, findings: &[Finding]) -> Result<Repair> {
-    let could = || {
-        findings
-            .iter()
-            .filter_map(|finding| finding.remedy.as_ref())
-    };
+/// Asks for each class of what could be mended; those that are wanted.
+fn ask(context: &Context, findings: &[Finding]) -> Result<Vec<String>> {
     let mut classes: Vec<&str> = Vec::new();
-    for remedy in could() {
+    let remedies = findings.iter().filter_map(|found| found.remedy.as_ref());
+    for remedy in remedies {
         if !classes.contains(&remedy.class.as_str()) {
             classes.push(&remedy.class);
         }
-    }
-    if classes.is_empty() {
-        return Ok(Repair::Usual);
     }
     let mut wanted = Vec::new();
     for class in classes {
@@ -96,10 +100,7 @@ fn ask(context: &Context, findings: &[Finding]) -> Result<Repair> {
             wanted.push(class.to_owned());
         }
     }
-    match wanted.is_empty() {
-        true => Ok(Repair::Nothing),
-        false => Repair::classes(&wanted),
-    }
+    Ok(wanted)
 }
 
 /// The classes that were named and are of no fault.

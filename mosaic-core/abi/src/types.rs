@@ -278,7 +278,9 @@ pub struct AbiFinding {
     pub remedy: RString,
     /// It was done.
     pub repaired: bool,
-    /// Room for later minors.
+    /// Of the remedy: `class`, one word for all that is mended in this way, of small letters, digits,
+    /// `-` and `_`; none, or any other: `other`. `by_name`, `true`: it is done only if its class is
+    /// asked for.
     pub extra: Extra,
 }
 

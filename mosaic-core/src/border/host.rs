@@ -239,9 +239,6 @@ pub(crate) fn clone_out(how: &CloneOptions) -> AbiClone {
     }
 }
 
-/// The class of a remedy whose driver names none.
-const OTHER_CLASS: &str = "other";
-
 /// The words of `check` for what is to be mended.
 pub(crate) fn repair_out(repair: &Repair) -> (bool, Extra) {
     let classes = match repair {
@@ -252,16 +249,25 @@ pub(crate) fn repair_out(repair: &Repair) -> (bool, Extra) {
     (repair.is_any(), pairs(classes))
 }
 
+/// Whether the driver knows of classes.
+pub(crate) fn has_class(finding: &AbiFinding) -> bool {
+    said_of(finding, CLASS).is_some()
+}
+
+fn said_of<'f>(finding: &'f AbiFinding, key: &str) -> Option<&'f str> {
+    let mut pairs = finding.extra.iter();
+    let found = pairs.find(|Tuple2(name, _)| name == key);
+    found.map(|Tuple2(_, value)| value.as_str())
+}
+
 pub(crate) fn finding_in(finding: AbiFinding) -> Finding {
     let some = |text: RString| Some(text.into_string()).filter(|t| !t.is_empty());
-    let extra = |key: &str| {
-        let found = finding.extra.iter().find(|Tuple2(name, _)| name == key);
-        found.map(|Tuple2(_, value)| value.to_string())
-    };
-    let remedy = some(finding.remedy.clone()).map(|action| Remedy {
-        class: extra(CLASS).unwrap_or_else(|| OTHER_CLASS.to_owned()),
-        action,
-        is_by_name: extra(BY_NAME).is_some_and(|value| value == "true"),
+    let remedy = some(finding.remedy.clone()).map(|action| {
+        let remedy = Remedy::new(said_of(&finding, CLASS).unwrap_or_default(), action);
+        match said_of(&finding, BY_NAME) == Some("true") {
+            true => remedy.by_name(),
+            false => remedy,
+        }
     });
     Finding {
         volume: some(finding.volume),

@@ -5,6 +5,7 @@
 //! `refusals` what is not loaded and what the user is told, `ownership` whom root trusts.
 
 mod apart;
+mod classes;
 mod clone_source;
 mod example;
 mod folder;

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use mosaic_core::finding::Repair;
+use mosaic_core::finding::{Remedy, Repair};
 use mosaic_core::volume::{Access, CloneOptions, Kind, Lifetime, NewKind, NewVolume};
 use mosaic_core::{Bytes, ErrorKind, KeyKind, LockScope, ScratchName, Settings, VolumeName};
 
@@ -81,6 +81,29 @@ fn a_driver_of_the_released_1_0_says_all_that_it_has_to_say() {
     assert_eq!(about.facts, volume.facts);
     driver.validate_name(&name("a name")).unwrap();
     assert_eq!(*heard.0.lock().unwrap(), ["1/2 open", "Warning: a name"]);
+}
+
+#[test]
+fn a_driver_without_classes_mends_all_or_nothing() {
+    let loaded = Folder::with(workspaces::kept()).load("kept").unwrap();
+    let (driver, _) = open(&loaded, &settings());
+    let classes = |words: &[&str]| {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        Repair::classes(&words).unwrap()
+    };
+    for (repair, repaired) in [
+        (Repair::Nothing, false),
+        (Repair::Usual, true),
+        (classes(&["leftovers"]), false),
+        (classes(&["leftovers", "other"]), true),
+    ] {
+        let [found] = &driver.check(&repair).unwrap()[..] else {
+            panic!("one finding of {repair:?}");
+        };
+        let remedy = Remedy::new("other", "make it new");
+        assert_eq!(found.remedy, Some(remedy), "{repair:?}");
+        assert_eq!(found.repaired, repaired, "{repair:?}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mosaic_core::mosaic::{DropOptions, Environment, Mosaic};
-use mosaic_core::{ErrorKind, Level, Services};
+use mosaic_core::{ErrorKind, Level, ScratchName, Services};
 use mosaic_tests::{Moctl, Output, requires_root};
 use serde_json::{Value, json};
 
@@ -93,6 +93,31 @@ fn drop_says_what_is_pending_and_waits_for_it_when_asked_to() {
     assert_eq!(none.stdout, "unchanged\n");
     kept.expect(5, &["drop", "one", "--wait"]);
     kept.expect(3, &["drop", "none", "--wait"]);
+}
+
+#[test]
+fn what_a_driver_without_classes_finds_is_of_one_and_others_are_mended_without_it() {
+    let kept = Kept::new();
+    let tmp = kept.at.join(".mosaic/tmp");
+    std::fs::create_dir_all(&tmp).unwrap();
+    std::fs::write(tmp.join(ScratchName::from_random(1).as_str()), "").unwrap();
+    let found = kept.expect(10, &["check"]).stdout;
+    assert!(
+        found.contains("--repair=other would: make it new"),
+        "{found}"
+    );
+    let found = kept.expect(10, &["check", "--repair=leftovers"]).stdout;
+    assert!(
+        found.contains("--repair=other would: make it new"),
+        "{found}"
+    );
+    assert!(found.contains("repaired: delete it"), "{found}");
+    let found = kept.expect(10, &["check", "--repair=other"]).stdout;
+    assert!(found.contains("repaired: make it new"), "{found}");
+    assert!(
+        found.contains("--repair=leftovers would: delete it"),
+        "{found}"
+    );
 }
 
 /// A user who loses patience when the wait begins.

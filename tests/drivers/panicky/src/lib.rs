@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A driver that panics in each way that a driver can, and goes on afterwards.
+//! A driver that panics in each way that a driver can, and goes on afterwards; or finds faults.
 
-use mosaic_core::finding::{Finding, Repair};
+use mosaic_core::finding::{Finding, Remedy, Repair};
 use mosaic_core::volume::{Capability, Dropped, MountSource, NewVolume, Space, Volume};
 use mosaic_core::{
     Bytes, Driver, Error, ErrorKind, Host, Key, KeyKind, LockScope, Result, ScratchName, Settings,
@@ -12,6 +12,7 @@ struct Panicky {
     host: Host,
     location: std::path::PathBuf,
     panics_in_drop: bool,
+    is_ill: bool,
 }
 
 mosaic_core::export_driver!(Panicky);
@@ -24,9 +25,9 @@ impl Driver for Panicky {
     fn schema() -> Vec<Key> {
         vec![Key {
             path: "mood".into(),
-            kind: KeyKind::choice(&["calm", "wild", "late"]),
+            kind: KeyKind::choice(&["calm", "wild", "late", "ill"]),
             default: Some("calm".into()),
-            help: "wild: panics at once; late: panics when it is closed".into(),
+            help: "wild: panics at once; late: when it is closed; ill: check finds faults".into(),
         }]
     }
 
@@ -38,6 +39,7 @@ impl Driver for Panicky {
             host,
             location: settings.location.clone(),
             panics_in_drop: settings.text("mood") == Some("late"),
+            is_ill: settings.text("mood") == Some("ill"),
         })
     }
 
@@ -99,7 +101,21 @@ impl Driver for Panicky {
         Err(Error::new(ErrorKind::Busy, "too dizzy to mount"))
     }
 
-    fn check(&self, _: &Repair) -> Result<Vec<Finding>> {
+    fn check(&self, repair: &Repair) -> Result<Vec<Finding>> {
+        if self.is_ill {
+            let remedies = [
+                Remedy::new("fever_2", "rest"),
+                Remedy::new("No Word", "ask"),
+                Remedy::new("memory", "forget all").by_name(),
+            ];
+            let finding = |remedy: Remedy| Finding {
+                volume: None,
+                fault: format!("a fault of {}", remedy.class),
+                repaired: repair.covers(&remedy),
+                remedy: Some(remedy),
+            };
+            return Ok(remedies.map(finding).into());
+        }
         let message = "first line\nsecond line";
         Err(Error::config("mood", message).with_source("a cause\tof its own"))
     }

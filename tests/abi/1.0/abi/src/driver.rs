@@ -95,7 +95,9 @@ pub trait AbiDriver: Send + Sync {
     ) -> AbiResult<AbiMountSource>;
     /// `Driver::remove_leftover`
     fn remove_leftover(&self, place: RStr<'_>, name: RStr<'_>) -> AbiResult<()>;
-    /// `Driver::check`
+    /// `Driver::check`. Options: `class`, only with `repair`: the classes to be mended, split by
+    /// commas; none: all that need not be asked for by name. A driver without classes refuses it, as
+    /// any unknown option; the host then has it mend all or nothing, as the class `other`.
     #[sabi(last_prefix_field)]
     fn check(&self, repair: bool, options: Options) -> AbiResult<RVec<AbiFinding>>;
 }

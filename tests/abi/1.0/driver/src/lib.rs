@@ -256,11 +256,14 @@ impl AbiDriver for Kept {
         ROk(())
     }
 
-    fn check(&self, repair: bool, _: Options) -> AbiResult<RVec<AbiFinding>> {
+    fn check(&self, repair: bool, options: Options) -> AbiResult<RVec<AbiFinding>> {
+        if let Some(Tuple2(key, _)) = options.first() {
+            return RErr(error(6, 0, &format!("the driver is too old for {key:?}")));
+        }
         let finding = AbiFinding {
             volume: "one".into(),
             fault: "it is old".into(),
-            remedy: RString::new(),
+            remedy: "make it new".into(),
             repaired: repair,
             extra: Extra::new(),
         };
