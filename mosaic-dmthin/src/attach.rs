@@ -12,11 +12,12 @@ use mosaic_core::{Bytes, Context, Error, ErrorKind, Result};
 use rustix::fs::OFlags;
 
 use crate::block_device::BlockDevice;
-use crate::catalog::Content;
+use crate::catalog::{Content, Entry};
 use crate::dm::Audience;
+use crate::doubt::certain;
 use crate::held::Held;
 use crate::identity::require_made;
-use crate::info::{metadata_of, truth};
+use crate::info::{doubt, metadata_of, readable_truth, truth};
 use crate::kernel_pool::KernelPool;
 use crate::packet::By;
 use crate::removal::{in_use, open_elsewhere};
@@ -33,8 +34,7 @@ const PASSING: Duration = Duration::from_secs(1);
 /// # Errors
 /// `NotFound`; `Busy`, saying where it is in use; the kernel's.
 pub fn attach(pool: &KernelPool<'_>, stored: &str, read_only: bool) -> Result<Attachment> {
-    let catalog = truth(pool)?.catalog;
-    let entry = catalog.require(stored)?;
+    let entry = &known(pool, stored)?;
     require_made(pool, entry)?;
     pool.prove_unused(entry.id)?;
     let setup = Setup {
@@ -66,8 +66,14 @@ pub fn attach(pool: &KernelPool<'_>, stored: &str, read_only: bool) -> Result<At
 /// # Errors
 /// `NotFound` if there is none; `Busy`, saying who has it open.
 pub fn detach(pool: &KernelPool<'_>, stored: &str) -> Result<()> {
-    let catalog = truth(pool)?.catalog;
-    let id = catalog.require(stored)?.id;
+    let truth = readable_truth(pool)?;
+    // Of a volume that was just renamed, or not, the device is the same.
+    let doubt = doubt(pool, &truth)?;
+    let before = doubt.as_ref().and_then(|doubt| doubt.other.find(stored));
+    let id = match (truth.catalog.find(stored), before) {
+        (Some(entry), _) | (None, Some(entry)) => entry.id,
+        (None, None) => truth.catalog.require(stored)?.id,
+    };
     match pool.device(id)? {
         None => {
             pool.refuse_others(id)?;
@@ -95,11 +101,13 @@ pub fn mount_source(
     stored: Option<&str>,
     read_only: bool,
 ) -> Result<MountSource> {
-    let catalog = truth(pool)?.catalog;
     let (id, size) = match stored {
-        None => (ThinId::METADATA, metadata_of(pool, &catalog)?.size),
+        None => {
+            let catalog = truth(pool)?.catalog;
+            (ThinId::METADATA, metadata_of(pool, &catalog)?.size)
+        }
         Some(stored) => {
-            let entry = catalog.require(stored)?;
+            let entry = &known(pool, stored)?;
             if entry.content == Content::Disk {
                 return Err(Error::new(
                     ErrorKind::Invalid,
@@ -126,6 +134,14 @@ pub fn mount_source(
         std::thread::sleep(Duration::from_millis(2));
     }
     fresh(pool, id, size, read_only)
+}
+
+/// The volume of a stored name, which is there, and as it is said to be.
+fn known(pool: &KernelPool<'_>, stored: &str) -> Result<Entry> {
+    let truth = truth(pool)?;
+    let doubt = doubt(pool, &truth)?;
+    certain(&truth.catalog, doubt.as_ref(), stored)?;
+    truth.catalog.require(stored).cloned()
 }
 
 fn fresh(pool: &KernelPool<'_>, id: ThinId, size: Bytes, read_only: bool) -> Result<MountSource> {

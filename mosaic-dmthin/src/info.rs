@@ -8,16 +8,20 @@ use std::time::{Duration, Instant};
 use mosaic_core::date::rfc3339;
 use mosaic_core::volume::{Access, Attachment, Capability, Kind, Lifetime, Volume, capability};
 use mosaic_core::{Bytes, Error, ErrorKind, Result, VolumeName};
+use rustix::fs::OFlags;
 
-use crate::catalog::store::{self, Found, Truth};
+use crate::block_device::BlockDevice;
+use crate::catalog::store::{self, Found, Medium, Truth};
 use crate::catalog::{Catalog, Entry};
+use crate::catalog_on_disk::CatalogOnDisk;
 use crate::clone_source::no_renewal;
+use crate::doubt::{Doubt, certain};
 use crate::driver::DmThin;
 use crate::kernel_pool::KernelPool;
 use crate::sharing;
 use crate::target::{PoolStatus, ThinId};
 use crate::thin_metadata::exclusive::{self, Limit};
-use crate::thin_metadata::{self, Details};
+use crate::thin_metadata::{self, Blocks, Details, Superblock};
 use crate::thin_pool::{ThinDevice, ThinPool};
 
 /// How often a catalog is read that changes meanwhile.
@@ -54,19 +58,79 @@ pub(crate) fn found(pool: &KernelPool<'_>) -> Result<Found> {
     })
 }
 
+/// The state of the catalog that the next activation of the pool is to find, also of one that has
+/// failed: that takes no reads any more, and its devices do.
+///
+/// # Errors
+/// As [`truth`]; `Io` if the devices of a failed pool cannot be read.
+pub(crate) fn readable_truth(pool: &KernelPool<'_>) -> Result<Truth> {
+    match pool.status()? {
+        PoolStatus::Working(_) => truth(pool),
+        PoolStatus::Fail | PoolStatus::Error => {
+            on_disk(pool, |medium, transaction| store::read(medium, transaction))
+        }
+    }
+}
+
+/// Which state may be the true one instead of this.
+///
+/// # Errors
+/// As [`readable_truth`].
+pub(crate) fn doubt(pool: &KernelPool<'_>, truth: &Truth) -> Result<Option<Doubt>> {
+    let status = pool.status()?;
+    match status {
+        PoolStatus::Working(_) => Doubt::of(pool, &status, pool.catalog(), truth),
+        PoolStatus::Fail | PoolStatus::Error => {
+            on_disk(pool, |medium, _| Doubt::of(pool, &status, medium, truth))
+        }
+    }
+}
+
+/// Reads the catalog of a pool that has failed, with the transaction at which its metadata are.
+fn on_disk<T>(
+    pool: &KernelPool<'_>,
+    read: impl FnOnce(&dyn Medium, u64) -> Result<T>,
+) -> Result<T> {
+    let read = || {
+        let metadata = pool.metadata()?;
+        let superblock = Superblock::decode(&metadata.block(0)?[..])?;
+        let data = BlockDevice::open(pool.table.data, OFlags::RDONLY | OFlags::DIRECT)?;
+        let catalog = CatalogOnDisk {
+            metadata,
+            data: &data,
+            block: superblock.data_block,
+        };
+        read(&catalog, superblock.transaction)
+    };
+    read().map_err(|error| failed(pool).with_source(error))
+}
+
+fn failed(pool: &KernelPool<'_>) -> Error {
+    let text = format!("{} has failed; {}", pool.label(), pool.way_back());
+    Error::new(ErrorKind::Io, text)
+}
+
 /// The true state of the catalog, and what is read of the pool beside it, both of the same time.
 ///
 /// # Errors
 /// `Busy` if there is no end of changes; what `read` answered; as [`truth`].
 pub(crate) fn steady<T>(
     pool: &KernelPool<'_>,
+    read: impl FnMut(&Truth) -> Result<T>,
+) -> Result<(Truth, T)> {
+    steady_by(pool, truth, read)
+}
+
+fn steady_by<T>(
+    pool: &KernelPool<'_>,
+    look: impl Fn(&KernelPool<'_>) -> Result<Truth>,
     mut read: impl FnMut(&Truth) -> Result<T>,
 ) -> Result<(Truth, T)> {
     for _ in 0..TRIES {
-        let before = truth(pool)?;
+        let before = look(pool)?;
         let found = read(&before);
         // What a command will make it writes into the other slot first.
-        if truth(pool)? == before {
+        if look(pool)? == before {
             return Ok((before, found?));
         }
     }
@@ -79,10 +143,7 @@ pub(crate) fn steady<T>(
 fn transaction(pool: &KernelPool<'_>) -> Result<u64> {
     match pool.status()? {
         PoolStatus::Working(status) => Ok(status.transaction),
-        PoolStatus::Fail | PoolStatus::Error => Err(Error::new(
-            ErrorKind::Io,
-            format!("{} has failed; {}", pool.label(), pool.way_back()),
-        )),
+        PoolStatus::Fail | PoolStatus::Error => Err(failed(pool)),
     }
 }
 
@@ -92,12 +153,14 @@ const COUNTED_FOR_ONE: Limit = Limit::Blocks(64);
 /// How long a list may take longer for that.
 const COUNTED_FOR_ALL: Duration = Duration::from_secs(1);
 
-/// All volumes.
+/// All volumes; of a pool whose last change is not known to be made those of both states, with a note
+/// on each that differs.
 ///
 /// # Errors
 /// As [`truth`].
 pub fn list(pool: &KernelPool<'_>) -> Result<Vec<Volume>> {
     let (truth, details) = steady(pool, |_| thin_metadata::list(pool.metadata()?))?;
+    let doubt = doubt(pool, &truth)?;
     let (catalog, details): (_, HashMap<ThinId, Details>) =
         (truth.catalog, details.into_iter().collect());
     let ids: Vec<ThinId> = catalog.volumes().map(|(_, entry)| entry.id).collect();
@@ -113,19 +176,28 @@ pub fn list(pool: &KernelPool<'_>) -> Result<Vec<Volume>> {
         .volumes()
         .map(|(name, entry)| (entry.id, name))
         .collect();
-    catalog
-        .volumes()
-        .map(|(stored, entry)| {
-            let facts = Facts {
-                details: details.get(&entry.id).copied(),
-                exclusive: exclusive.get(&entry.id).copied(),
-                device: devices.get(&entry.id),
-                other: others.get(&entry.id),
-                origin: entry.origin.and_then(|id| names.get(&id).copied()),
-            };
-            volume(pool, stored, entry, &facts)
-        })
-        .collect()
+    let other = doubt.as_ref().into_iter();
+    let other = other.flat_map(|doubt| doubt.other.volumes());
+    let other = other.filter(|(stored, _)| catalog.find(stored).is_none());
+    let listed = catalog.volumes().chain(other).map(|(stored, entry)| {
+        let facts = Facts {
+            details: details.get(&entry.id).copied(),
+            exclusive: exclusive.get(&entry.id).copied(),
+            device: devices.get(&entry.id),
+            other: others.get(&entry.id),
+            origin: entry.origin.and_then(|id| names.get(&id).copied()),
+        };
+        let mut volume = volume(pool, stored, entry, &facts)?;
+        if let Some(doubt) = doubt
+            .as_ref()
+            .filter(|doubt| doubt.is_about(&catalog, stored))
+        {
+            volume.notes.push(doubt.why.clone());
+            pool.warn(&format!("volume {stored:?}: {}", doubt.why));
+        }
+        Ok(volume)
+    });
+    listed.collect()
 }
 
 /// One volume.
@@ -137,8 +209,9 @@ pub fn find(pool: &KernelPool<'_>, stored: &str) -> Result<Option<Volume>> {
         Some(entry) => pool.details(entry.id),
         None => Ok(None),
     };
-    let (Truth { catalog, .. }, details) = steady(pool, details)?;
-    let Some(entry) = catalog.find(stored) else {
+    let (truth, details) = steady_by(pool, readable_truth, details)?;
+    let (doubt, catalog) = (doubt(pool, &truth)?, &truth.catalog);
+    let Some(entry) = certain(catalog, doubt.as_ref(), stored)? else {
         return Ok(None);
     };
     let exclusive = exclusive::count(pool.metadata()?, &[entry.id], COUNTED_FOR_ONE);
@@ -151,7 +224,11 @@ pub fn find(pool: &KernelPool<'_>, stored: &str) -> Result<Option<Volume>> {
         other: others.get(&entry.id),
         origin: entry.origin.and_then(|id| catalog.name_of(id)),
     };
-    volume(pool, stored, entry, &facts).map(Some)
+    let mut volume = volume(pool, stored, entry, &facts)?;
+    if !matches!(pool.status()?, PoolStatus::Working(_)) {
+        volume.notes.push(failed(pool).to_string());
+    }
+    Ok(Some(volume))
 }
 
 /// The metadata file system.
@@ -159,7 +236,7 @@ pub fn find(pool: &KernelPool<'_>, stored: &str) -> Result<Option<Volume>> {
 /// # Errors
 /// `Unsupported` if the catalog has none; as [`truth`].
 pub fn metadata(pool: &KernelPool<'_>) -> Result<Volume> {
-    let catalog = truth(pool)?.catalog;
+    let catalog = readable_truth(pool)?.catalog;
     let metadata = metadata_of(pool, &catalog)?;
     let device = pool.device(ThinId::METADATA)?;
     let details = pool.details(ThinId::METADATA)?;
@@ -280,7 +357,8 @@ pub(crate) fn attachment(device: &ThinDevice) -> Option<Attachment> {
 pub fn capabilities(driver: &DmThin, name: Option<&VolumeName>) -> Result<Vec<Capability>> {
     let mut refusals = [const { None }; 3];
     if let Some(name) = name {
-        let catalog = truth(&driver.pool()?)?.catalog;
+        let pool = driver.pool()?;
+        let catalog = readable_truth(&pool)?.catalog;
         let entry = catalog.require(name.stored())?;
         if let Some(fs) = DmThin::file_system(&entry.content)? {
             refusals = [

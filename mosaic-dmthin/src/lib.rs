@@ -39,6 +39,7 @@ mod check;
 mod clone;
 mod clone_source;
 mod create;
+mod doubt;
 mod first_state;
 mod identity;
 mod idle_pool;

@@ -7,6 +7,7 @@
 //!    else is at work on them: who is, holds the catalog. This is all that is done to a pool that
 //!    takes no messages.
 //! 2. Ids that only the slot with T + 1 names are deleted: an attempt that was not committed.
+//!    And the true slot is marked as committed, if a kill or a cut kept it from that.
 //! 3. What the true state lists as pending is done: an id deleted, a device given its size, a tail
 //!    discarded. A discard is then taken from the catalog, since the volume may grow again.
 //!
@@ -38,6 +39,10 @@ pub fn recover(pool: &dyn ThinPool) -> Result<()> {
     let Ok(truth) = store::read(pool.catalog(), status.transaction) else {
         return Ok(());
     };
+    if !truth.header.committed {
+        // It was: the pool takes messages at that transaction. Lost again, nothing is lost.
+        let _ = store::mark_committed(pool.catalog(), truth.index, truth.header);
+    }
     undo_attempt(pool, &truth, status.transaction);
     if let Err(error) = finish(pool, &truth.catalog) {
         pool.warn(&format!("something is left to be done: {}", error.chain()));

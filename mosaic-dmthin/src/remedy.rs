@@ -134,6 +134,7 @@ fn take_down(pool: &KernelPool<'_>) -> String {
     names.extend([&*catalog, &*pool.name]);
     let remove = dmsetup("remove", &names, "");
     match mounted.is_empty() {
+        true if attached.is_empty() => remove,
         true => format!("end what uses its volumes, then: {remove}"),
         false => format!("umount -A {}; {remove}", mounted.join(" ")),
     }

@@ -85,7 +85,7 @@ fn clone_of_a(pool: &SimulatedPool) -> Result<()> {
 }
 
 /// A pool with the volumes a and b, of which the first is attached and in use.
-fn pool() -> SimulatedPool {
+pub(super) fn pool() -> SimulatedPool {
     let pool = SimulatedPool::new();
     new(&pool, "a").unwrap();
     new(&pool, "b").unwrap();
@@ -99,9 +99,9 @@ fn entry(pool: &SimulatedPool, volume: &str) -> Option<Entry> {
 
 /// Names and what they stand for.
 type Volumes = Vec<(String, Entry)>;
-type Verb = fn(&SimulatedPool) -> Result<()>;
+pub(super) type Verb = fn(&SimulatedPool) -> Result<()>;
 
-const VERBS: [(&str, Verb); 7] = [
+pub(super) const VERBS: [(&str, Verb); 7] = [
     ("new", |pool| new(pool, "c")),
     ("clone of a volume in use", clone_of_a),
     ("clone of an idle volume", |pool| clone_of(pool, "b", None)),

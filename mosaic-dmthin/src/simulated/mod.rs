@@ -4,6 +4,7 @@
 
 mod calls;
 mod cut_points;
+mod doubts;
 mod kernel;
 
 use std::cell::{Cell, RefCell};

@@ -34,13 +34,14 @@ impl ThinTable {
         }
     }
 
-    /// Reads the table of a device; `None`: it is of another target.
+    /// Reads the table of a device; `None`: it is of another target, or its pool has failed, of which
+    /// the kernel says no more (`thin_status`, drivers/md/dm-thin.c).
     ///
     /// # Errors
     /// `Io` if the kernel's words are not in the grammar.
     pub fn of(lines: &[Line]) -> Result<Option<(Self, Sectors)>> {
         match lines {
-            [line] if line.target == Self::TARGET => {
+            [line] if line.target == Self::TARGET && line.words != "Fail" => {
                 Ok(Some((line.words.parse()?, Sectors(line.length))))
             }
             _ => Ok(None),

@@ -67,6 +67,28 @@ impl Fragile {
         refused.collect()
     }
 
+    /// What is said of the volume that a refused change is about: nothing, if nobody knows what is to
+    /// be found of it; else it is as it was.
+    fn assert_told(&self, change: &[&str], is_unknown: bool) {
+        let name = change.iter().find(|word| ABOUT.contains(word)).unwrap();
+        let list = self.site.run(&["list"]);
+        self.site.ok(&["info", "kept"]);
+        if is_unknown {
+            for said in self.refused(&[&["info", name], &["have", name]]) {
+                assert!(said.contains("is unknown until"), "{said}");
+            }
+            assert!(list.stderr.contains("is unknown until"), "{list:?}");
+            assert!(list.stdout.contains(name), "{list:?}");
+        } else {
+            assert!(!list.stderr.contains("unknown"), "{list:?}");
+            assert_eq!(
+                list.stdout.contains(name),
+                VOLUMES.contains(name),
+                "{list:?}"
+            );
+        }
+    }
+
     /// The durable file is there, by a fresh look.
     fn assert_kept(&self) {
         let again = self.site.mountpoint("again");
@@ -85,6 +107,9 @@ const CHANGES: [&[&str]; 6] = [
     &["resize", "spare", "16M"],
     &["drop", "gone"],
 ];
+
+/// What they are about.
+const ABOUT: [&str; 6] = ["one", "two", "three", "old", "spare", "gone"];
 
 /// The volumes before any of the changes.
 const VOLUMES: [&str; 4] = ["gone", "kept", "old", "spare"];
@@ -107,9 +132,12 @@ fn root_metadata_that_take_no_writes_are_not_believed_and_the_way_back_is_printe
             return;
         };
         let site = &fragile.site;
+        // Nothing is to be committed that the command did not change.
+        fragile.pool().status().unwrap();
         fragile.pool().fail(Fault::Writes).unwrap();
         // Whichever comes first: for the kernel each of its messages goes well.
-        fragile.refused(&[first]);
+        let said = fragile.refused(&[first]);
+        fragile.assert_told(first, said[0].contains("is unknown until"));
         let status = fragile.pool().status().unwrap();
         assert!(
             status.iter().any(|word| word == "needs_check"),
@@ -174,6 +202,38 @@ fn root_metadata_that_cannot_be_read_are_said_to_be_and_come_back() {
     assert_eq!(site.names(), VOLUMES);
     fragile.assert_kept();
     site.ok(&["clone", "kept", "more"]);
+    assert_sound(site);
+}
+
+#[test]
+fn root_a_mount_is_let_go_by_a_pool_that_has_failed() {
+    let Some(fragile) = Fragile::new(Part::Metadata) else {
+        return;
+    };
+    let site = &fragile.site;
+    site.ok(&["attach", "spare"]);
+    fragile.pool().fail(Fault::All).unwrap();
+    // Without its metadata the kernel cannot even go back.
+    let failed = || {
+        let _ = fill(&fragile.at.join("other"), 1);
+        let status = fragile.pool().status().unwrap();
+        status.iter().any(|word| word == "Fail")
+    };
+    assert!(eventually(failed), "{:?}", fragile.pool().status());
+    let said = fragile.refused(&[&["umount", "kept", word(&fragile.at)]]);
+    assert!(said[0].contains("umount -A"), "{said:?}");
+    fragile.pool().mend().unwrap();
+    // What is on the devices can be read again; the pool has failed all the same.
+    fragile.refused(&[&["list"], &["new", "disk", "one", "8M"], &["attach", "old"]]);
+    let info = site.ok(&["info", "kept"]);
+    assert!(info.contains("has failed"), "{info}");
+    site.ok(&["umount", "kept", word(&fragile.at)]);
+    site.ok(&["detach", "spare"]);
+    let said = fragile.refused(&[&["new", "disk", "one", "8M"]]);
+    assert!(!said[0].contains("umount -A"), "{said:?}");
+    run_printed_commands(&said[0]);
+    assert_eq!(site.names(), VOLUMES);
+    fragile.assert_kept();
     assert_sound(site);
 }
 
