@@ -69,6 +69,9 @@ fn opened(info: &DeviceInfo, how: OFlags) -> Result<BlockDevice> {
 }
 
 /// With the lock: whatever is there without an active table, nobody is at work on.
+///
+/// Steps: DEV_CREATE, TABLE_LOAD; **commit**: resume. Killed before that a device without an active
+/// table is left, which the next one with the lock removes.
 fn activate(dm: Dm<'_>, pool: &FoundPool, uuid: &str) -> Result<DeviceInfo> {
     let by = By::Uuid(uuid);
     let failed = || "cannot activate the catalog's device".to_owned();

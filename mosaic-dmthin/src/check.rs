@@ -4,6 +4,11 @@
 //! Nothing is deleted here, with or without repair: a thin id that the catalog does not know may be
 //! all that is left of a volume, if the catalog is the older of the two.
 //!
+//! What is mended is done by steps of others, with the catalog held: a [`reload`] of the pool's table,
+//! a [`state_repair`](crate::state_repair), zeroes over a slot that is not the true one, or what
+//! [`recover`](crate::recover) does to a device. Each says what a kill leaves; a kill between two of
+//! them leaves the rest for the next check.
+//!
 //! What a running command is at work on is no fault. So a look holds the catalog, if nobody has it;
 //! else the ids of the state that is about to be are passed over, and so are the devices.
 

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | flock(2) on the pool's metadata device | who activates the pool, or makes it | two pools of one |
 //! | flock(2) on the pool | who activates the catalog's device; init, until all is there | two catalogs |
-//! | the catalog's device, `O_EXCL` | each verb that changes anything (the host opens it for that, since it is the [`LockScope`]), and init | one change beside another |
+//! | the catalog's device, `O_EXCL` and for writing | each verb that changes anything (the host opens it for that, since it is the [`LockScope`]), and init | one change beside another |
 //!
 //! They are taken in this order, and only the last one lasts as long as a verb. [`Driver::lock_scope`]
 //! therefore has to have the pool active, with its catalog's device; the host asks again once it

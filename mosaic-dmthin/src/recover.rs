@@ -6,13 +6,14 @@
 //! 1. Devices of ours that are suspended are resumed, those without an active table removed. Nobody
 //!    else is at work on them: who is, holds the catalog. This is all that is done to a pool that
 //!    takes no messages.
-//! 2. Ids that only the slot with T + 1 names are deleted: an attempt that was not committed.
-//!    And the true slot is marked as committed, if a kill or a cut kept it from that.
+//! 2. The true slot is marked as committed, if a kill or a cut kept it from that. Ids that only the
+//!    slot with T + 1 names are deleted: an attempt that was not committed.
 //! 3. What the true state lists as pending is done: an id deleted, a device given its size, a tail
 //!    discarded. A discard is then taken from the catalog, since the volume may grow again.
 //!
 //! Each may be done again, in whole or in part, with the same end. What resists is said, and stays
-//! for the next time: it must not keep a volume from being unmounted.
+//! for the next time: it must not keep a volume from being unmounted. Only a discard that fails is
+//! given up: what is behind the volume's end then stays mapped until the volume goes.
 
 use std::ops::Range;
 

@@ -29,7 +29,8 @@
 //! | 3 | ids that only the slot with T + 1 names; an origin suspended | resumes, deletes them |
 //! | 4, 5 | the new state | does what is pending |
 //!
-//! Without the mark of 5 the slot is as true; it only tells later that a pool was set back.
+//! Without the mark of 5 the slot is as true; it only tells later that a pool was set back, and of one
+//! that takes no changes any more that the last one was made (`doubt`). The next holder makes it again.
 //!
 //! A cut of power in 4 leaves T or T + 1, as the kernel commits it or not, and the slot for either
 //! is whole. An error in 3 or 4 is undone at once in the same way. If the status cannot prove 5 and
