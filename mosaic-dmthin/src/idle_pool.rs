@@ -129,7 +129,7 @@ impl<'d> IdlePool<'d> {
         {
             true => format!(
                 "the metadata were repaired, or they are not of one pool; if they were repaired: \
-                 {by_hand}; then check --repair=state takes the newest state"
+                 {by_hand}; then check --repair=state takes the newest that was true"
             ),
             false => "they are not of one pool, or the data were overwritten".to_owned(),
         };

@@ -81,7 +81,12 @@ pub(crate) fn chosen(state: &Candidate, other: Option<&Candidate>) -> String {
             text += &format!("; {what} {named}{more}");
         }
     }
-    format!("{text}; compared with that of {}", other.header.stamp)
+    let stamp = other.header.stamp;
+    let never = match state.header.committed && !other.header.committed {
+        true => ", which is not known to have been the true one",
+        false => "",
+    };
+    format!("{text}; compared with that of {stamp}{never}")
 }
 
 #[cfg(test)]
@@ -179,6 +184,31 @@ mod tests {
         recover(&pool).unwrap();
         new(&pool, "d").unwrap();
         assert!(pool.truth().unwrap().find("c").is_some());
+        assert!(ids.is_subset(&pool.ids()));
+    }
+
+    #[test]
+    fn what_a_failed_command_left_is_not_taken_for_a_state_that_was() {
+        let (pool, _) = three();
+        let (ids, now) = (pool.ids(), transaction(&pool));
+        let request = Request {
+            content: Content::Fs("ext4".into()),
+            size: Bytes(1 << 20),
+            created: 7,
+        };
+        let name = VolumeName::parse("never").unwrap();
+        let failed = |_: &std::path::Path| Err(Error::new(ErrorKind::Io, "mkfs failed"));
+        create::create(&pool, Floors::default(), &name, request, &failed).unwrap_err();
+        let newest = |found: &[Candidate]| found.iter().map(|of| of.header.stamp).max();
+        let found = candidates(&pool).unwrap();
+        assert_eq!(newest(&found), Some(now + 1));
+        let text = chosen(&found[0], Some(&found[1]));
+        assert!(text.contains("not known to have been"), "{text}");
+        pool.message(Message::SetTransactionId(now, now - 2))
+            .unwrap();
+        repair(&pool);
+        let truth = pool.truth().unwrap();
+        assert!(truth.find("never").is_none() && truth.find("c").is_some());
         assert!(ids.is_subset(&pool.ids()));
     }
 

@@ -7,6 +7,7 @@
 //! a repair of its metadata may make it. Both have all their blocks before they are
 //! needed, so that a pool without a free block can still drop volumes.
 
+use std::cmp::Reverse;
 use std::ops::Range;
 
 use mosaic_core::{Error, ErrorKind, Result};
@@ -161,7 +162,9 @@ pub struct Candidate {
     pub catalog: Catalog,
 }
 
-/// The whole slots, newest first, whatever the pool's transaction id is; a damaged one is passed over.
+/// The whole slots, whatever the pool's transaction id is; a damaged one is passed over. Those that
+/// are marked as committed come first, then the newest: the rest of a command that failed is newer
+/// than the true state, and never was.
 ///
 /// # Errors
 /// `Unsupported` for a newer layout; the kernel's: what cannot be read now may be whole.
@@ -178,7 +181,7 @@ pub fn candidates(medium: &dyn Medium) -> Result<Vec<Candidate>> {
             });
         }
     }
-    found.sort_by_key(|candidate| std::cmp::Reverse(candidate.header.stamp));
+    found.sort_by_key(|found| Reverse((found.header.committed, found.header.stamp)));
     Ok(found)
 }
 
