@@ -16,7 +16,7 @@ use crate::catalog::{Content, Entry};
 use crate::dm::Audience;
 use crate::doubt::certain;
 use crate::held::Held;
-use crate::identity::require_made;
+use crate::identity::{require_made, require_metadata};
 use crate::info::{doubt, metadata_of, readable_truth, truth};
 use crate::kernel_pool::KernelPool;
 use crate::packet::By;
@@ -104,7 +104,9 @@ pub fn mount_source(
     let (id, size) = match stored {
         None => {
             let catalog = truth(pool)?.catalog;
-            (ThinId::METADATA, metadata_of(pool, &catalog)?.size)
+            let size = metadata_of(pool, &catalog)?.size;
+            require_metadata(pool)?;
+            (ThinId::METADATA, size)
         }
         Some(stored) => {
             let entry = &known(pool, stored)?;

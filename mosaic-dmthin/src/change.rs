@@ -6,7 +6,7 @@ use mosaic_core::{Bytes, Result, VolumeName};
 use crate::catalog::{Catalog, Pending};
 use crate::create::user_name;
 use crate::health::Floors;
-use crate::identity::{is_there, require_made};
+use crate::identity::require_made;
 use crate::recover;
 use crate::thin_pool::{ThinPool, require_whole_sectors};
 use crate::transaction::Transaction;
@@ -32,13 +32,16 @@ pub fn drop_volume(pool: &dyn ThinPool, floors: Floors, stored: &str, discard: b
     let after = draft.clone();
     transaction.commit(floors, |_| Ok(()))?;
     // The change is made: whatever fails now is only said.
-    let discarded = match discard {
-        true => is_there(pool, entry.id, entry.made_in),
-        false => Ok(false),
-    };
-    let discarded = discarded.and_then(|is_there| match is_there {
-        true => recover::discard(pool, entry.id, Bytes(0)..entry.size),
-        false => Ok(()),
+    let discarded = pool.details(entry.id).and_then(|details| match details {
+        Some(details) if details.made_in != entry.made_in => {
+            pool.warn(&format!(
+                "thin id {} stays: it was made in transaction {}, and the volume's in {}",
+                entry.id, details.made_in, entry.made_in
+            ));
+            Ok(())
+        }
+        Some(_) if discard => recover::discard(pool, entry.id, Bytes(0)..entry.size),
+        _ => Ok(()),
     });
     if let Err(error) = discarded {
         pool.warn(&format!(

@@ -25,7 +25,7 @@ use crate::catalog::store::{self, Found, Truth};
 use crate::catalog::{Catalog, Pending};
 use crate::config::{Options, PoolDevices};
 use crate::health::require_writable;
-use crate::identity::{another, may_be_of};
+use crate::identity::{fault, may_be_of, metadata_fault};
 use crate::info::{found, steady};
 use crate::kernel_pool::KernelPool;
 use crate::reload::{differences, reload, wanted};
@@ -250,14 +250,14 @@ impl<'a> Check<'_, 'a> {
         self.find(None, error.chain(), Some(remedy), mend)
     }
 
-    /// No state can be believed: the newest one can be taken.
+    /// No state can be believed: the newest one that was true can be taken.
     fn no_truth(&mut self, status: &WorkingPool, error: &Error) -> Result<()> {
         let pool = self.pool;
         let candidates = match store::candidates(pool.catalog()) {
             Ok(candidates) => candidates,
             Err(unread) => return self.refusal(Some(unread)),
         };
-        let Some(newest) = candidates.first() else {
+        let Some(state) = candidates.first() else {
             return self.find(None, error.chain(), None, || Ok(()));
         };
         let list = thin_metadata::list(pool.metadata()?)?;
@@ -272,11 +272,11 @@ impl<'a> Check<'_, 'a> {
             );
             return self.find(None, fault, None, || Ok(()));
         }
-        let remedy = Remedy::new(STATE, chosen(newest, candidates.get(1))).by_name();
-        let mend = || take_state(pool, status.transaction, newest);
+        let remedy = Remedy::new(STATE, chosen(state, candidates.get(1))).by_name();
+        let mend = || take_state(pool, status.transaction, state);
         self.find(None, error.chain(), Some(remedy), mend)?;
         let advice = |_| "it may be a volume of another state".to_owned();
-        self.thin_ids(&newest.catalog, &list, &advice)
+        self.thin_ids(&state.catalog, &list, &advice)
     }
 
     /// The catalog against the pool's own list.
@@ -311,21 +311,15 @@ impl<'a> Check<'_, 'a> {
             }
         }
         for (name, entry) in catalog.volumes() {
-            if let Some(details) = there.get(&entry.id) {
-                if details.made_in != entry.made_in {
-                    let fault = another(entry, details.made_in);
-                    self.find(Some(name), fault, None, || Ok(()))?;
-                }
-            } else {
-                let fault = format!(
-                    "its thin id {} is not in the pool: its data is lost, if these are the pool's \
-                     right metadata; then drop it",
-                    entry.id
-                );
+            if let Some(fault) = fault(entry, there.get(&entry.id).copied()) {
                 self.find(Some(name), fault, None, || Ok(()))?;
             }
         }
-        Ok(())
+        let metadata = there.get(&ThinId::METADATA).copied();
+        match metadata_fault(metadata).filter(|_| catalog.metadata.is_some()) {
+            Some(fault) => self.find(None, fault, None, || Ok(())),
+            None => Ok(()),
+        }
     }
 
     /// The devices that are there against the catalog.

@@ -55,11 +55,60 @@ pub(crate) fn may_be_of(state: &Candidate, transaction: u64, list: &[(ThinId, De
     }
 }
 
+/// What is wrong with a volume of which the pool says this; `None`: nothing.
+pub(crate) fn fault(entry: &Entry, details: Option<Details>) -> Option<String> {
+    match details {
+        None => Some(format!("{}; then drop it", lost(entry.id))),
+        Some(details) if details.made_in != entry.made_in => Some(another(entry, details.made_in)),
+        Some(_) => None,
+    }
+}
+
+/// The same of the metadata file system, which init makes before the first transaction.
+pub(crate) fn metadata_fault(details: Option<Details>) -> Option<String> {
+    match details {
+        None => Some(format!(
+            "the metadata file system: {}",
+            lost(ThinId::METADATA)
+        )),
+        Some(Details { made_in: 0, .. }) => None,
+        Some(Details { made_in, .. }) => Some(format!(
+            "the metadata file system: its thin id {} was made in transaction {made_in}, and not by \
+             init: it is another thin device, {OTHER_METADATA}",
+            ThinId::METADATA
+        )),
+    }
+}
+
+/// Goes on if the pool's thin device for the metadata file system is not another one.
+///
+/// # Errors
+/// `Corrupt`; the kernel's.
+pub(crate) fn require_metadata(pool: &dyn ThinPool) -> Result<()> {
+    let details = pool.details(ThinId::METADATA)?;
+    match details.and_then(|details| metadata_fault(Some(details))) {
+        Some(fault) => Err(Error::new(
+            ErrorKind::Corrupt,
+            format!("{}: {fault}", pool.label()),
+        )),
+        None => Ok(()),
+    }
+}
+
+fn lost(id: ThinId) -> String {
+    format!(
+        "its thin id {id} is not in the pool: its data is lost, if these are the pool's right metadata"
+    )
+}
+
+const OTHER_METADATA: &str = "the pool's metadata are not those that the catalog belongs to";
+
 /// What is said of a thin device that is another one.
-pub(crate) fn another(entry: &Entry, made_in: u64) -> String {
+fn another(entry: &Entry, made_in: u64) -> String {
     format!(
         "thin id {} was made in transaction {made_in}, and the catalog's in {}: it is another thin \
-         device, the pool's metadata are not those that the catalog belongs to",
+         device, {OTHER_METADATA}; bring the right ones back, or drop the volume: its name goes, the \
+         thin device stays",
         entry.id, entry.made_in
     )
 }

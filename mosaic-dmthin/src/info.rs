@@ -17,6 +17,7 @@ use crate::catalog_on_disk::CatalogOnDisk;
 use crate::clone_source::no_renewal;
 use crate::doubt::{Doubt, certain};
 use crate::driver::DmThin;
+use crate::identity::{fault, metadata_fault};
 use crate::kernel_pool::KernelPool;
 use crate::sharing;
 use crate::target::{PoolStatus, ThinId};
@@ -249,12 +250,14 @@ pub fn metadata(pool: &KernelPool<'_>) -> Result<Volume> {
         },
         access: Access::Device,
         size: Some(metadata.size),
-        used: details.map(|details| mapped(pool, details)),
+        used: details
+            .filter(|details| metadata_fault(Some(*details)).is_none())
+            .map(|details| mapped(pool, details)),
         exclusive: None,
         origin: None,
         read_only: false,
         attachment: device.as_ref().and_then(attachment),
-        notes: Vec::new(),
+        notes: metadata_fault(details).into_iter().collect(),
         facts: vec![("thin id".to_owned(), ThinId::METADATA.to_string())],
     })
 }
@@ -281,34 +284,31 @@ struct Facts<'f> {
 }
 
 fn volume(pool: &KernelPool<'_>, stored: &str, entry: &Entry, facts: &Facts<'_>) -> Result<Volume> {
+    // Another thin device's are not the volume's.
+    let details = facts
+        .details
+        .filter(|details| details.made_in == entry.made_in);
     let mut volume = Volume {
         stored: stored.to_owned(),
         user: entry.user.clone(),
         kind: entry.content.kind(),
         access: Access::Device,
         size: Some(entry.size),
-        used: facts.details.map(|details| mapped(pool, details)),
+        used: details.map(|details| mapped(pool, details)),
         // More than all there is would be of another time.
-        exclusive: facts.details.zip(facts.exclusive).map(|(details, count)| {
+        exclusive: details.zip(facts.exclusive).map(|(details, count)| {
             let mapped = count.min(details.mapped);
             mapped_bytes(pool, mapped)
         }),
         origin: facts.origin.map(str::to_owned),
         read_only: false,
         attachment: facts.device.and_then(attachment),
-        notes: Vec::new(),
+        notes: fault(entry, facts.details).into_iter().collect(),
         facts: vec![
             ("thin id".to_owned(), entry.id.to_string()),
             ("created".to_owned(), rfc3339(entry.created)),
         ],
     };
-    if facts.details.is_none() {
-        volume.notes.push(format!(
-            "its thin device {} is not in the pool: its data is lost, if these are the pool's right \
-             metadata",
-            entry.id
-        ));
-    }
     if let Some(path) = facts.other {
         let note = "another program shows it, not Mosaic";
         volume.notes.push(note.to_owned());

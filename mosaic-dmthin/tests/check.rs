@@ -83,6 +83,30 @@ fn root_a_metadata_snapshot_that_somebody_holds_is_told() {
 }
 
 #[test]
+fn root_a_metadata_file_system_that_is_lost_or_another_one_is_told() {
+    if !requires_thin_pools() {
+        return;
+    }
+    let thins = Thins::new();
+    assert!(thins.check(false).is_empty());
+    let told = |words: &[&str]| {
+        let found = one(thins.check(true), words);
+        assert!(found.volume.is_none() && found.remedy.is_none());
+        let shown = thins.driver.metadata().unwrap();
+        assert_eq!(shown.used, None);
+        assert!(words.iter().all(|word| shown.notes[0].contains(word)));
+        let error = thins.driver.mount_source(None, false).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{}", error.chain());
+    };
+    message(&thins.pool, "delete 0");
+    told(&["metadata file system", "thin id 0", "lost"]);
+    // Made after init.
+    thins.create_disk("a", MIB).unwrap();
+    message(&thins.pool, "create_thin 0");
+    told(&["metadata file system", "thin id 0", "another thin device"]);
+}
+
+#[test]
 fn root_an_id_that_is_taken_is_passed_over() {
     if !requires_thin_pools() {
         return;
@@ -121,7 +145,7 @@ fn root_a_pool_and_a_catalog_of_two_times_are_refused_until_repair_takes_the_new
         for number in [now, now - 1, now - 2] {
             assert!(text.contains(&number.to_string()), "{text}");
         }
-        assert!(text.contains("check --repair"), "{text}");
+        assert!(text.contains("check --repair=state"), "{text}");
     }
     let state = format!("state of transaction {now}");
     let found = one(thins.check(false), &["transaction"]);
@@ -285,7 +309,19 @@ fn root_a_thin_id_that_was_made_again_is_neither_used_nor_deleted() {
     let found = thins.check(true);
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(found.iter().all(|f| f.volume.is_some() && !f.repaired));
+    let shown = thins.driver.list().unwrap();
+    for volume in shown.into_iter().chain([thins.find("a").unwrap()]) {
+        assert_eq!((volume.used, volume.exclusive), (None, None));
+        let text = volume.notes.join("\n");
+        assert!(
+            text.contains("another thin device") && text.contains("drop"),
+            "{text}"
+        );
+    }
+    thins.said.take();
     thins.drop_volume("a").unwrap();
+    let said = thins.said.take().join("\n");
+    assert!(said.contains("thin id 1 stays"), "{said}");
     thins.drop_volume("b").unwrap();
     let found = thins.check(true);
     assert_eq!(found.len(), 2, "{found:?}");
