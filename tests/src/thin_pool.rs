@@ -3,7 +3,6 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 
@@ -83,12 +82,14 @@ impl ThinPool {
     /// # Errors
     /// What `losetup` said.
     pub fn new(data: u64, metadata: u64) -> Result<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let (data, metadata) = (LoopFile::new(data)?, LoopFile::new(metadata)?);
+        // A process of another container may have our id. The kernel gives each loop device once.
+        let device = data.device().file_name().context("no loop device")?;
+        let device = device.to_string_lossy();
         Ok(Self {
-            name: format!("mosaic-test-{}-{count}", std::process::id()),
-            data: LoopFile::new(data)?,
-            metadata: LoopFile::new(metadata)?,
+            name: format!("mosaic-test-{}-{device}", std::process::id()),
+            data,
+            metadata,
             fragile: None,
             more: String::new(),
         })
