@@ -56,7 +56,7 @@ pub use mount_table::{is_mountpoint, mounted_size, mountpoints_beneath};
 pub use mounted_fs::{MountedFs, requires_project_quota};
 pub use random::Random;
 pub use requires::{
-    is_in_vm, is_long, is_quick, left_out, requires, requires_program, requires_qemu,
+    did, is_in_vm, is_long, is_quick, left_out, requires, requires_program, requires_qemu,
     requires_root, requires_vm, skip,
 };
 pub use said::Said;

@@ -84,6 +84,11 @@ pub fn left_out(what: &str) {
     say("left out", what);
 }
 
+/// Says how much a test did, where that may differ from run to run.
+pub fn did(what: &str) {
+    say("did", what);
+}
+
 /// Says that the running test is skipped, and why.
 pub fn skip(reason: &str) {
     say("skipped", reason);

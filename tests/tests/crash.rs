@@ -6,11 +6,13 @@
 #![cfg(target_arch = "x86_64")]
 
 mod scenario;
+#[path = "crash/writer.rs"]
+mod writer;
 
 use mosaic_tests::{
     Action, Outcome, Quota, Site, Tracee, quota, requires_program, requires_root, run,
 };
-use scenario::{SCENARIOS, Scenario, Stage, Start, scenarios};
+use scenario::{Beginning, Scenario, Stage, Start, all, scenarios};
 
 fn killed_anywhere(name: &str) {
     for scenario in scenarios(name) {
@@ -30,7 +32,7 @@ macro_rules! scenarios {
         #[test]
         fn every_scenario_has_its_test() {
             let named = [$($name),*];
-            assert!(SCENARIOS.iter().all(|(name, _)| named.contains(name)));
+            assert!(all().all(|(name, _)| named.contains(name)));
         }
     };
 }
@@ -77,12 +79,37 @@ scenarios! {
     root_killed_umount_of_a_thin_device_is_before_or_after: "dmthin umount"
     root_killed_growth_of_a_thin_device_in_use_is_before_or_after: "dmthin grow in use"
     root_killed_shrink_of_a_thin_device_is_before_or_after: "dmthin shrink"
+    root_killed_drop_from_a_pool_with_discard_is_before_or_after: "dmthin drop with discard"
+    root_killed_mount_of_a_pools_metadata_is_before_or_after: "dmthin mount metadata"
+    root_killed_umount_of_a_pools_metadata_is_before_or_after: "dmthin umount metadata"
+    root_killed_growth_of_an_idle_thin_device_is_before_or_after: "dmthin grow idle"
 }
 
 #[test]
 fn root_killed_init_of_a_pool_is_finished_by_the_next() {
     if let Some(start) = Start::new() {
-        start.disturb_init(Action::KillAfter);
+        start.disturb_init(Action::KillAfter, Beginning::Blank);
+    }
+}
+
+#[test]
+fn root_killed_init_by_force_is_finished_by_the_next() {
+    if let Some(start) = Start::new() {
+        start.disturb_init(Action::KillAfter, Beginning::Full);
+    }
+}
+
+#[test]
+fn root_killed_init_of_an_adopted_pool_is_finished_by_the_next() {
+    if let Some(start) = Start::new() {
+        start.disturb_init(Action::KillAfter, Beginning::Adopted);
+    }
+}
+
+#[test]
+fn root_killed_repair_of_a_pool_is_finished_by_the_next() {
+    if let Some(start) = Start::new() {
+        start.disturb_repair(Action::KillAfter);
     }
 }
 

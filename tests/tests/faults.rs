@@ -11,7 +11,7 @@ use mosaic_tests::{
     Action, Outcome, Site, SystemCall, Traced, Tracee, requires_program, requires_root,
 };
 use nix::libc;
-use scenario::{SCENARIOS, Stage, Start, scenarios};
+use scenario::{Beginning, Stage, Start, all, scenarios};
 
 /// include/uapi/linux/loop.h
 const LOOP_CONFIGURE: u64 = 0x4c0a;
@@ -37,7 +37,7 @@ macro_rules! scenarios {
         #[test]
         fn every_scenario_has_its_test() {
             let named = [$($name),*];
-            assert!(SCENARIOS.iter().all(|(name, _)| named.contains(name)));
+            assert!(all().all(|(name, _)| named.contains(name)));
         }
     };
 }
@@ -84,12 +84,37 @@ scenarios! {
     root_an_error_in_umount_of_a_thin_device_leaves_before_or_after: "dmthin umount"
     root_an_error_in_growth_of_a_thin_device_in_use_leaves_before_or_after: "dmthin grow in use"
     root_an_error_in_shrink_of_a_thin_device_leaves_before_or_after: "dmthin shrink"
+    root_an_error_in_drop_from_a_pool_with_discard_leaves_before_or_after: "dmthin drop with discard"
+    root_an_error_in_mount_of_a_pools_metadata_leaves_before_or_after: "dmthin mount metadata"
+    root_an_error_in_umount_of_a_pools_metadata_leaves_before_or_after: "dmthin umount metadata"
+    root_an_error_in_growth_of_an_idle_thin_device_leaves_before_or_after: "dmthin grow idle"
 }
 
 #[test]
 fn root_an_error_in_init_of_a_pool_leaves_it_to_the_next() {
     if let Some(start) = Start::new() {
-        start.disturb_init(Action::Fail(libc::EIO));
+        start.disturb_init(Action::Fail(libc::EIO), Beginning::Blank);
+    }
+}
+
+#[test]
+fn root_an_error_in_init_by_force_leaves_it_to_the_next() {
+    if let Some(start) = Start::new() {
+        start.disturb_init(Action::Fail(libc::EIO), Beginning::Full);
+    }
+}
+
+#[test]
+fn root_an_error_in_init_of_an_adopted_pool_leaves_it_to_the_next() {
+    if let Some(start) = Start::new() {
+        start.disturb_init(Action::Fail(libc::EIO), Beginning::Adopted);
+    }
+}
+
+#[test]
+fn root_an_error_in_repair_of_a_pool_leaves_it_to_the_next() {
+    if let Some(start) = Start::new() {
+        start.disturb_repair(Action::Fail(libc::EIO));
     }
 }
 

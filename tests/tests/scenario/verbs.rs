@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Every changing verb, on every driver that has it.
+//! Every changing verb, on every driver that works on files and folders.
 
-use super::Scenario;
+use super::{Named, Scenario};
 
-const LOOP: Scenario = Scenario {
+/// On files.
+pub const LOOP: Scenario = Scenario {
     driver: "loop",
     fs: "xfs",
     config: "default_fs: ext4\n",
@@ -11,6 +12,9 @@ const LOOP: Scenario = Scenario {
     command: &[],
     reset: &[],
     asks: 100,
+    fails: usize::MAX,
+    least: 2,
+    again: false,
     cuts_power: false,
 };
 
@@ -42,16 +46,6 @@ const FULL: Scenario = Scenario {
     ..BTRFS
 };
 
-/// On a thin pool.
-const DMTHIN: Scenario = Scenario {
-    driver: "dmthin",
-    fs: super::POOL,
-    config: "default_fs: ext4\n",
-    // Processors are emulated where pools are.
-    asks: 2,
-    ..LOOP
-};
-
 /// Stored names are `a/a`: folders come and go with volumes, which carry their user's name.
 const MAP: &str = "volumeMap: ^\\(.\\)\\(.*\\)$ \\1/\\1\\2\n";
 
@@ -70,8 +64,8 @@ const NESTED: &[&[&str]] = &[
     ],
 ];
 
-/// The scenarios by name.
-pub const SCENARIOS: &[(&str, Scenario)] = &[
+/// By name.
+pub const SCENARIOS: &[Named] = &[
     (
         "loop new fs",
         Scenario {
@@ -335,116 +329,6 @@ pub const SCENARIOS: &[(&str, Scenario)] = &[
             command: &["umount", "a", "AT"],
             reset: &[&["mount", "a", "AT"]],
             ..BTRFS
-        },
-    ),
-    (
-        "dmthin new fs",
-        Scenario {
-            command: &["new", "fs", "a", "16M"],
-            reset: &[&["drop", "a"]],
-            ..DMTHIN
-        },
-    ),
-    (
-        "dmthin new disk",
-        Scenario {
-            command: &["new", "disk", "a", "1M"],
-            reset: &[&["drop", "a"]],
-            ..DMTHIN
-        },
-    ),
-    (
-        "dmthin clone",
-        Scenario {
-            prepare: &[&["new", "fs", "a", "16M"]],
-            command: &["clone", "a", "b", "--size", "32M"],
-            reset: &[&["drop", "b"]],
-            ..DMTHIN
-        },
-    ),
-    (
-        "dmthin clone in use",
-        Scenario {
-            prepare: &[&["new", "fs", "a", "16M"], &["mount", "a", "AT"]],
-            command: &["clone", "a", "b"],
-            reset: &[&["drop", "b"]],
-            ..DMTHIN
-        },
-    ),
-    (
-        "dmthin drop",
-        Scenario {
-            prepare: &[&["new", "disk", "a", "1M"]],
-            command: &["drop", "a"],
-            reset: &[&["new", "disk", "a", "1M"]],
-            ..DMTHIN
-        },
-    ),
-    (
-        "dmthin rename",
-        Scenario {
-            prepare: &[&["new", "disk", "a", "1M"]],
-            command: &["rename", "a", "b"],
-            reset: &[&["rename", "b", "a"]],
-            ..DMTHIN
-        },
-    ),
-    (
-        "dmthin attach",
-        Scenario {
-            prepare: &[&["new", "disk", "a", "1M"]],
-            command: &["attach", "a"],
-            reset: &[&["detach", "a"]],
-            ..DMTHIN
-        },
-    ),
-    (
-        "dmthin detach",
-        Scenario {
-            prepare: &[&["new", "disk", "a", "1M"], &["attach", "a"]],
-            command: &["detach", "a"],
-            reset: &[&["attach", "a"]],
-            ..DMTHIN
-        },
-    ),
-    (
-        "dmthin mount",
-        Scenario {
-            prepare: &[&["new", "fs", "a", "16M"]],
-            command: &["mount", "a", "AT"],
-            reset: &[&["umount", "a", "AT"]],
-            ..DMTHIN
-        },
-    ),
-    (
-        "dmthin umount",
-        Scenario {
-            prepare: &[&["new", "fs", "a", "16M"], &["mount", "a", "AT"]],
-            command: &["umount", "a", "AT"],
-            reset: &[&["mount", "a", "AT"]],
-            ..DMTHIN
-        },
-    ),
-    (
-        "dmthin grow in use",
-        Scenario {
-            prepare: &[&["new", "disk", "a", "1M"], &["attach", "a"]],
-            command: &["resize", "a", "2M"],
-            reset: &[
-                &["detach", "a"],
-                &["resize", "a", "1M", "--shrink"],
-                &["attach", "a"],
-            ],
-            ..DMTHIN
-        },
-    ),
-    (
-        "dmthin shrink",
-        Scenario {
-            prepare: &[&["new", "disk", "a", "2M"]],
-            command: &["resize", "a", "1M", "--shrink"],
-            reset: &[&["resize", "a", "2M"]],
-            ..DMTHIN
         },
     ),
 ];
