@@ -227,7 +227,9 @@ pub trait Driver: Send + Sync + Sized + 'static {
     }
 
     /// What the host mounts for the volume, or for the metadata (`None`). A device that has to be
-    /// set up for that lives as long as the descriptor in the answer or a mount of it.
+    /// set up for that lives as long as the descriptor in the answer or a mount of it. Until then
+    /// the volume is in use, and calls that exclude that are `Busy`: the host holds no
+    /// [`LockScope::Device`] while it checks what it got read-only.
     ///
     /// # Errors
     /// `Busy` if somebody else uses it.

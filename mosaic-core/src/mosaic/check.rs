@@ -2,7 +2,7 @@
 //! `check`: location, leftovers, volumes, against kernel and storage.
 
 use super::Mosaic;
-use super::guard::Names;
+use super::guard::{Guard, Names};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::finding::{Finding, Remedy, Repair};
 use crate::volume::MountSource;
@@ -33,6 +33,9 @@ impl Mosaic {
     /// it can.
     /// A disk and a directory have no file system of ours to check.
     ///
+    /// A checker takes long. A device that all volumes are behind is not kept from the others
+    /// meanwhile, but for a repair: nobody else may have what is half mended, not even a clone.
+    ///
     /// # Errors
     /// `NotFound`; `Busy` if the volume is in use; `Unsupported` for a file system without a known
     /// checker; `Corrupt` if damage is left after a repair.
@@ -43,7 +46,7 @@ impl Mosaic {
 
     fn try_check_volume(&self, volume: &str, repair: &Repair) -> Result<Vec<Finding>> {
         let name = self.name(volume)?;
-        let _guard = self.lock_names(&Names {
+        let guard = self.lock_names(&Names {
             exclusive: vec![&name],
             ..Names::default()
         })?;
@@ -68,6 +71,9 @@ impl Mosaic {
                 "the driver shows a device volume as a directory",
             ));
         };
+        // What is only read is in use by us, and the driver says so to whoever wants the volume.
+        let is_of_all = matches!(guard, Guard::Device { .. });
+        let _guard = (repair || !is_of_all).then_some(guard);
         let said = fs.check(&self.host(), &path, repair)?;
         Ok(said
             .map(|said| Finding {

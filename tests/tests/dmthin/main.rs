@@ -2,6 +2,7 @@
 //! What only the dmthin driver promises, through the real `moctl` and held against dmsetup and
 //! thin-provisioning-tools.
 
+mod checked;
 mod cloned;
 mod failing;
 mod foreign;
