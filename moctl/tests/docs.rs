@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::fs;
 
 use clap::Command;
-use common::{plain, repository_file};
+use common::{plain, repository_file, repository_folder};
 use moctl::{arguments, manual};
 
 fn manual_text() -> String {
@@ -137,4 +137,21 @@ fn every_command_line_in_the_documents_is_one_that_moctl_understands() {
         }
     }
     assert!(checked > 10, "{checked}");
+}
+
+#[test]
+fn the_architecture_names_each_file_of_the_drivers_that_it_shows() {
+    let text = repository_file("doc/architecture.md");
+    for driver in ["mosaic-btrfs", "mosaic-dmthin"] {
+        let folder = repository_folder().join(driver).join("src");
+        let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+        let stems = files.map(|file| file.path().file_stem().unwrap().to_owned());
+        let mut count = 0;
+        for stem in stems.filter(|stem| stem != "lib") {
+            let named = format!("`{}`", stem.to_str().unwrap());
+            assert!(text.contains(&named), "{driver}: {named}");
+            count += 1;
+        }
+        assert!(count > 10, "{driver}");
+    }
 }

@@ -26,8 +26,13 @@ pub fn make(moctl: &Moctl, names: &[&str]) {
     }
 }
 
+/// The repository.
+pub fn repository_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
 /// A file of the repository.
 pub fn repository_file(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
+    let path = repository_folder().join(name);
     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
