@@ -99,6 +99,7 @@ fn a_driver_hears_that_the_user_asked_to_stop_and_its_text_is_one_line() {
 fn a_driver_that_would_abort_does_not_compile() {
     let arguments = ["--package", "mosaic-panicky", "--lib", "--profile", "dev"];
     let workspace = workspaces::third_party_workspace();
+    let arguments = [&arguments[..], &workspaces::SAME].concat();
     let output = workspace.cargo("rustc", &arguments, &["-C", "panic=abort"]);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "it compiles");

@@ -4,7 +4,8 @@
 //! A workspace is written to `target/abi`, so that the source tree stays as it is, with the lock
 //! file of Mosaic's own workspace, so that nothing is downloaded. Packages that both use are
 //! compiled once: cargo keeps what is not a final product in Mosaic's own `target`. That is why
-//! no two drivers, in whatever workspace, have the same name.
+//! no two drivers, in whatever workspace, have the same name, and why each can have the feature
+//! `same`: with it cargo chooses of other people's packages what Mosaic's own workspace does.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,9 @@ use std::sync::LazyLock;
 use mosaic_tests::target_folder;
 
 use crate::next_abi;
+
+/// Has other people's packages compiled as they already are.
+pub const SAME: [&str; 2] = ["--features", "same"];
 
 /// A file or folder of Mosaic's source tree.
 pub fn source(path: &str) -> PathBuf {
@@ -158,7 +162,7 @@ impl Workspace {
 
     /// Builds packages; returns the folder of the products.
     pub fn build(&self, packages: &[&str]) -> PathBuf {
-        self.succeed("build", packages);
+        self.succeed("build", &[packages, &SAME].concat());
         products().join("debug")
     }
 
@@ -182,6 +186,7 @@ impl Workspace {
         cargo
             .current_dir(&root)
             .env("CARGO_BUILD_BUILD_DIR", target())
+            .env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only")
             .arg(command)
             .args(["--offline", "--quiet", "--target-dir"])
             .arg(products())
@@ -198,9 +203,19 @@ impl Workspace {
         if write_if_changed(&root.join("Cargo.lock.mosaic"), &lock) {
             write_if_changed(&root.join("Cargo.lock"), &lock);
         }
+        let same = format!("{}-same", self.name);
         for (path, text) in &self.files {
-            write_if_changed(&root.join(self.place(path)), text);
+            let is_driver = path.ends_with("Cargo.toml")
+                && !path.starts_with("mosaic-core")
+                && !path.starts_with("abi");
+            let text = match is_driver {
+                true => with_same(text, &root.join(&same)),
+                false => text.clone(),
+            };
+            write_if_changed(&root.join(self.place(path)), &text);
         }
+        write_if_changed(&root.join(&same).join("Cargo.toml"), &same_manifest());
+        write_if_changed(&root.join(&same).join("lib.rs"), "//! Nothing.\n");
     }
 
     /// Where a file is in the workspace: a copy of `mosaic-core` has a folder of another name.
@@ -215,6 +230,26 @@ impl Workspace {
             Err(_) => path.to_owned(),
         }
     }
+}
+
+/// A driver's manifest with the feature `same`.
+fn with_same(manifest: &str, same: &Path) -> String {
+    let line = format!("same = {{ package = \"mosaic-same\", path = {same:?}, optional = true }}");
+    manifest.replace("[dependencies]\n", &format!("[dependencies]\n{line}\n"))
+}
+
+/// The manifest of a package that does nothing but depend on what Mosaic depends on.
+fn same_manifest() -> String {
+    let text = std::fs::read_to_string(source("Cargo.toml")).unwrap();
+    let (_, rest) = text.split_once("[workspace.dependencies]\n").unwrap();
+    let (table, _) = rest.split_once("\n[").unwrap();
+    let others = |line: &&str| !line.starts_with("mosaic-");
+    let table: Vec<&str> = table.lines().filter(others).collect();
+    format!(
+        "[package]\nname = \"mosaic-same\"\nedition = \"2024\"\n\
+         [lib]\npath = \"lib.rs\"\n[dependencies]\n{}\n",
+        table.join("\n")
+    )
 }
 
 /// Mosaic's own target folder.
