@@ -7,6 +7,7 @@
     reason = "this program talks to a person"
 )]
 
+mod at_once;
 mod bench;
 mod cargo;
 mod demo;
@@ -19,6 +20,7 @@ mod show;
 mod tally;
 mod terminal;
 mod test;
+mod test_here;
 mod test_in_vm;
 mod tree_rules;
 mod vm;

@@ -20,7 +20,9 @@ pub struct Tally {
     helpers: usize,
     failures: Vec<String>,
     skipped: BTreeMap<Test, String>,
+    /// What tests said that they leave out, and how many a quick run did not start.
     left_out: Vec<String>,
+    tests_left_out: usize,
     running: PathBuf,
 }
 
@@ -74,6 +76,13 @@ impl Tally {
         }
     }
 
+    /// These tests could run elsewhere, and shall not for lack of time: they are neither passed nor
+    /// skipped.
+    pub fn leave_out(&mut self, binary: &Path, tests: &[String]) {
+        self.start_again(binary, tests);
+        self.tests_left_out += tests.len();
+    }
+
     /// Counts something that failed without a line of libtest, such as a build.
     pub fn add_failure(&mut self, what: &str) {
         self.failed += 1;
@@ -88,6 +97,11 @@ impl Tally {
     /// How many tests failed.
     pub fn failed(&self) -> usize {
         self.failed
+    }
+
+    /// How many tests said that they are skipped, and ran nowhere else.
+    pub fn skipped(&self) -> usize {
+        self.skipped.len()
     }
 
     /// How many tests are marked `#[ignore]` and are not helpers, which none is allowed to be.
@@ -115,7 +129,11 @@ impl fmt::Display for Tally {
             f,
             "{passed} passed, {} failed, {skipped} skipped",
             self.failed
-        )
+        )?;
+        match self.tests_left_out {
+            0 => Ok(()),
+            number => write!(f, ", {number} left out by --quick"),
+        }
     }
 }
 
@@ -212,6 +230,26 @@ mod tests {
         }
         // Of core `b` still is skipped, which also was said again, of quota `b` again.
         assert_eq!(tally.to_string(), "4 passed, 0 failed, 2 skipped");
+    }
+
+    #[test]
+    fn what_a_quick_run_does_not_start_is_neither_skipped_nor_passed() {
+        let mut tally = Tally::default();
+        for line in [
+            "     Running tests/quota.rs (target/debug/deps/quota-2)",
+            "skipped: a: no quota",
+            "skipped: b: no quota",
+            "skipped: c: needs root",
+            "test result: ok. 4 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0s",
+        ] {
+            tally.read(line);
+        }
+        let binary = Path::new("target/debug/deps/quota-2");
+        tally.leave_out(binary, &["a".to_owned(), "b".to_owned()]);
+        let sum = "1 passed, 0 failed, 1 skipped, 2 left out by --quick";
+        assert_eq!(tally.to_string(), sum);
+        assert_eq!(tally.details(), ["skipped: c: needs root"]);
+        assert_eq!(tally.skipped(), 1);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::cargo;
 use crate::lines;
 use crate::packages;
 use crate::tally::Tally;
+use crate::test_here;
 use crate::test_in_vm;
 use crate::vm;
 
@@ -30,10 +31,12 @@ const BUILD: [&str; 4] = ["build", "--workspace", "--all-features", "--all-targe
 /// The words for cargo that run all tests.
 pub const TEST: [&str; 4] = ["test", "--workspace", "--all-features", "--no-fail-fast"];
 
-/// Installs, builds, tests; the last line is `N passed, N failed, N skipped`.
+/// Installs, builds, tests; the last line is `N passed, N failed, N skipped`, and with `--quick` how
+/// many tests were left out.
 ///
 /// # Errors
-/// A test failed, or was skipped although it could have run.
+/// A test failed, or was skipped although it could have run: as root, where there is the virtual
+/// machine, each can.
 pub fn run(options: &Options) -> Result<()> {
     let start = Instant::now();
     let mut tally = Tally::default();
@@ -68,6 +71,9 @@ pub fn run(options: &Options) -> Result<()> {
     }
     if tally.ignored() > 0 {
         bail!("tests marked #[ignore] could have run");
+    }
+    if tally.skipped() > 0 && root && test_in_vm::is_here() {
+        bail!("tests were skipped that could have run here or in the virtual machine");
     }
     Ok(())
 }
@@ -105,13 +111,19 @@ impl Settings {
 }
 
 fn test(options: &Options, settings: &Settings, tally: &mut Tally) -> Result<()> {
-    let mut command = cargo::command(&TEST);
+    let mut words = TEST.to_vec();
+    if settings.is_quick() {
+        test_here::run(&options.filter, settings, tally)?;
+        words.push("--doc");
+    }
+    let mut command = cargo::command(&words);
     if !options.filter.is_empty() {
         command.arg("--").args(&options.filter);
     }
-    println!("$ cargo {}", TEST.join(" "));
+    println!("$ cargo {}", words.join(" "));
+    let failed = tally.failed();
     let success = run_and_read(&mut command, settings, tally)?;
-    if !success && tally.failed() == 0 {
+    if !success && tally.failed() == failed {
         tally.add_failure("cargo test, without a failed test: a test binary crashed");
     }
     Ok(())

@@ -5,13 +5,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
-use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use mosaic_tests::vm::PROGRAMS;
 
+use crate::at_once;
 use crate::cargo;
 use crate::lines;
 use crate::packages;
@@ -53,28 +52,18 @@ pub fn run(root: bool, settings: &Settings, tally: &mut Tally) -> Result<()> {
         false => skipped,
     };
     let folders = cargo::test_folders(&TEST)?;
-    let (binaries, machines) = (skipped.len(), at_once());
-    let queue = Queue::new(skipped, machines);
+    // Each machine has one processor.
+    let (binaries, machines) = (skipped.len(), at_once::number());
+    let mut queue = Queue::new(skipped, machines);
     println!(
         "\n# In the virtual machine: {} tests of {binaries} binaries, {machines} copies at once.",
         queue.left()
     );
-    let queue = Mutex::new(queue);
-    let (results, received) = channel();
-    std::thread::scope(|scope| {
-        for _ in 0..machines {
-            let results = results.clone();
-            let (queue, folders) = (&queue, &folders);
-            scope.spawn(move || {
-                while let Some(task) = queue.lock().ok().and_then(|mut queue| queue.take()) {
-                    // Nobody but us receives them.
-                    let _ = results.send(run_one(task, folders, settings));
-                }
-            });
-        }
-        drop(results);
-        received.into_iter().for_each(|done| count(done, tally));
-    });
+    at_once::each(
+        || queue.take(),
+        |task| run_one(task, &folders, settings),
+        |done| count(done, tally),
+    );
     Ok(())
 }
 
@@ -86,7 +75,9 @@ fn sample(
     let count =
         |tests: &BTreeMap<PathBuf, Vec<String>>| -> usize { tests.values().map(Vec::len).sum() };
     let all = count(&tests);
-    tests.values_mut().for_each(|tests| tests.truncate(1));
+    for (binary, tests) in &mut tests {
+        tally.leave_out(binary, &tests.split_off(tests.len().min(1)));
+    }
     let left_out = all - count(&tests);
     if left_out > 0 {
         leave_out(
@@ -134,9 +125,15 @@ impl Queue {
     }
 }
 
-/// Each machine has one processor.
-fn at_once() -> usize {
-    std::thread::available_parallelism().map_or(1, |count| count.get().min(4))
+/// Whether this machine can run it.
+pub fn is_here() -> bool {
+    cfg!(target_arch = "x86_64") && missing_program().is_none()
+}
+
+fn missing_program() -> Option<&'static str> {
+    PROGRAMS
+        .into_iter()
+        .find(|program| !packages::is_here(program))
 }
 
 /// Without root nothing has been installed, and that is no failure.
@@ -145,8 +142,7 @@ fn is_possible(root: bool, tally: &mut Tally) -> bool {
         leave_out("the virtual machine, which is for x86-64", tally);
         return false;
     }
-    let missing = PROGRAMS.iter().find(|program| !packages::is_here(program));
-    if let Some(program) = missing
+    if let Some(program) = missing_program()
         && !root
     {
         let what = format!("the virtual machine: {program} is not installed");

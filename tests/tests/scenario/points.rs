@@ -6,7 +6,7 @@ use std::cell::Cell;
 use mosaic_tests::{Action, SystemCall, Traced, Tracee, did, is_long, is_quick, left_out};
 
 /// How many system calls of each command a quick run disturbs.
-const SAMPLE: usize = 8;
+const SAMPLE: usize = 4;
 
 /// Most calls of a command that are disturbed.
 #[derive(Debug, Clone, Copy)]
