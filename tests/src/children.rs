@@ -5,7 +5,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// All processes that descend from `ancestor`, by the parent that /proc names.
-fn descendants(ancestor: i32) -> Vec<i32> {
+pub fn descendants(ancestor: i32) -> Vec<i32> {
     let pairs: Vec<(i32, i32)> = std::fs::read_dir("/proc")
         .into_iter()
         .flatten()
@@ -27,11 +27,19 @@ fn descendants(ancestor: i32) -> Vec<i32> {
     found.split_off(1)
 }
 
-/// Field 4 of proc_pid_stat(5); the command before it is in parentheses and may hold anything.
 fn parent_of(pid: i32) -> Option<i32> {
+    field(pid, 4)?.parse().ok()
+}
+
+fn state_of(pid: i32) -> Option<String> {
+    field(pid, 3)
+}
+
+/// A field of proc_pid_stat(5); the second is in parentheses and may hold anything.
+fn field(pid: i32, number: usize) -> Option<String> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, after) = stat.rsplit_once(") ")?;
-    after.split(' ').nth(1)?.parse().ok()
+    Some(after.split(' ').nth(number - 3)?.to_owned())
 }
 
 /// The descendants of a process, held by descriptors so that no other process is ever killed.
@@ -51,6 +59,22 @@ impl Descendants {
             let _ = pidfd_send_signal(&process, Signal::KILL);
             let _ = poll(&mut [PollFd::new(&process, PollFlags::IN)], None);
         }
+    }
+}
+
+/// Kills what descends from a process that is their subreaper, until there is nothing.
+pub fn kill_descendants(ancestor: u32) {
+    let Ok(ancestor) = i32::try_from(ancestor) else {
+        return;
+    };
+    // Those that are no zombies that only wait to be asked for.
+    let alive = || {
+        let mut found = descendants(ancestor);
+        found.retain(|pid| state_of(*pid).is_some_and(|state| state != "Z"));
+        found
+    };
+    while !alive().is_empty() {
+        Descendants::of(ancestor).kill();
     }
 }
 

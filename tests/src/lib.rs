@@ -49,6 +49,7 @@ pub mod vm;
 pub use await_condition::{eventually, eventually_within};
 pub use btrfs::{Qgroup, Quota, Subvolume, make_subvolumes, qgroups, quota, subvolumes};
 pub use built::{built_program, target_folder};
+pub use children::{descendants, kill_descendants};
 pub use content::{assert_filled, fill, write_until};
 pub use loop_file::{LoopFile, loop_devices_beneath};
 pub use moctl::{Moctl, Output};

@@ -11,6 +11,7 @@ mod at_once;
 mod bench;
 mod cargo;
 mod demo;
+mod guard;
 mod interrupt;
 mod lines;
 mod lint;
@@ -55,7 +56,15 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    let done = match Arguments::parse().task {
+    let task = Arguments::parse().task;
+    if let Task::Test(_) | Task::Bench(_) | Task::Vm(_) = task {
+        match guard::guarded() {
+            Ok(None) => {}
+            Ok(Some(status)) => return status,
+            Err(error) => return answer(Err(error)),
+        }
+    }
+    let done = match task {
         Task::Demo => demo::run(),
         Task::Test(options) => test::run(&options),
         Task::Lint => lint::run(),

@@ -82,8 +82,15 @@ fn own_folder(kind: &str) -> Result<TempDir> {
     folder.context("cannot make a temporary folder")
 }
 
-/// Removes the folders of processes that were killed.
-fn sweep(folder: &Path) -> Result<()> {
+/// Removes what killed processes left in `target/vm`.
+///
+/// # Errors
+/// It cannot be removed.
+pub fn sweep() -> Result<()> {
+    sweep_in(&folder()?)
+}
+
+fn sweep_in(folder: &Path) -> Result<()> {
     for entry in std::fs::read_dir(folder)?.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let process: Option<u32> = name.split('-').nth(1).and_then(|pid| pid.parse().ok());

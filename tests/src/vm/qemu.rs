@@ -160,8 +160,12 @@ impl Qemu {
         let memory = self.memory.to_string();
         self.option("-object", &memory);
         let (ours, theirs) = UnixStream::pair()?;
+        let ours_still = "[ \"$PPID\" = \"$0\" ] && exec \"$@\"";
         let mut child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", PROGRAM])
+            .args(["--pdeathsig", "KILL", "sh", "-c", ours_still])
+            // We may have died before it could be told.
+            .arg(std::process::id().to_string())
+            .arg(PROGRAM)
             .args(&self.arguments)
             .stdin(std::os::fd::OwnedFd::from(theirs))
             .stdout(Stdio::piped())

@@ -55,7 +55,7 @@ impl Template {
         let vm = super::folder()?;
         // Until this process has looked, another one waits.
         let _lock = lock(&vm, FlockOperation::LockExclusive)?;
-        super::sweep(&vm)?;
+        super::sweep_in(&vm)?;
         let kernel = Kernel::obtain(&vm)?;
         let udev = Udev::obtain(&vm)?;
         let template = Self {
@@ -185,7 +185,7 @@ fn make(kernel: &Kernel, entries: &Entries) -> Result<TempDir> {
     Ok(made)
 }
 
-/// Waits for the line that `init` writes.
+/// Waits for the line that `init` writes in the loop that copies shall wake up in.
 fn await_ready(child: &mut Child, console: &Path) -> Result<()> {
     let mut ended = None;
     let ready = eventually_within(BOOT_LIMIT, || {
@@ -196,8 +196,6 @@ fn await_ready(child: &mut Child, console: &Path) -> Result<()> {
     });
     ensure!(ready, "not ready within {BOOT_LIMIT:?}");
     ensure!(ended.is_none(), "QEMU ended");
-    // The line comes just before the loop that copies shall wake up in.
-    std::thread::sleep(Duration::from_millis(200));
     Ok(())
 }
 
