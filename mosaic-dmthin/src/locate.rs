@@ -2,6 +2,7 @@
 //! From what the config calls the pool to the active pool, if there is one. Changes nothing.
 
 use std::path::Path;
+use std::time::Instant;
 
 use mosaic_core::{Context, Error, ErrorKind, Result};
 
@@ -12,6 +13,7 @@ use crate::idle_pool;
 use crate::naming;
 use crate::packet::By;
 use crate::remedy;
+use crate::removal::{LOOK_AGAIN, PATIENCE};
 use crate::target::{DeviceNumber, PoolTable, Sectors};
 
 /// An active pool, as it is found.
@@ -64,7 +66,7 @@ pub(crate) fn shown(location: &Location) -> String {
 /// # Errors
 /// `Unsupported` for what is no pool, or somebody else's; `Busy` for one that is suspended.
 pub(crate) fn find(dm: Dm<'_>, options: &Options) -> Result<Option<FoundPool>> {
-    let Some(info) = look(dm, &options.location)? else {
+    let Some(info) = look_at_rest(dm, &options.location)? else {
         return Ok(None);
     };
     let pool = shown(&options.location);
@@ -113,6 +115,22 @@ pub(crate) fn find(dm: Dm<'_>, options: &Options) -> Result<Option<FoundPool>> {
         table,
         length,
     }))
+}
+
+/// A pool that gets another table is suspended for that moment, and says so to whoever asks: it is
+/// looked at again.
+///
+/// Kernel: `do_resume`, drivers/md/dm-ioctl.c, which suspends the device without `_hash_lock`.
+fn look_at_rest(dm: Dm<'_>, location: &Location) -> Result<Option<DeviceInfo>> {
+    let start = Instant::now();
+    loop {
+        match look(dm, location)? {
+            Some(info) if info.is_suspended() && start.elapsed() < PATIENCE => {
+                std::thread::sleep(LOOK_AGAIN);
+            }
+            found => return Ok(found),
+        }
+    }
 }
 
 fn look(dm: Dm<'_>, location: &Location) -> Result<Option<DeviceInfo>> {

@@ -5,11 +5,12 @@ mod common;
 
 use std::fs::File;
 
-use common::{MIB, Thins};
+use common::{MIB, Reaction, Thins};
 use mosaic_core::finding::Repair;
 use mosaic_core::volume::{Lifetime, MountSource};
 use mosaic_core::{Driver, Error, ErrorKind};
 use mosaic_tests::{eventually, requires_program, requires_thin_pools, run, stdout_of, volume};
+use rustix::io::Errno;
 
 #[test]
 fn root_an_attached_device_stays_until_detach() {
@@ -246,14 +247,12 @@ fn root_a_removal_waits_for_who_has_a_look_and_names_who_stays() {
     let thins = Thins::new();
     thins.create_disk("a", MIB).unwrap();
     let device = thins.attach("a").unwrap().device;
-    let look = std::fs::File::open(&device).unwrap();
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            std::thread::sleep(std::time::Duration::from_millis(300));
-            drop(look);
-        });
-        thins.detach("a").unwrap();
-    });
+    let look = File::open(&device).unwrap();
+    // Until the kernel refused it.
+    let refusal = ["DM_DEV_REMOVE", &format!("{:?}", Errno::BUSY)];
+    let user = Reaction::new(&refusal, move || drop(look));
+    thins.with_user(user.clone()).detach(&volume("a")).unwrap();
+    assert!(user.was_called_for());
     let device = thins.attach("a").unwrap().device;
     let mut stays = std::process::Command::new("sh")
         .args(["-c", &format!("exec 7<{}; echo; read x", device.display())])

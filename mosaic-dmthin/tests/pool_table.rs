@@ -6,12 +6,12 @@ mod common;
 use std::path::Path;
 use std::sync::Arc;
 
-use common::{LEN, MIB, Thins};
+use common::{LEN, MIB, Reaction, Thins, refused};
 use mosaic_core::finding::Repair;
-use mosaic_core::{Bytes, Driver, Host};
+use mosaic_core::{Bytes, Driver, ErrorKind, Host};
 use mosaic_dmthin::dm::{Dm, open_control};
 use mosaic_dmthin::packet::By;
-use mosaic_tests::{Fault, Part, Said, ThinPool, requires_thin_pools};
+use mosaic_tests::{Fault, Part, Said, ThinPool, requires_thin_pools, run};
 
 #[test]
 fn root_a_table_unlike_the_config_is_told_and_loaded_when_asked_for() {
@@ -46,6 +46,25 @@ fn root_a_table_unlike_the_config_is_told_and_loaded_when_asked_for() {
     assert!(facts.contains(&low_water), "{facts:?}");
     std::fs::write(mounted.file("file"), vec![1; LEN]).unwrap();
     mounted.umount();
+}
+
+#[test]
+fn root_a_pool_that_is_suspended_for_a_moment_is_waited_for() {
+    if !requires_thin_pools() {
+        return;
+    }
+    let thins = Thins::new();
+    thins.create_disk("a", MIB).unwrap();
+    let name = thins.pool.name().to_owned();
+    run("dmsetup", &["suspend", &name]).unwrap();
+    let told = thins.driver.list().unwrap_err();
+    let words = ["is suspended", &format!("dmsetup resume {name}")];
+    refused(told, ErrorKind::Busy, &words);
+    // As by a reload that another command is in the midst of.
+    let resume = move || run("dmsetup", &["resume", &name]).unwrap();
+    let user = Reaction::new(&["DM_DEV_STATUS", thins.pool.name()], resume);
+    let names = thins.with_user(user.clone()).list().unwrap();
+    assert!(user.was_called_for() && names.len() == 1);
 }
 
 #[test]

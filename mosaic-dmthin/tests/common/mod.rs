@@ -4,13 +4,13 @@
 #![allow(dead_code, reason = "each test program uses its part")]
 
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use mosaic_core::finding::{Finding, Repair};
 use mosaic_core::volume::InitOptions;
-use mosaic_core::{Driver, Error, ErrorKind, Host, Result, Settings};
+use mosaic_core::{Driver, Error, ErrorKind, Host, Level, Result, Services, Settings};
 use mosaic_dmthin::DmThin;
-use mosaic_tests::{MountedVolume, Said, Scratch, ThinPool, Unhosted, run};
+use mosaic_tests::{MountedVolume, Said, Scratch, ThinPool, Unhosted, run, stdout_of};
 
 pub const MIB: u64 = 1 << 20;
 /// The same of bytes in memory.
@@ -52,6 +52,11 @@ impl Thins {
     /// The driver anew, as another command would have it.
     pub fn again(&self) -> DmThin {
         DmThin::open(self.host(), &self.settings).unwrap()
+    }
+
+    /// The same with another user.
+    pub fn with_user(&self, user: Arc<dyn Services>) -> DmThin {
+        DmThin::open(Host::new(user), &self.settings).unwrap()
     }
 
     /// What `check` finds after a recovery, and mends with `repair` without being asked for it.
@@ -113,6 +118,48 @@ pub fn host() -> Host {
 
 pub fn init(settings: &Settings, how: &InitOptions) -> Result<Vec<String>> {
     DmThin::init(&host(), settings, how)
+}
+
+/// A user who does something, once, when a line with all of these words is logged.
+pub struct Reaction {
+    words: Vec<String>,
+    act: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Reaction {
+    pub fn new(words: &[&str], act: impl FnOnce() + Send + 'static) -> Arc<Self> {
+        Arc::new(Self {
+            words: words.iter().map(|word| (*word).to_owned()).collect(),
+            act: Mutex::new(Some(Box::new(act))),
+        })
+    }
+
+    pub fn was_called_for(&self) -> bool {
+        self.act.lock().unwrap().is_none()
+    }
+}
+
+impl Services for Reaction {
+    fn log(&self, _: Level, message: &str) {
+        if self.words.iter().all(|word| message.contains(word)) {
+            // What it does may log as well.
+            let act = self.act.lock().unwrap().take();
+            act.into_iter().for_each(|act| act());
+        }
+    }
+
+    fn progress(&self, _: u64, _: u64, _: &str) {}
+
+    fn cancelled(&self) -> bool {
+        false
+    }
+}
+
+/// The device of the catalog.
+pub fn catalog_of(pool: &ThinPool) -> String {
+    let name = format!("{}-mosaic-catalog", pool.name());
+    let args = ["info", "-c", "--noheadings", "-o", "minor", &name];
+    format!("/dev/dm-{}", stdout_of("dmsetup", &args).unwrap().trim())
 }
 
 /// Sends the pool a message past the driver.
