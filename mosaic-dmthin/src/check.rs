@@ -9,11 +9,13 @@
 //! [`recover`](crate::recover) does to a device. Each says what a kill leaves; a kill between two of
 //! them leaves the rest for the next check.
 //!
-//! What a running command is at work on is no fault. So a look holds the catalog, if nobody has it;
-//! else the ids of the state that is about to be are passed over, and so are the devices.
+//! What a running command is at work on is no fault. So a look holds the catalog, if nobody has it
+//! for long; else the ids of the state that is about to be are passed over, and so are the devices,
+//! which is said.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
 
 use mosaic_core::finding::{Finding, Remedy, Repair};
 use mosaic_core::{Bytes, Context, Error, ErrorKind, Result};
@@ -38,6 +40,11 @@ use crate::transaction::unfinished;
 
 /// Metadata blocks that the kernel uses at most (`THIN_METADATA_MAX_SECTORS`, dm-thin-metadata.h).
 const METADATA_MAX: u64 = 255 << 14;
+
+/// How long another command is waited for.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// A refusal names who has it, which takes a look at all processes.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// The class of a pool that has less than its devices.
 const GROWTH: &str = "growth";
@@ -102,15 +109,23 @@ fn can_grow(status: &WorkingPool) -> bool {
     !status.needs_check && (status.mode.takes_messages() || is_full)
 }
 
-/// Keeps commands that change something from beginning; `None`: one is at work.
+/// Keeps commands that change something from beginning; `None`: one is at work, and no other `check`
+/// that would soon be done.
 fn claim(pool: &KernelPool<'_>) -> Result<Option<BlockDevice>> {
     let Some(catalog) = pool.info(ThinId::CATALOG)? else {
         return Ok(None);
     };
-    match BlockDevice::open(catalog.dev.into(), OFlags::RDWR | OFlags::EXCL) {
-        Ok(claim) => Ok(Some(claim)),
-        Err(error) if error.kind() == ErrorKind::Busy => Ok(None),
-        Err(error) => Err(error),
+    let start = Instant::now();
+    loop {
+        match BlockDevice::open(catalog.dev.into(), OFlags::RDWR | OFlags::EXCL) {
+            Ok(claim) => return Ok(Some(claim)),
+            Err(error) if error.kind() != ErrorKind::Busy => return Err(error),
+            Err(_) if start.elapsed() > PATIENCE => return Ok(None),
+            Err(_) => {
+                pool.host.check_cancelled()?;
+                std::thread::sleep(LOOK_AGAIN);
+            }
+        }
     }
 }
 
@@ -172,7 +187,10 @@ impl<'a> Check<'_, 'a> {
         self.thin_ids(&truth.catalog, &list, &advice)?;
         match self.alone {
             true => self.devices(&truth.catalog),
-            false => Ok(()),
+            false => {
+                pool.warn("a command is at work: the devices of volumes were not looked at");
+                Ok(())
+            }
         }
     }
 

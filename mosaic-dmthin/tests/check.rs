@@ -6,7 +6,7 @@ mod common;
 use std::fs::File;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 
-use common::{LEN, MIB, Thins, message};
+use common::{LEN, MIB, Thins, catalog_of, message};
 use mosaic_core::finding::{Finding, Repair};
 use mosaic_core::volume::Lifetime;
 use mosaic_core::{Driver, ErrorKind};
@@ -231,6 +231,42 @@ fn root_devices_that_do_not_fit_the_catalog_are_put_right() {
 }
 
 #[test]
+fn root_a_check_beside_a_command_waits_and_says_what_it_did_not_look_at() {
+    if !requires_thin_pools() {
+        return;
+    }
+    let thins = Thins::new();
+    thins.create_disk("a", MIB).unwrap();
+    thins.attach("a").unwrap();
+    let name = format!("{}-mosaic-1", thins.pool.name());
+    run("dmsetup", &["suspend", &name]).unwrap();
+    let look = || thins.driver.check(&Repair::Nothing).unwrap();
+    thins.said.take();
+    one(look(), &["killed"]);
+    assert_eq!(thins.said.take(), [""; 0]);
+    let command = File::options()
+        .write(true)
+        .custom_flags(rustix::fs::OFlags::EXCL.bits().cast_signed())
+        .open(catalog_of(&thins.pool))
+        .unwrap();
+    let start = std::time::Instant::now();
+    assert_eq!(look(), []);
+    assert!(start.elapsed().as_secs() >= 4, "it did not wait");
+    let said = thins.said.take().join("\n");
+    assert!(said.contains("not looked at"), "{said}");
+    drop(command);
+    // One that is just done.
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| one(look(), &["killed"]));
+        }
+    });
+    assert_eq!(thins.said.take(), [""; 0]);
+    // The recovery before it resumes the device.
+    assert_eq!(thins.check(true), []);
+}
+
+#[test]
 fn root_a_state_that_is_taken_again_deletes_nothing_of_another() {
     if !requires_thin_pools() {
         return;
@@ -244,14 +280,11 @@ fn root_a_state_that_is_taken_again_deletes_nothing_of_another() {
     std::fs::write(&device, vec![7; LEN]).unwrap();
     thins.detach("b").unwrap();
     // The payload of the true slot is damaged, and comes back later.
-    let name = format!("{}-mosaic-catalog", thins.pool.name());
-    let words = ["info", "-c", "--noheadings", "-o", "minor", &name];
-    let minor = stdout_of("dmsetup", &words).unwrap();
     let catalog = File::options()
         .read(true)
         .write(true)
         .custom_flags(rustix::fs::OFlags::SYNC.bits().cast_signed())
-        .open(format!("/dev/dm-{}", minor.trim()))
+        .open(catalog_of(&thins.pool))
         .unwrap();
     let mut page = vec![0; 4096];
     // The state of init is in the first slot; each change writes the other one.

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::{MIB, Thins, message};
+use common::{MIB, Thins, catalog_of, message};
 use mosaic_core::finding::Repair;
 use mosaic_core::{Bytes, Driver, Result};
 use mosaic_dmthin::block_device::{self, BlockDevice};
@@ -73,12 +73,6 @@ impl Medium for Slots {
 }
 
 /// The catalog's device.
-fn catalog_of(pool: &ThinPool) -> String {
-    let name = format!("{}-mosaic-catalog", pool.name());
-    let args = ["info", "-c", "--noheadings", "-o", "minor", &name];
-    format!("/dev/dm-{}", stdout_of("dmsetup", &args).unwrap().trim())
-}
-
 /// Writes a next state that names them all; its bytes.
 fn name_many(pool: &ThinPool) -> u64 {
     let device = catalog_of(pool);
