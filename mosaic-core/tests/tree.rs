@@ -15,7 +15,7 @@ use std::thread::{self, JoinHandle};
 
 use mosaic_core::host_services::Silent;
 use mosaic_core::{ErrorKind, Host, Level, Services, tree};
-use mosaic_tests::requires_root;
+use mosaic_tests::{copy_of_own_program, requires_root};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mkdirat, mknodat, openat, renameat};
 use tempfile::TempDir;
 
@@ -385,11 +385,7 @@ fn remove_as_nobody(dir: &Path) {
     let mut chown = Command::new("chown");
     let given = chown.args(["-R", "65534:65534"]).arg(dir).status();
     assert!(given.unwrap().success());
-    // A copy that everybody can reach and run.
-    let program = dir.join("helper");
-    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let output = Command::new(program)
+    let output = Command::new(copy_of_own_program(dir))
         .args(["--exact", "helper_that_removes_as_another_user"])
         .env("MOSAIC_TEST_REMOVE_IN", dir)
         .current_dir("/")

@@ -16,7 +16,8 @@ use mosaic_core::volume::{InitOptions, Kind, NewKind, capability};
 use mosaic_core::{Driver, ErrorKind, Host, Settings, VolumeName};
 use mosaic_loop::Loop;
 use mosaic_tests::{
-    MountedFs, Scratch, requires, requires_program, requires_root, scratch, volume,
+    MountedFs, Scratch, copy_of_own_program, requires, requires_program, requires_root, scratch,
+    volume,
 };
 use nix::sys::stat::Mode;
 
@@ -456,9 +457,7 @@ fn init_makes_the_location_once_and_never_over_anything() {
 fn as_user(folder: &Path) {
     const NOBODY: u32 = 65534;
     std::os::unix::fs::chown(folder, Some(NOBODY), Some(NOBODY)).unwrap();
-    let program = folder.join("volumes");
-    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
-    let output = std::process::Command::new(program)
+    let output = std::process::Command::new(copy_of_own_program(folder))
         // One by one: what another test forks has our images open until it becomes a program.
         .args(["--skip", "root_", "--test-threads", "1"])
         .env("TMPDIR", folder)

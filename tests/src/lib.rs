@@ -29,6 +29,7 @@ mod loop_file;
 mod moctl;
 mod mount_table;
 mod mounted_fs;
+mod own_program;
 mod power_cut;
 mod random;
 mod requires;
@@ -55,6 +56,7 @@ pub use loop_file::{LoopFile, loop_devices_beneath};
 pub use moctl::{Moctl, Output};
 pub use mount_table::{is_mountpoint, mounted_size, mountpoints_beneath};
 pub use mounted_fs::{MountedFs, requires_project_quota};
+pub use own_program::copy_of_own_program;
 pub use random::Random;
 pub use requires::{
     did, is_in_vm, is_long, is_quick, left_out, requires, requires_program, requires_qemu,

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use mosaic_btrfs::{Btrfs, ioctl};
 use mosaic_core::volume::Dropped;
 use mosaic_core::{Driver, Host, Place, Result, ScratchName, Settings};
+use mosaic_tests::copy_of_own_program;
 
 use super::{Said, Site, open, volume};
 
@@ -37,9 +38,7 @@ impl Site {
         const NOBODY: u32 = 65534;
         self.fs.let_others_in().unwrap();
         std::os::unix::fs::chown(&self.path, Some(NOBODY), Some(NOBODY)).unwrap();
-        // The build folder may be closed to others.
-        let program = self.fs.path().parent().unwrap().join(helper);
-        std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+        let program = copy_of_own_program(self.fs.path().parent().unwrap());
         let output = Command::new(program)
             .args(["--exact", "--ignored", "--nocapture", helper])
             .env(LOCATION, &self.path)

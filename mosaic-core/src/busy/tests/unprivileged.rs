@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use mosaic_tests::{Scratch, requires_program, requires_root, stdout_of};
+use mosaic_tests::{Scratch, copy_of_own_program, requires_program, requires_root, stdout_of};
 
 use super::Running;
 use crate::busy::{Lease, LeaseOutcome, mounts_of_directory, openers_of_file};
@@ -54,8 +54,7 @@ fn root_another_user_sees_mounts_and_is_told_how_many_processes_not() {
     scratch.folder("a").unwrap();
     scratch.folder("at").unwrap();
     fs::write(folder.join("image"), "").unwrap();
-    // The build folder may be closed to others.
-    fs::copy(std::env::current_exe().unwrap(), folder.join("helper")).unwrap();
+    let helper = copy_of_own_program(folder);
     let process = Running::in_namespace(
         folder,
         &format!(
@@ -63,7 +62,6 @@ fn root_another_user_sees_mounts_and_is_told_how_many_processes_not() {
             folder.display()
         ),
     );
-    let helper = folder.join("helper");
     let variable = format!("{FOLDER}={}", folder.display());
     let arguments = [
         "--reuid=65534",

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use mosaic_core::volume::{MountSource, NewKind, NewVolume, Volume};
 use mosaic_core::{Bytes, Driver, Host, Place, Result, Settings, VolumeName};
 use mosaic_plain::Plain;
-use mosaic_tests::{Said, Scratch, scratch, volume};
+use mosaic_tests::{Said, Scratch, copy_of_own_program, scratch, volume};
 
 pub const MIB: u64 = 1 << 20;
 
@@ -123,9 +123,7 @@ pub fn start_helper(test: &str, what: &str) -> Child {
 /// The same as another user, by a copy of the program in a folder that is open to all.
 pub fn start_helper_as(user: u32, folder: &Path, test: &str, what: &str) -> Child {
     use std::os::unix::process::CommandExt;
-    let program = folder.join("helper");
-    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
-    let mut helper = helper(&program, test, what);
+    let mut helper = helper(&copy_of_own_program(folder), test, what);
     helper.uid(user).gid(user).spawn().unwrap()
 }
 
