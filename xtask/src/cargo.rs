@@ -49,11 +49,17 @@ pub fn test_folders(args: &[&str]) -> Result<BTreeMap<PathBuf, PathBuf>> {
         args.join(" ")
     );
     let text = String::from_utf8(output.stdout)?;
-    let messages = text.lines().map(serde_json::from_str::<Value>);
+    folders_in(&text)
+}
+
+/// The test binaries that cargo's messages name. The programs that it builds beside them are none.
+fn folders_in(messages: &str) -> Result<BTreeMap<PathBuf, PathBuf>> {
+    let messages = messages.lines().map(serde_json::from_str::<Value>);
     let row = |message: Value| {
+        let is_test = message["profile"]["test"].as_bool()?;
+        let binary = message["executable"].as_str().filter(|_| is_test)?;
         let manifest = Path::new(message["manifest_path"].as_str()?);
-        let folder = manifest.parent()?.to_owned();
-        Some((message["executable"].as_str()?.into(), folder))
+        Some((binary.into(), manifest.parent()?.to_owned()))
     };
     messages
         .filter_map(|message| message.map(row).transpose())
@@ -73,4 +79,21 @@ pub fn run(args: &[&str], environment: &[(&str, &str)]) -> Result<()> {
         .context("cannot run cargo")?;
     ensure!(status.success(), "cargo {} failed", args.join(" "));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_built_for_its_tests_is_no_test() {
+        let messages = r#"
+            {"manifest_path": "/w/moctl/Cargo.toml", "profile": {"test": false}, "executable": "/t/moctl"}
+            {"manifest_path": "/w/moctl/Cargo.toml", "profile": {"test": true}, "executable": "/t/deps/moctl-1"}
+            {"manifest_path": "/w/core/Cargo.toml", "profile": {"test": false}, "executable": null}
+            {"reason": "build-finished", "success": true}"#;
+        let found = folders_in(messages.trim_start()).unwrap();
+        let expected = ("/t/deps/moctl-1".into(), "/w/moctl".into());
+        assert_eq!(found, BTreeMap::from([expected]));
+    }
 }
