@@ -6,11 +6,12 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use rustix::fs::{Mode, OFlags};
 
 use crate::ioctl;
 use crate::mounted_fs::MountedFs;
 use crate::requires::left_out;
-use crate::shell;
+use crate::{eventually, shell};
 
 /// The kinds of quotas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,6 +185,9 @@ impl MountedFs {
         let words = ["scrub", "start", "-B"].map(Path::new);
         shell::run("btrfs", &[&words[..], &[self.path()]].concat())?;
         self.umount()?;
+        // A mount namespace that another test has for a moment has copies of all mounts.
+        let alone = OFlags::RDONLY | OFlags::EXCL;
+        eventually(|| rustix::fs::open(self.device(), alone, Mode::empty()).is_ok());
         let words = ["check", "--readonly"].map(Path::new);
         let checked = shell::run("btrfs", &[&words[..], &[self.device()]].concat());
         self.mount()?;
