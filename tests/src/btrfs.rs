@@ -4,14 +4,16 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::fs::{Mode, OFlags};
 
+use crate::await_condition::eventually_within;
 use crate::ioctl;
 use crate::mounted_fs::MountedFs;
 use crate::requires::left_out;
-use crate::{eventually, shell};
+use crate::shell;
 
 /// The kinds of quotas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,9 +187,13 @@ impl MountedFs {
         let words = ["scrub", "start", "-B"].map(Path::new);
         shell::run("btrfs", &[&words[..], &[self.path()]].concat())?;
         self.umount()?;
-        // A mount namespace that another test has for a moment has copies of all mounts.
+        // A mount namespace that another test made before has copies of all mounts as long as it is
+        // there: for the whole of that test, it may be.
         let alone = OFlags::RDONLY | OFlags::EXCL;
-        eventually(|| rustix::fs::open(self.device(), alone, Mode::empty()).is_ok());
+        let is_free = eventually_within(Duration::from_secs(60), || {
+            rustix::fs::open(self.device(), alone, Mode::empty()).is_ok()
+        });
+        ensure!(is_free, "{} is in use", self.device().display());
         let words = ["check", "--readonly"].map(Path::new);
         let checked = shell::run("btrfs", &[&words[..], &[self.device()]].concat());
         self.mount()?;
