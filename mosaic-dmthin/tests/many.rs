@@ -20,13 +20,7 @@ use mosaic_tests::{
 };
 use rustix::fs::OFlags;
 
-/// So many volumes; a quick run has less of them.
-fn volumes() -> u32 {
-    match is_quick() {
-        true => 300,
-        false => 10_000,
-    }
-}
+const VOLUMES: u32 = 10_000;
 
 /// Has the pool's metadata name many more thin devices, with nothing in them.
 fn restore_with_many(pool: &ThinPool) {
@@ -37,7 +31,7 @@ fn restore_with_many(pool: &ThinPool) {
     for line in dump.lines() {
         // By number: after the metadata's, before the catalog's.
         if line.contains("dev_id=\"16777215\"") {
-            for id in 1..=volumes() {
+            for id in 1..=VOLUMES {
                 writeln!(
                     text,
                     "<device dev_id=\"{id}\" mapped_blocks=\"0\" transaction=\"0\" \
@@ -82,7 +76,7 @@ fn name_many(pool: &ThinPool) -> u64 {
     let transaction: u64 = pool.status().unwrap()[0].parse().unwrap();
     let truth = store::read(&medium, transaction).unwrap();
     let mut catalog = truth.catalog.clone();
-    for id in 1..=volumes() {
+    for id in 1..=VOLUMES {
         let entry = Entry {
             id: ThinId::new(id).unwrap(),
             made_in: 0,
@@ -95,7 +89,7 @@ fn name_many(pool: &ThinPool) -> u64 {
         let name = format!("customers/of/that/reseller/{id:05}");
         catalog.insert(&name, entry).unwrap();
     }
-    catalog.skip_ids_to(ThinId::new(volumes() + 1).unwrap());
+    catalog.skip_ids_to(ThinId::new(VOLUMES + 1).unwrap());
     let capacity = store::wanted_capacity(&catalog, 64 << 10).unwrap();
     store::provision(&medium, truth.header.capacity, capacity).unwrap();
     let (to, index) = (transaction + 1, truth.index.other());
@@ -125,10 +119,11 @@ fn root_ten_thousand_volumes_cost_a_verb_no_more_than_a_slot() {
         return;
     }
     if is_quick() {
-        left_out("9,700 of 10,000 volumes");
+        left_out("a pool of 10,000 volumes");
+        return;
     }
     // Each has a block of its own there.
-    let metadata = 4 * MIB + u64::from(volumes()) * 6 * 1024;
+    let metadata = 4 * MIB + u64::from(VOLUMES) * 6 * 1024;
     let thins = Thins::with(256 * MIB, metadata, &[]);
     restore_with_many(&thins.pool);
     thins.driver.recover().unwrap();
@@ -139,7 +134,7 @@ fn root_ten_thousand_volumes_cost_a_verb_no_more_than_a_slot() {
         thins.pool.metadata().device().to_str().unwrap().to_owned(),
     ];
     let listed = Instant::now();
-    assert_eq!(thins.driver.list().unwrap().len(), volumes() as usize);
+    assert_eq!(thins.driver.list().unwrap().len(), VOLUMES as usize);
     let listed = listed.elapsed();
     assert!(listed < Duration::from_secs(120), "{listed:?}");
     let some = "customers/of/that/reseller/00150";
@@ -180,5 +175,5 @@ fn root_ten_thousand_volumes_cost_a_verb_no_more_than_a_slot() {
     assert!(thins.find(some).is_none() && thins.find("renamed").is_some());
     let found = thins.driver.check(&Repair::Nothing).unwrap();
     assert!(found.is_empty(), "{found:?}");
-    assert_eq!(thins.driver.list().unwrap().len(), volumes() as usize + 1);
+    assert_eq!(thins.driver.list().unwrap().len(), VOLUMES as usize + 1);
 }
