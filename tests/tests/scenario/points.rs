@@ -140,7 +140,7 @@ fn disturb_those(
     let asks = |call: &SystemCall| is_point(call) && call.leaves_nothing();
     let least = match calls.iter().any(asks) {
         true => most / 2,
-        false => (most * 9).div_ceil(10),
+        false => (most * 9 / 10).max(most.min(1)),
     };
     assert!(
         reached >= least,
