@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The ploop image format (Parallels expandable image), versions 1 and 2.
+//!
+//! [`header`] and [`entry`] are an image as it is stored.
+//!
+//! Numbers have the type of what they count ([`units`]). Nothing that is read is trusted: no length
+//! is used before it was held against the length of the file, and no bytes make anything here
+//! panic.
+
+pub mod entry;
+pub mod geometry;
+pub mod header;
+pub mod units;
