@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the format stands on: a file, and the folder with a disk's files. Where they are, who may
+//! open them, how they are locked is the implementor's.
+
+use std::io;
+
+use super::units::FileOffset;
+
+/// Zeros to write from.
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+/// An image file.
+///
+/// What was written may be lost, in any order and by the sector, until [`ImageFile::flush`]
+/// returned; afterwards it is not.
+pub trait ImageFile {
+    /// Fills the buffer from `at`.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` if the file ends before; the kernel's.
+    fn read_at(&self, buffer: &mut [u8], at: FileOffset) -> io::Result<()>;
+
+    /// Writes all of `data` to `at`. The file becomes longer where that is needed; what is between
+    /// its old end and `at` reads as zeros.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn write_at(&self, data: &[u8], at: FileOffset) -> io::Result<()>;
+
+    /// Bytes in the file.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn length(&self) -> io::Result<u64>;
+
+    /// Cuts the file off, or makes it longer by zeros.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn set_length(&self, bytes: u64) -> io::Result<()>;
+
+    /// Makes durable what was written before, and the length.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn flush(&self) -> io::Result<()>;
+
+    /// Makes a range read as zeros. The file becomes longer where that is needed, and has space for
+    /// the range.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn zero(&self, at: FileOffset, bytes: u64) -> io::Result<()> {
+        let mut done = 0;
+        while done < bytes {
+            let left = usize::try_from(bytes - done).unwrap_or(ZEROS.len());
+            let part = &ZEROS[..left.min(ZEROS.len())];
+            self.write_at(part, at.plus(done))?;
+            done += part.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Makes a range within the file read as zeros, giving its space back where that is possible.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn punch(&self, at: FileOffset, bytes: u64) -> io::Result<()> {
+        self.zero(at, bytes)
+    }
+}
+
+/// How a file of a [`Folder`] is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// For reading.
+    Read,
+    /// For reading and writing.
+    Write,
+}
+
+/// The folder of a disk: where its descriptor is. Names are paths relative to it, or absolute, as
+/// the descriptor has them.
+pub trait Folder {
+    /// Its files.
+    type File: ImageFile;
+
+    /// Opens a file that is there.
+    ///
+    /// # Errors
+    /// `NotFound`; the kernel's.
+    fn open(&self, name: &str, access: Access) -> io::Result<Self::File>;
+
+    /// Makes an empty file, readable by others if it is `public`.
+    ///
+    /// # Errors
+    /// `AlreadyExists`; the kernel's.
+    fn create(&self, name: &str, public: bool) -> io::Result<Self::File>;
+
+    /// Gives a file another name, in the place of what has that name.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a name.
+    ///
+    /// # Errors
+    /// `NotFound`; the kernel's.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Makes durable which names are beside this one.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn sync(&self, name: &str) -> io::Result<()>;
+
+    /// Whether the file has other names too: then it may belong to another disk as well, and must
+    /// never be changed.
+    ///
+    /// # Errors
+    /// `NotFound`; the kernel's.
+    fn is_shared(&self, name: &str) -> io::Result<bool>;
+}
