@@ -2,21 +2,32 @@
 //! The ploop image format (Parallels expandable image), versions 1 and 2.
 //!
 //! [`storage`] is what it stands on: a file and a folder, as traits. Upon it, from the bottom:
-//! [`header`], [`entry`] and [`bat`], an image as it is stored; [`descriptor`], which images a disk
-//! has.
+//! [`header`], [`entry`] and [`bat`], an image as it is stored; [`delta`] and [`writer`], one open
+//! for reading and for writing; [`chain`], deltas seen as one disk; [`descriptor`], which deltas
+//! those are.
 //!
 //! Numbers have the type of what they count ([`units`]). Nothing that is read is trusted: no length
 //! is used before it was held against the length of the file, and no bytes make anything here
 //! panic.
 
 pub mod bat;
+pub mod chain;
 pub mod cluster_set;
+pub mod create;
+pub mod delta;
 pub mod descriptor;
 pub mod entry;
+pub mod error;
+pub mod extension;
 pub mod geometry;
 pub mod guid;
 pub mod header;
+pub mod layer;
+pub mod raw_image;
 pub mod space;
 pub mod storage;
 pub mod units;
+pub mod writer;
 pub mod xml;
+
+pub use error::{Error, Result};

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Writing to the top of a chain: in place where it has the cluster, else a whole new cluster whose
+//! rest comes from below.
+
+use std::io;
+use std::ops::Range;
+
+use super::{Chain, Lower};
+use crate::format::delta::Delta;
+use crate::format::error::{Error, Result};
+use crate::format::layer::Layer;
+use crate::format::storage::ImageFile;
+use crate::format::units::{DiskOffset, FileOffset, VirtualCluster};
+use crate::format::writer::Writer;
+
+/// A part of a cluster.
+#[derive(Clone, Copy)]
+struct Piece {
+    cluster: VirtualCluster,
+    within: u64,
+    bytes: u64,
+}
+
+impl<F: ImageFile> Chain<F> {
+    /// Writes to the disk. Durable after [`Chain::flush`].
+    ///
+    /// # Errors
+    /// `Range`; `ReadOnly`; `Full`; `Broken`; `Entry`; `Io`.
+    pub fn write(&mut self, data: &[u8], at: DiskOffset) -> Result<()> {
+        self.check_range(at, data.len() as u64)?;
+        if let Layer::Raw(raw) = &mut self.top {
+            return raw.write(data, at);
+        }
+        let mut rest = data;
+        for piece in self.pieces(at, data.len() as u64)? {
+            let (part, after) = rest.split_at(usize::try_from(piece.bytes).unwrap_or(rest.len()));
+            self.write_piece(piece, part)?;
+            rest = after;
+        }
+        Ok(())
+    }
+
+    fn write_piece(&mut self, piece: Piece, data: &[u8]) -> Result<()> {
+        let writer = writer(&mut self.top)?;
+        if let Some(place) = writer.delta().locate(piece.cluster)? {
+            return writer.overwrite(data, place.plus(piece.within));
+        }
+        // Zeros over zeros need no cluster.
+        let is_zero = data.iter().all(|byte| *byte == 0);
+        if is_zero && self.lower.locate(piece.cluster)?.is_none() {
+            return Ok(());
+        }
+        self.add_around(piece, |file, at| file.write_at(data, at))
+    }
+
+    /// Makes a range of the disk read as zeros, to the byte.
+    ///
+    /// # Errors
+    /// As [`Chain::write`].
+    pub fn write_zeroes(&mut self, at: DiskOffset, bytes: u64) -> Result<()> {
+        self.check_range(at, bytes)?;
+        if let Layer::Raw(raw) = &mut self.top {
+            return raw.punch(at, bytes);
+        }
+        for piece in self.pieces(at, bytes)? {
+            self.zero_piece(piece)?;
+        }
+        Ok(())
+    }
+
+    fn zero_piece(&mut self, piece: Piece) -> Result<()> {
+        let is_whole = self.is_whole(piece);
+        let is_below = self.lower.locate(piece.cluster)?.is_some();
+        let writer = writer(&mut self.top)?;
+        match writer.delta().locate(piece.cluster)? {
+            Some(_) if is_whole && !is_below => writer.remove(piece.cluster),
+            Some(place) => writer.punch(place.plus(piece.within), piece.bytes),
+            None if !is_below => Ok(()),
+            // There is no entry that says zeros, so a cluster of them hides what is below.
+            None => self.add_around(piece, |file, at| file.zero(at, piece.bytes)),
+        }
+    }
+
+    /// Adds a cluster to the top: the piece as `middle` writes it, around it what is below.
+    fn add_around(
+        &mut self,
+        piece: Piece,
+        middle: impl FnOnce(&F, FileOffset) -> io::Result<()>,
+    ) -> Result<()> {
+        let size = self.cluster().bytes();
+        let (lower, scratch) = (&self.lower, &mut self.scratch);
+        writer(&mut self.top)?.add(piece.cluster, |delta, at| {
+            let end = piece.within + piece.bytes;
+            copy(lower, piece.cluster, 0..piece.within, delta, at, scratch)?;
+            middle(delta.file(), at.plus(piece.within)).map_err(delta.io("write"))?;
+            copy(lower, piece.cluster, end..size, delta, at, scratch)
+        })
+    }
+
+    /// Lets go of what a range holds: its whole clusters read as zeros afterwards, or still as they
+    /// were; parts of clusters stay.
+    ///
+    /// # Errors
+    /// `Range`; `ReadOnly`; `Broken`; `Entry`; `Io`.
+    pub fn discard(&mut self, at: DiskOffset, bytes: u64) -> Result<()> {
+        self.check_range(at, bytes)?;
+        if let Layer::Raw(raw) = &mut self.top {
+            return raw.punch(at, bytes);
+        }
+        let is_single = self.lower.is_empty();
+        for piece in self.pieces(at, bytes)? {
+            if !self.is_whole(piece) {
+                continue;
+            }
+            let writer = writer(&mut self.top)?;
+            match writer.delta().locate(piece.cluster)? {
+                None => {}
+                Some(_) if is_single => writer.remove(piece.cluster)?,
+                // Without the entry older data would be seen again.
+                Some(place) => writer.punch(place, piece.bytes)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes durable all that was written.
+    ///
+    /// # Errors
+    /// `Broken`; `Io`.
+    pub fn flush(&mut self) -> Result<()> {
+        match &mut self.top {
+            Layer::Writer(writer) => writer.flush(),
+            Layer::Raw(raw) => raw.flush(),
+            Layer::Delta(_) => Ok(()),
+        }
+    }
+
+    /// Makes all durable and takes the top's mark away.
+    ///
+    /// # Errors
+    /// `Broken`; `Io`.
+    pub fn close(self) -> Result<()> {
+        match self.top {
+            Layer::Writer(writer) => writer.close().map(drop),
+            Layer::Raw(raw) => raw.flush(),
+            Layer::Delta(_) => Ok(()),
+        }
+    }
+
+    /// The parts of a range, cluster by cluster.
+    fn pieces(&self, at: DiskOffset, bytes: u64) -> Result<Pieces> {
+        let (cluster, within) = self.split(at)?;
+        Ok(Pieces {
+            next: cluster,
+            within,
+            left: bytes,
+            size: self.cluster().bytes(),
+        })
+    }
+
+    /// Whether a piece is all that the disk has of its cluster.
+    fn is_whole(&self, piece: Piece) -> bool {
+        let size = self.cluster().bytes();
+        let start = self.cluster().start_on_disk(piece.cluster).0;
+        let there = self.size().bytes().saturating_sub(start).min(size);
+        piece.within == 0 && piece.bytes == there
+    }
+}
+
+/// Copies a range of a cluster from what is below to the place `at` of the top's file.
+fn copy<F: ImageFile>(
+    lower: &Lower<F>,
+    cluster: VirtualCluster,
+    range: Range<u64>,
+    delta: &Delta<F>,
+    at: FileOffset,
+    scratch: &mut [u8],
+) -> Result<()> {
+    if range.is_empty() {
+        return Ok(());
+    }
+    if lower.locate(cluster)?.is_none() {
+        let bytes = range.end - range.start;
+        let zeroed = delta.file().zero(at.plus(range.start), bytes);
+        return zeroed.map_err(delta.io("write"));
+    }
+    let mut next = range.start;
+    while next < range.end {
+        let left = usize::try_from(range.end - next).unwrap_or(scratch.len());
+        let part = left.min(scratch.len());
+        let buffer = &mut scratch[..part];
+        lower.read(cluster, next, buffer)?;
+        let written = delta.file().write_at(buffer, at.plus(next));
+        written.map_err(delta.io("write"))?;
+        next += part as u64;
+    }
+    Ok(())
+}
+
+/// Iterator over the parts of a range.
+struct Pieces {
+    next: VirtualCluster,
+    within: u64,
+    left: u64,
+    size: u64,
+}
+
+impl Iterator for Pieces {
+    type Item = Piece;
+
+    fn next(&mut self) -> Option<Piece> {
+        let bytes = self.left.min(self.size - self.within);
+        let piece = Piece {
+            cluster: self.next,
+            within: self.within,
+            bytes,
+        };
+        self.left -= bytes;
+        self.within = 0;
+        self.next.0 = self.next.0.wrapping_add(1);
+        (bytes != 0).then_some(piece)
+    }
+}
+
+fn writer<F: ImageFile>(top: &mut Layer<F>) -> Result<&mut Writer<F>> {
+    match top {
+        Layer::Writer(writer) => Ok(writer),
+        Layer::Delta(_) | Layer::Raw(_) => Err(Error::ReadOnly {
+            file: top.name().to_owned(),
+        }),
+    }
+}

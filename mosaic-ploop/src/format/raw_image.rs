@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A raw base: the disk's bytes one after the other, without a header.
+
+use super::error::{Error, Result};
+use super::storage::ImageFile;
+use super::units::{ClusterSize, DiskOffset, FileOffset, Sectors, VirtualCluster};
+
+/// A plain file that is the base of a disk, or all of it.
+#[derive(Debug)]
+pub struct RawImage<F> {
+    name: String,
+    file: F,
+    cluster: ClusterSize,
+    length: u64,
+    is_writable: bool,
+}
+
+impl<F: ImageFile> RawImage<F> {
+    /// The largest a file can be.
+    pub const MAX_SIZE: Sectors = Sectors((i64::MAX as u64) / 512);
+
+    /// Takes the file; the cluster size is the descriptor's, `name` is for messages.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn open(name: &str, file: F, cluster: ClusterSize, is_writable: bool) -> Result<Self> {
+        let length = file.length().map_err(|e| Error::io("read", name, e))?;
+        Ok(Self {
+            name: name.to_owned(),
+            file,
+            cluster,
+            length,
+            is_writable,
+        })
+    }
+
+    /// The name for messages.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The file.
+    pub fn file(&self) -> &F {
+        &self.file
+    }
+
+    /// Size of a cluster of the disk.
+    pub fn cluster(&self) -> ClusterSize {
+        self.cluster
+    }
+
+    /// The disk's size: what is in the file, and zeros up to a whole cluster.
+    pub fn size(&self) -> Sectors {
+        let size = Sectors::holding(self.length);
+        self.cluster.round_up(size).unwrap_or(size)
+    }
+
+    /// Where a cluster of the disk begins in the file, and how many bytes of it are there: the rest
+    /// are zeros. `None` beyond the file's end.
+    pub fn locate(&self, cluster: VirtualCluster) -> Option<(FileOffset, u64)> {
+        let DiskOffset(at) = self.cluster.start_on_disk(cluster);
+        let left = self.length.checked_sub(at).filter(|left| *left != 0)?;
+        Some((FileOffset(at), left.min(self.cluster.bytes())))
+    }
+
+    /// Writes to a place of the disk.
+    ///
+    /// # Errors
+    /// `ReadOnly`; `Io`.
+    pub fn write(&mut self, data: &[u8], at: DiskOffset) -> Result<()> {
+        self.changeable()?;
+        let written = self.file.write_at(data, FileOffset(at.0));
+        written.map_err(|e| Error::io("write", &self.name, e))?;
+        self.length = self.length.max(at.0.saturating_add(data.len() as u64));
+        Ok(())
+    }
+
+    /// Makes a range of the disk read as zeros.
+    ///
+    /// # Errors
+    /// `ReadOnly`; `Io`.
+    pub fn punch(&mut self, at: DiskOffset, bytes: u64) -> Result<()> {
+        self.changeable()?;
+        // What is beyond the file's end is zeros already.
+        let bytes = bytes.min(self.length.saturating_sub(at.0));
+        if bytes == 0 {
+            return Ok(());
+        }
+        let punched = self.file.punch(FileOffset(at.0), bytes);
+        punched.map_err(|e| Error::io("write", &self.name, e))
+    }
+
+    /// Makes the disk larger, or cuts it off.
+    ///
+    /// # Errors
+    /// `ReadOnly`; `Io`.
+    pub fn resize(&mut self, size: Sectors) -> Result<()> {
+        self.changeable()?;
+        let resized = self.file.set_length(size.bytes());
+        resized.map_err(|e| Error::io("resize", &self.name, e))?;
+        self.length = size.bytes();
+        Ok(())
+    }
+
+    /// Makes durable what was written.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn flush(&self) -> Result<()> {
+        let flushed = self.file.flush();
+        flushed.map_err(|e| Error::io("flush", &self.name, e))
+    }
+
+    fn changeable(&self) -> Result<()> {
+        if self.is_writable {
+            return Ok(());
+        }
+        Err(Error::ReadOnly {
+            file: self.name.clone(),
+        })
+    }
+}

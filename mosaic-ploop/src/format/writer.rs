@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A delta open for writing.
+//!
+//! The order that survives a crash at any instant: the mark is durable before the first change; the
+//! data of a cluster is durable before the BAT entry that points to it; the BAT without an entry is
+//! durable before its cluster is used again; the mark goes last. So what a crash leaves behind is at
+//! worst a cluster that nothing points to, and a mark that says so.
+
+use super::bat::Bat;
+use super::delta::Delta;
+use super::entry::{Entry, EntryFault};
+use super::error::{Error, Result};
+use super::extension::Extension;
+use super::header::{Flags, Header, Mark};
+use super::space::Space;
+use super::storage::ImageFile;
+use super::units::{FileCluster, FileOffset, Sectors, VirtualCluster};
+
+/// A delta that is marked in use and may be changed.
+///
+/// Dropping it without [`Writer::close`] leaves the mark.
+#[derive(Debug)]
+pub struct Writer<F> {
+    pub(super) delta: Delta<F>,
+    pub(super) space: Space,
+    limit: Option<Sectors>,
+    is_broken: bool,
+}
+
+impl<F: ImageFile> Writer<F> {
+    /// Checks the whole BAT, drops a format extension and sets the mark.
+    ///
+    /// # Errors
+    /// `InUse`, `Converting` where the last writer did not end; `Entry`; `NotWritable`, `Extension`
+    /// for what is only read here; `Io`.
+    pub fn open(delta: Delta<F>) -> Result<Self> {
+        let file = || delta.name.clone();
+        let header = &delta.header;
+        if header.flags.has(Flags::CONVERTING) {
+            return Err(Error::Converting { file: file() });
+        }
+        if header.mark == Mark::InUse {
+            return Err(Error::InUse { file: file() });
+        }
+        if !header.is_writable() {
+            return Err(Error::NotWritable { file: file() });
+        }
+        let extension = Extension::load(&delta.file, header, delta.length);
+        let extension = extension.map_err(delta.io("read"))?;
+        if extension.is_some_and(|extension| extension.forbids_changes) {
+            return Err(Error::Extension { file: file() });
+        }
+        let space = take_stock(&delta)?;
+        let mut writer = Self {
+            delta,
+            space,
+            limit: None,
+            is_broken: false,
+        };
+        writer.delta.header.extension = Sectors(0);
+        writer.set_mark(Mark::InUse)?;
+        Ok(writer)
+    }
+
+    /// Lets the file become no longer than that.
+    pub fn limit(&mut self, limit: Option<Sectors>) {
+        self.limit = limit;
+    }
+
+    /// The delta as it is in memory.
+    pub fn delta(&self) -> &Delta<F> {
+        &self.delta
+    }
+
+    /// Header of the delta.
+    pub fn header(&self) -> &Header {
+        &self.delta.header
+    }
+
+    /// Table of the delta.
+    pub fn bat(&self) -> &Bat {
+        &self.delta.bat
+    }
+
+    /// Clusters that hold data.
+    pub fn allocated(&self) -> u64 {
+        self.space.taken()
+    }
+
+    /// Adds a cluster that is not in the file. `fill` writes all of it at the place it is given.
+    ///
+    /// # Errors
+    /// `Full`; `fill`'s, and then nothing was added; `Broken`; `Io`.
+    pub fn add<T>(
+        &mut self,
+        cluster: VirtualCluster,
+        fill: impl FnOnce(&Delta<F>, FileOffset) -> Result<T>,
+    ) -> Result<T> {
+        let place = self.allocate()?;
+        let size = self.header().cluster;
+        let at = size.start_in_file(place);
+        let filled = self
+            .entry_for(place)
+            .and_then(|entry| Ok((entry, fill(&self.delta, at)?)));
+        match filled {
+            Ok((entry, done)) => {
+                self.delta.length = self.delta.length.max(at.plus(size.bytes()).0);
+                self.delta.bat.set(cluster, entry);
+                Ok(done)
+            }
+            Err(error) => {
+                self.space.free(place);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes a cluster out of the file: what is below is seen again, or zeros.
+    ///
+    /// # Errors
+    /// `Broken`; `Entry`.
+    pub fn remove(&mut self, cluster: VirtualCluster) -> Result<()> {
+        self.intact()?;
+        if let Some(place) = self.delta.file_cluster(cluster)? {
+            self.delta.bat.set(cluster, Entry::NONE);
+            self.space.give_up(place);
+        }
+        Ok(())
+    }
+
+    /// Overwrites a part of the file that holds data, in place.
+    ///
+    /// # Errors
+    /// `Broken`; `Io`.
+    pub fn overwrite(&self, data: &[u8], at: FileOffset) -> Result<()> {
+        self.intact()?;
+        let written = self.delta.file.write_at(data, at);
+        written.map_err(self.delta.io("write"))
+    }
+
+    /// Makes a part of the file that holds data read as zeros, in place.
+    ///
+    /// # Errors
+    /// `Broken`; `Io`.
+    pub fn punch(&self, at: FileOffset, bytes: u64) -> Result<()> {
+        self.intact()?;
+        let punched = self.delta.file.punch(at, bytes);
+        punched.map_err(self.delta.io("write"))
+    }
+
+    /// Makes durable all that was done.
+    ///
+    /// # Errors
+    /// `Broken`; `Io`, and then nothing more is written.
+    pub fn flush(&mut self) -> Result<()> {
+        self.intact()?;
+        // The kernel reports a failed flush once: a second one would say that all is well.
+        self.is_broken = true;
+        self.flush_file()?;
+        if !self.delta.bat.is_clean() {
+            let delta = &mut self.delta;
+            let written = delta.bat.write(&delta.file, &delta.header);
+            written.map_err(self.delta.io("write"))?;
+            self.flush_file()?;
+        }
+        self.is_broken = false;
+        let size = self.header().cluster;
+        for cluster in self.space.settle() {
+            let at = size.start_in_file(cluster);
+            // To give the space back is a courtesy: whoever gets the cluster writes all of it.
+            let _ = self.delta.file.punch(at, size.bytes());
+        }
+        Ok(())
+    }
+
+    /// Makes all durable and takes the mark away.
+    ///
+    /// # Errors
+    /// `Broken`; `Io`. The mark may be left then.
+    pub fn close(mut self) -> Result<Delta<F>> {
+        self.flush()?;
+        let is_empty = self.bat().is_empty();
+        let flags = self.header().flags.with(Flags::EMPTY, is_empty);
+        self.delta.header.flags = flags;
+        self.set_mark(Mark::Closed)?;
+        Ok(self.delta)
+    }
+
+    /// Writes the header as it is in memory and makes it durable; the BAT is clean.
+    pub(super) fn write_header(&mut self) -> Result<()> {
+        self.intact()?;
+        self.is_broken = true;
+        let delta = &mut self.delta;
+        let written = delta.bat.write_header(&delta.file, &delta.header);
+        written.map_err(self.delta.io("write"))?;
+        self.flush_file()?;
+        self.is_broken = false;
+        Ok(())
+    }
+
+    pub(super) fn flush_file(&self) -> Result<()> {
+        let flushed = self.delta.file.flush();
+        flushed.map_err(self.delta.io("flush"))
+    }
+
+    /// The entry for a file cluster.
+    pub(super) fn entry_for(&self, cluster: FileCluster) -> Result<Entry> {
+        let entry = self.header().entry_for(cluster);
+        entry.ok_or_else(|| self.is_full())
+    }
+
+    pub(super) fn is_full(&self) -> Error {
+        Error::Full {
+            file: self.delta.name.clone(),
+        }
+    }
+
+    /// Refuses after a failed write or flush of the BAT.
+    fn intact(&self) -> Result<()> {
+        if self.is_broken {
+            return Err(Error::Broken {
+                file: self.delta.name.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    fn set_mark(&mut self, mark: Mark) -> Result<()> {
+        self.delta.header.mark = mark;
+        self.write_header()
+    }
+
+    fn allocate(&mut self) -> Result<FileCluster> {
+        self.intact()?;
+        if let Some(found) = self.space.take_lowest(self.end()) {
+            return Ok(found);
+        }
+        if !self.space.has_given_up() {
+            return Err(self.is_full());
+        }
+        self.flush()?;
+        let found = self.space.take_lowest(self.end());
+        found.ok_or_else(|| self.is_full())
+    }
+
+    /// No cluster is taken from there on, in clusters: the kernel's newer driver looks at no more
+    /// than one cluster for each of the disk.
+    fn end(&self) -> u64 {
+        let header = self.header();
+        let size = u64::from(header.cluster.sectors());
+        let limit = self.limit.map_or(u64::MAX, |limit| limit.0 / size);
+        limit.min(u64::from(header.table_clusters()) + u64::from(header.entries))
+    }
+}
+
+/// Which clusters a delta takes; each must be its own.
+fn take_stock<F: ImageFile>(delta: &Delta<F>) -> Result<Space> {
+    let mut space = Space::new(delta.header.table_clusters());
+    for (cluster, entry) in delta.bat.allocated() {
+        let wrong = |fault| delta.wrong_entry(cluster, fault);
+        let place = delta.header.file_cluster(entry, delta.length);
+        if let Some(place) = place.map_err(wrong)?
+            && !space.take(place)
+        {
+            return Err(wrong(EntryFault::Duplicate(place)));
+        }
+    }
+    Ok(space)
+}
