@@ -93,6 +93,16 @@ impl ClusterSet {
     }
 }
 
+impl FromIterator<FileCluster> for ClusterSet {
+    fn from_iter<I: IntoIterator<Item = FileCluster>>(clusters: I) -> Self {
+        let mut set = Self::default();
+        for cluster in clusters {
+            set.insert(cluster);
+        }
+        set
+    }
+}
+
 /// Page, word in it, bit in that.
 fn position(cluster: FileCluster) -> (usize, usize, u64) {
     let at = cluster.0 as usize;

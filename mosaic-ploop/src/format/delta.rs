@@ -10,7 +10,7 @@ use zerocopy::{FromZeros, IntoBytes};
 use super::bat::Bat;
 use super::entry::EntryFault;
 use super::error::{Error, Result};
-use super::header::{Header, HeaderFault, RawHeader};
+use super::header::{Flags, Header, HeaderFault, Mark, RawHeader};
 use super::storage::ImageFile;
 use super::units::{FileCluster, FileOffset, VirtualCluster};
 
@@ -72,6 +72,33 @@ impl<F: ImageFile> Delta<F> {
     /// Gives the file back.
     pub fn into_file(self) -> F {
         self.file
+    }
+
+    /// Refuses an image that somebody writes to, or whose writer died.
+    ///
+    /// # Errors
+    /// `InUse`; `Converting`.
+    pub fn ensure_closed(&self) -> Result<()> {
+        self.ensure_converted()?;
+        if self.header.mark == Mark::InUse {
+            return Err(Error::InUse {
+                file: self.name.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Refuses an image whose conversion did not end: its entries may be of either version.
+    ///
+    /// # Errors
+    /// `Converting`.
+    pub fn ensure_converted(&self) -> Result<()> {
+        if self.header.flags.has(Flags::CONVERTING) {
+            return Err(Error::Converting {
+                file: self.name.clone(),
+            });
+        }
+        Ok(())
     }
 
     /// Where a cluster of the disk is in the file; `None` if it is not.

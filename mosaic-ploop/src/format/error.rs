@@ -169,9 +169,6 @@ pub enum Refusal {
     /// It is there already.
     #[error("{0:?} exists")]
     Exists(String),
-    /// Raw and with a version, or the reverse.
-    #[error("a plain file has no version, and other images have one")]
-    RawVersion,
 }
 
 impl Error {
@@ -213,7 +210,7 @@ impl Refusal {
             Self::NoSnapshot(_) => ErrorKind::NotFound,
             Self::SnapshotExists(_) | Self::Exists(_) => ErrorKind::Exists,
             Self::Temporary(_) | Self::OnlineMerge(_) => ErrorKind::Busy,
-            Self::ReservedGuid(_) | Self::LastImage(_) | Self::RawVersion => ErrorKind::Invalid,
+            Self::ReservedGuid(_) | Self::LastImage(_) => ErrorKind::Invalid,
             Self::TooManyDeltas(_)
             | Self::HasOthers(_)
             | Self::HasSnapshots

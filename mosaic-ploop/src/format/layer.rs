@@ -96,6 +96,16 @@ impl<F: ImageFile> Layer<F> {
         Ok(delta.locate(cluster)?.map(|at| Place { at, bytes }))
     }
 
+    /// The clusters of its disk that the layer may have, ascending: all that it has are among them.
+    pub fn clusters(&self) -> Box<dyn Iterator<Item = VirtualCluster> + '_> {
+        let count = self.cluster().holding(self.size());
+        let is_on_disk = move |cluster: &VirtualCluster| u64::from(cluster.0) < count;
+        match self.delta() {
+            Some(delta) => Box::new(delta.allocated().take_while(is_on_disk)),
+            None => Box::new((0..=u32::MAX).map(VirtualCluster).take_while(is_on_disk)),
+        }
+    }
+
     /// Reads a part of a cluster that the layer has at `place`, from `within` on.
     ///
     /// # Errors

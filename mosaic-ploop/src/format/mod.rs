@@ -13,6 +13,8 @@
 pub mod bat;
 pub mod chain;
 pub mod cluster_set;
+pub mod compact;
+mod copy;
 pub mod create;
 pub mod delta;
 pub mod descriptor;
@@ -24,6 +26,8 @@ pub mod guid;
 pub mod header;
 pub mod layer;
 pub mod raw_image;
+mod relocate;
+mod resize;
 pub mod space;
 pub mod storage;
 pub mod units;

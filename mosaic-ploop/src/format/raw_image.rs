@@ -3,7 +3,10 @@
 
 use super::error::{Error, Result};
 use super::storage::ImageFile;
-use super::units::{ClusterSize, DiskOffset, FileOffset, Sectors, VirtualCluster};
+use super::units::{ClusterSize, DiskOffset, FileOffset, SECTOR, Sectors, VirtualCluster};
+
+/// The largest a raw disk can be: what a file can.
+pub const MAX_SIZE: Sectors = Sectors(i64::MAX.unsigned_abs() / SECTOR);
 
 /// A plain file that is the base of a disk, or all of it.
 #[derive(Debug)]
@@ -16,9 +19,6 @@ pub struct RawImage<F> {
 }
 
 impl<F: ImageFile> RawImage<F> {
-    /// The largest a file can be.
-    pub const MAX_SIZE: Sectors = Sectors((i64::MAX as u64) / 512);
-
     /// Takes the file; the cluster size is the descriptor's, `name` is for messages.
     ///
     /// # Errors

@@ -121,4 +121,10 @@ pub trait Folder {
     /// # Errors
     /// `NotFound`; the kernel's.
     fn is_shared(&self, name: &str) -> io::Result<bool>;
+
+    /// Random bytes, for a name that nobody has.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn random(&self) -> io::Result<[u8; 16]>;
 }

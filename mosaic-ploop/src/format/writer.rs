@@ -34,14 +34,9 @@ impl<F: ImageFile> Writer<F> {
     /// `InUse`, `Converting` where the last writer did not end; `Entry`; `NotWritable`, `Extension`
     /// for what is only read here; `Io`.
     pub fn open(delta: Delta<F>) -> Result<Self> {
+        delta.ensure_closed()?;
         let file = || delta.name.clone();
         let header = &delta.header;
-        if header.flags.has(Flags::CONVERTING) {
-            return Err(Error::Converting { file: file() });
-        }
-        if header.mark == Mark::InUse {
-            return Err(Error::InUse { file: file() });
-        }
         if !header.is_writable() {
             return Err(Error::NotWritable { file: file() });
         }
@@ -60,6 +55,18 @@ impl<F: ImageFile> Writer<F> {
         writer.delta.header.extension = Sectors(0);
         writer.set_mark(Mark::InUse)?;
         Ok(writer)
+    }
+
+    /// Opens a delta, does some work and closes it, also if the work failed: what it had done until
+    /// then is whole.
+    ///
+    /// # Errors
+    /// As [`Writer::open`] and [`Writer::close`]; the work's.
+    pub fn change<T>(delta: Delta<F>, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let mut writer = Self::open(delta)?;
+        let done = work(&mut writer);
+        let closed = writer.close();
+        done.and_then(|done| closed.map(|_| done))
     }
 
     /// Lets the file become no longer than that.
@@ -254,7 +261,7 @@ impl<F: ImageFile> Writer<F> {
 }
 
 /// Which clusters a delta takes; each must be its own.
-fn take_stock<F: ImageFile>(delta: &Delta<F>) -> Result<Space> {
+pub(super) fn take_stock<F: ImageFile>(delta: &Delta<F>) -> Result<Space> {
     let mut space = Space::new(delta.header.table_clusters());
     for (cluster, entry) in delta.bat.allocated() {
         let wrong = |fault| delta.wrong_entry(cluster, fault);

@@ -113,6 +113,18 @@ impl Descriptor {
         })
     }
 
+    /// Calls the top `keep` from now on, and puts a new top upon another shot.
+    ///
+    /// # Errors
+    /// `Twice` if there is a shot of that name; `Unrooted` if there is no such other; `FileTwice`.
+    pub fn branch_top(&mut self, keep: Guid, parent: Guid, file: &str) -> Result<()> {
+        let (top, base) = (self.top(), self.base());
+        self.change(|document| {
+            rename(document, top, keep);
+            push_delta(document, Guid::TOP, parent, base, file);
+        })
+    }
+
     /// Forgets a shot on which nothing stands, and its file.
     ///
     /// # Errors
