@@ -12,6 +12,7 @@
 
 pub mod bat;
 pub mod chain;
+pub mod check;
 pub mod cluster_set;
 pub mod compact;
 mod copy;

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Mending what a check found.
+
+use super::Found;
+use crate::format::cluster_set::ClusterSet;
+use crate::format::copy::Copier;
+use crate::format::delta::Delta;
+use crate::format::entry::Entry;
+use crate::format::error::{Error, Result};
+use crate::format::extension::Extension;
+use crate::format::header::{Flags, Mark};
+use crate::format::storage::ImageFile;
+use crate::format::units::{FileCluster, Sectors, VirtualCluster};
+
+/// Mends all that was found.
+pub(super) fn repair<F: ImageFile>(mut delta: Delta<F>, mut found: Found) -> Result<()> {
+    let file = || delta.name.clone();
+    if !delta.header.is_writable() {
+        return Err(Error::NotWritable { file: file() });
+    }
+    let extension = Extension::load(&delta.file, &delta.header, delta.length);
+    let extension = extension.map_err(delta.io("read"))?;
+    if extension.is_some_and(|extension| extension.forbids_changes) {
+        return Err(Error::Extension { file: file() });
+    }
+    // Other writers than we may not have kept the extension, and its clusters are free now.
+    delta.header.extension = Sectors(0);
+    set_mark(&mut delta, Mark::InUse)?;
+    extend(&delta)?;
+    for cluster in &found.doubled {
+        give_copy(&mut delta, *cluster, &mut found.taken)?;
+    }
+    flush(&delta)?;
+    for cluster in &found.wrong {
+        delta.bat.set(*cluster, Entry::NONE);
+    }
+    write_table(&mut delta, found.has_strays)?;
+    cut_off(&mut delta, &found.taken)?;
+    let is_empty = delta.bat.is_empty();
+    delta.header.flags = delta.header.flags.with(Flags::EMPTY, is_empty);
+    set_mark(&mut delta, Mark::Closed)
+}
+
+/// Makes the file as long as it was taken to be.
+fn extend<F: ImageFile>(delta: &Delta<F>) -> Result<()> {
+    let length = delta.file.length().map_err(delta.io("read"))?;
+    if length < delta.length {
+        let extended = delta.file.set_length(delta.length);
+        extended.map_err(delta.io("extend"))?;
+    }
+    Ok(())
+}
+
+/// Gives an entry, in memory, a place of its own with a copy of what it pointed to.
+fn give_copy<F: ImageFile>(
+    delta: &mut Delta<F>,
+    cluster: VirtualCluster,
+    taken: &mut ClusterSet,
+) -> Result<()> {
+    let Some(from) = delta.file_cluster(cluster)? else {
+        return Ok(());
+    };
+    if taken.insert(from) {
+        // Only the extension had it too, which is no more.
+        return Ok(());
+    }
+    let full = || Error::Full {
+        file: delta.name.clone(),
+    };
+    let first = FileCluster(delta.header.table_clusters());
+    let to = taken.first_absent(first).ok_or_else(full)?;
+    let entry = delta.header.entry_for(to).ok_or_else(full)?;
+    taken.insert(to);
+    let size = delta.header.cluster;
+    let (source, target) = (size.start_in_file(from), size.start_in_file(to));
+    Copier::new(size).copy(
+        |within, piece| {
+            let read = delta.file.read_at(piece, source.plus(within));
+            read.map_err(delta.io("read"))
+        },
+        |within, piece| {
+            let written = delta.file.write_at(piece, target.plus(within));
+            written.map_err(delta.io("write"))
+        },
+    )?;
+    delta.length = delta.length.max(target.plus(size.bytes()).0);
+    delta.bat.set(cluster, entry);
+    Ok(())
+}
+
+/// Writes the table, and zeros behind it.
+fn write_table<F: ImageFile>(delta: &mut Delta<F>, has_strays: bool) -> Result<()> {
+    if has_strays {
+        let (from, end) = (delta.header.table_end(), delta.header.data_start());
+        let zeroed = delta.file.zero(from, end.0.saturating_sub(from.0));
+        zeroed.map_err(delta.io("write"))?;
+    }
+    let written = delta.bat.write(&delta.file, &delta.header);
+    written.map_err(delta.io("write"))?;
+    flush(delta)
+}
+
+/// Cuts off what is lost at the end of the file.
+fn cut_off<F: ImageFile>(delta: &mut Delta<F>, taken: &ClusterSet) -> Result<()> {
+    let end = taken.end().max(delta.header.table_clusters().into());
+    let length = end * delta.header.cluster.bytes();
+    if length < delta.length {
+        let cut = delta.file.set_length(length);
+        cut.map_err(delta.io("cut off"))?;
+        delta.length = length;
+    }
+    Ok(())
+}
+
+fn set_mark<F: ImageFile>(delta: &mut Delta<F>, mark: Mark) -> Result<()> {
+    delta.header.mark = mark;
+    let written = delta.bat.write_header(&delta.file, &delta.header);
+    written.map_err(delta.io("write"))?;
+    flush(delta)
+}
+
+fn flush<F: ImageFile>(delta: &Delta<F>) -> Result<()> {
+    delta.file.flush().map_err(delta.io("flush"))
+}
