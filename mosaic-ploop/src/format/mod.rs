@@ -19,6 +19,7 @@ mod copy;
 pub mod create;
 pub mod delta;
 pub mod descriptor;
+pub mod disk;
 pub mod entry;
 pub mod error;
 pub mod extension;

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A disk: a folder with a descriptor and the files of its deltas, and what is done to them as a
+//! whole.
+//!
+//! Every operation has an instant before which the disk is the old one and after which it is the
+//! new one: the renaming of the descriptor, or one sector of a header. The new descriptor is
+//! written under another name first ([`DESCRIPTOR_NEW`]), then the work is done, then it is renamed;
+//! so what an interrupted operation leaves is known from there and removed by the next one.
+//!
+//! Nobody else may change the disk meanwhile: locks are the caller's.
+
+mod check;
+mod compact;
+mod convert;
+mod create;
+mod delete;
+mod merge;
+mod names;
+mod resize;
+mod snapshot;
+
+use std::io;
+
+use super::chain::Chain;
+use super::delta::Delta;
+use super::descriptor::{Base, DESCRIPTOR, DESCRIPTOR_NEW, Descriptor, MAX_BYTES, Temporary};
+use super::error::{Error, Refusal, Result};
+use super::guid::Guid;
+use super::layer::Layer;
+use super::raw_image::RawImage;
+use super::storage::{Access, Folder, ImageFile as _};
+use super::units::FileOffset;
+use super::writer::Writer;
+
+pub use check::DiskReport;
+pub use create::{Kind, NewDisk};
+pub use delete::Deletion;
+
+/// The cached statistics of an unmounted disk: wrong as soon as the disk is another one.
+const STATISTICS: &str = ".statfs";
+
+/// A disk in its folder.
+#[derive(Debug)]
+pub struct Disk<S> {
+    folder: S,
+    descriptor: Descriptor,
+}
+
+impl<S: Folder> Disk<S> {
+    /// Reads the descriptor.
+    ///
+    /// # Errors
+    /// `Descriptor`; `Io`, also where there is no descriptor.
+    pub fn open(folder: S) -> Result<Self> {
+        let descriptor = load(&folder, DESCRIPTOR)?;
+        Ok(Self { folder, descriptor })
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &S {
+        &self.folder
+    }
+
+    /// The descriptor.
+    pub fn descriptor(&self) -> &Descriptor {
+        &self.descriptor
+    }
+
+    /// The disk as a shot has it, for reading. Its top may be in use.
+    ///
+    /// # Errors
+    /// `Refused` if there is no such shot; `Converting`, `Mismatch`, `Header`, `Io`.
+    pub fn read(&self, shot: Guid) -> Result<Chain<S::File>> {
+        self.file_of(shot)?;
+        let mut layers = self.layers(shot)?;
+        let top = layers.pop().ok_or(Refusal::NoSnapshot(shot))?;
+        Chain::new(layers, top)
+    }
+
+    /// The disk for reading and writing. Its top is marked in use until [`Chain::close`].
+    ///
+    /// # Errors
+    /// `InUse` if a delta is marked so; `Refused` as for every change; `Converting`, `Mismatch`,
+    /// `Shared`, `Entry`, `Extension`, `NotWritable`, `Header`, `Io`.
+    pub fn write(&self) -> Result<Chain<S::File>> {
+        self.changeable()?;
+        let top = self.descriptor.top();
+        // As a whole and before the mark: a top that does not fit is left alone.
+        let (lower, _) = self.read(top)?.into_layers();
+        for delta in lower.iter().filter_map(Layer::delta) {
+            delta.ensure_closed()?;
+        }
+        let top = match self.layer(top, Access::Write)? {
+            Layer::Delta(delta) => {
+                let mut writer = Writer::open(delta)?;
+                writer.limit(self.descriptor.max_delta());
+                Layer::Writer(Box::new(writer))
+            }
+            other => other,
+        };
+        Chain::new(lower, top)
+    }
+
+    /// The layers from the base up to a shot, for reading.
+    fn layers(&self, shot: Guid) -> Result<Vec<Layer<S::File>>> {
+        let chain = self.descriptor.chain(shot);
+        let layers = chain.into_iter().map(|guid| {
+            let layer = self.layer(guid, Access::Read)?;
+            if let Some(delta) = layer.delta() {
+                delta.ensure_converted()?;
+            }
+            Ok(layer)
+        });
+        layers.collect()
+    }
+
+    fn is_raw(&self, shot: Guid) -> bool {
+        self.below(shot) == Guid::NONE && self.descriptor.base() == Base::Raw
+    }
+
+    /// Opens the file of a shot.
+    fn layer(&self, shot: Guid, access: Access) -> Result<Layer<S::File>> {
+        let name = self.file_of(shot)?;
+        if self.is_raw(shot) {
+            let file = self.open_file(name, access)?;
+            let cluster = self.descriptor.cluster();
+            let raw = RawImage::open(name, file, cluster, access == Access::Write)?;
+            return Ok(Layer::Raw(raw));
+        }
+        let delta = Delta::open(name, self.open_file(name, access)?)?;
+        if delta.header().cluster != self.descriptor.cluster() {
+            return Err(Error::Mismatch {
+                file: name.to_owned(),
+                what: "another cluster size than the descriptor has",
+            });
+        }
+        Ok(Layer::Delta(delta))
+    }
+
+    /// Opens a file; for writing only if no other disk can have it.
+    fn open_file(&self, name: &str, access: Access) -> Result<S::File> {
+        if access == Access::Write {
+            self.own(name)?;
+        }
+        let opened = self.folder.open(name, access);
+        opened.map_err(|e| Error::io("open", name, e))
+    }
+
+    /// Refuses a file that another disk may have too.
+    fn own(&self, name: &str) -> Result<()> {
+        if self.is_shared(name)? {
+            return Err(Error::Shared {
+                file: name.to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    fn is_shared(&self, name: &str) -> Result<bool> {
+        let shared = self.folder.is_shared(name);
+        shared.map_err(|e| Error::io("look at", name, e))
+    }
+
+    fn file_of(&self, shot: Guid) -> Result<&str> {
+        let file = self.descriptor.file(shot);
+        Ok(file.ok_or(Refusal::NoSnapshot(shot))?)
+    }
+
+    /// The shot right beneath one.
+    fn below(&self, shot: Guid) -> Guid {
+        let shot = self.descriptor.shot(shot);
+        shot.map_or(Guid::NONE, |shot| shot.parent)
+    }
+
+    /// Refuses a disk that only libploop may change.
+    fn changeable(&self) -> Result<()> {
+        if self.descriptor.is_volume() {
+            return Err(Refusal::LibploopVolume.into());
+        }
+        let merging = Some(Temporary::OnlineMerge);
+        let mut shots = self.descriptor.shots().iter();
+        match shots.find(|shot| shot.temporary == merging) {
+            Some(shot) => Err(Refusal::OnlineMerge(shot.guid).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Begins a change: the descriptor that is to become the new one.
+    fn begin(&self) -> Result<Descriptor> {
+        self.changeable()?;
+        self.clear_interrupted()?;
+        let mut new = self.descriptor.clone();
+        if new.top() != Guid::TOP {
+            new.set_usual_top()?;
+        }
+        Ok(new)
+    }
+
+    /// Writes a descriptor under the name of one that is not complete.
+    fn prepare(&self, new: &Descriptor) -> Result<()> {
+        let failed = |e| Error::io("write", DESCRIPTOR_NEW, e);
+        absent(self.folder.remove(DESCRIPTOR_NEW)).map_err(failed)?;
+        let file = self.folder.create(DESCRIPTOR_NEW, true).map_err(failed)?;
+        let text = new.to_string();
+        let written = file.write_at(text.as_bytes(), FileOffset(0));
+        written.and_then(|()| file.flush()).map_err(failed)
+    }
+
+    /// Makes the prepared descriptor the disk's, durably.
+    fn commit(&mut self, new: Descriptor) -> Result<()> {
+        let failed = |e| Error::io("replace", DESCRIPTOR, e);
+        self.folder.sync(DESCRIPTOR).map_err(failed)?;
+        let renamed = self.folder.rename(DESCRIPTOR_NEW, DESCRIPTOR);
+        renamed.map_err(failed)?;
+        self.descriptor = new;
+        self.folder.sync(DESCRIPTOR).map_err(failed)
+    }
+
+    fn store(&mut self, new: Descriptor) -> Result<()> {
+        self.replace(new, None, |_| Ok(()))
+    }
+
+    /// Prepares a descriptor, does the work that goes with it, and makes it the disk's. `delta` is a
+    /// file that the work makes.
+    fn replace(
+        &mut self,
+        new: Descriptor,
+        delta: Option<&str>,
+        work: impl FnOnce(&Self) -> Result<()>,
+    ) -> Result<()> {
+        let prepared = self.prepare(&new);
+        if let Err(error) = prepared.and_then(|()| work(self)) {
+            self.take_back(delta);
+            return Err(error);
+        }
+        self.commit(new)
+    }
+
+    /// Removes the file of a delta that is not part of the disk any more.
+    fn discard_file(&self, name: &str) -> Result<()> {
+        absent(self.folder.remove(name)).map_err(|e| Error::io("remove", name, e))
+    }
+
+    /// Takes back what a failed operation prepared. It is of no use, but it does no harm either.
+    fn take_back(&self, delta: Option<&str>) {
+        for name in delta.into_iter().chain([DESCRIPTOR_NEW]) {
+            // The next operation tries it again.
+            let _ = self.folder.remove(name);
+        }
+    }
+
+    /// Removes what an interrupted operation left: the delta that it was making, and its
+    /// descriptor, which names that delta.
+    fn clear_interrupted(&self) -> Result<()> {
+        let left = match load(&self.folder, DESCRIPTOR_NEW) {
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Ok(());
+            }
+            Err(error @ Error::Io { .. }) => return Err(error),
+            // It had not been written to its end, so nothing had begun.
+            Err(_) => None,
+            Ok(left) => Some(left),
+        };
+        let files = left.iter().flat_map(|left| left.images());
+        let mut new = files.filter(|image| names::is_new_delta(&image.file, &self.descriptor));
+        // An operation makes one delta. Two: somebody has put an old descriptor in place.
+        if let (Some(image), None) = (new.next(), new.next()) {
+            self.discard_file(&image.file)?;
+        }
+        self.discard_file(DESCRIPTOR_NEW)
+    }
+
+    fn forget_statistics(&self) -> Result<()> {
+        self.discard_file(STATISTICS)
+    }
+}
+
+/// Reads a descriptor.
+fn load<S: Folder>(folder: &S, name: &str) -> Result<Descriptor> {
+    let failed = |e| Error::io("read", name, e);
+    let file = folder.open(name, Access::Read).map_err(failed)?;
+    // One byte more than is allowed suffices to refuse it.
+    let length = file.length().map_err(failed)?.min(MAX_BYTES + 1);
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
+    file.read_at(&mut bytes, FileOffset(0)).map_err(failed)?;
+    Ok(Descriptor::parse(&bytes)?)
+}
+
+/// A missing file is as good as a removed one.
+fn absent(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}

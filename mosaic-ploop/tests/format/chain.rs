@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Reading and writing the disk.
+
+use mosaic_ploop::format::disk::Kind;
+use mosaic_ploop::format::guid::Guid;
+use mosaic_ploop::format::units::{DiskOffset, FileOffset};
+use mosaic_ploop::format::{Error, chain::Extent};
+
+use crate::disk::{
+    CLUSTER, CLUSTERS, KINDS, V2, assert_clean, bat, change, file, fill, guid, read, read_top,
+    small, write,
+};
+
+const SIZE: u64 = CLUSTERS * CLUSTER;
+
+#[test]
+fn what_is_written_is_read_in_every_kind_of_disk() {
+    for kind in KINDS {
+        let mut disk = small(kind);
+        let mut model = vec![0; usize::try_from(SIZE).unwrap()];
+        assert!(read_top(&disk) == model);
+        for (number, at) in [
+            (1, 0),
+            (2, CLUSTER - 3),
+            (3, 5 * CLUSTER + 7),
+            (4, SIZE - 9),
+        ] {
+            write(&disk, at, &[number; 9]);
+            let at = usize::try_from(at).unwrap();
+            model[at..at + 9].fill(number);
+        }
+        assert!(read_top(&disk) == model, "{kind:?}");
+        assert_clean(&mut disk);
+    }
+}
+
+#[test]
+fn a_write_to_a_part_of_a_cluster_keeps_the_rest_from_below() {
+    for kind in KINDS {
+        let mut disk = small(kind);
+        fill(&disk, 0, 2 * CLUSTER, 1);
+        disk.snapshot(guid(1)).unwrap();
+        write(&disk, CLUSTER - 1, &[2, 2]);
+        let (top, shot) = (read_top(&disk), read(&disk, guid(1)));
+        let edge = usize::try_from(CLUSTER).unwrap();
+        assert_eq!(top[edge - 2..edge + 2], [1, 2, 2, 1]);
+        assert!(shot[..2 * edge].iter().all(|byte| *byte == 1));
+        assert_eq!(bat(&disk, Guid::TOP).len(), 2);
+        assert_clean(&mut disk);
+    }
+}
+
+#[test]
+fn zeros_hide_what_is_below_and_are_nothing_above_nothing() {
+    for kind in KINDS {
+        let mut disk = small(kind);
+        fill(&disk, 0, 2 * CLUSTER, 1);
+        disk.snapshot(guid(1)).unwrap();
+        change(&disk, |chain| {
+            chain.write_zeroes(DiskOffset(0), CLUSTER).unwrap();
+            chain.write_zeroes(DiskOffset(CLUSTER + 1), 1).unwrap();
+            if kind == V2 {
+                chain.write_zeroes(DiskOffset(4 * CLUSTER), 5).unwrap();
+                chain.write(&[0; 512], DiskOffset(5 * CLUSTER)).unwrap();
+            }
+        });
+        let top = read_top(&disk);
+        let edge = usize::try_from(CLUSTER).unwrap();
+        assert!(top[..edge].iter().all(|byte| *byte == 0));
+        assert_eq!(top[edge..edge + 3], [1, 0, 1]);
+        assert_eq!(bat(&disk, Guid::TOP).len(), 2, "{kind:?}");
+        assert_clean(&mut disk);
+    }
+}
+
+#[test]
+fn discard_frees_a_cluster_of_a_single_delta_and_uncovers_nothing_in_a_chain() {
+    let mut disk = small(V2);
+    fill(&disk, 0, 3 * CLUSTER, 1);
+    // Whole clusters only.
+    change(&disk, |chain| {
+        chain.discard(DiskOffset(1), 2 * CLUSTER).unwrap()
+    });
+    assert_eq!(bat(&disk, Guid::TOP), [(0, 1), (2, 3)]);
+    // The hole is filled by the next one.
+    fill(&disk, 9 * CLUSTER, 1, 1);
+    assert_eq!(bat(&disk, Guid::TOP), [(0, 1), (2, 3), (9, 2)]);
+    disk.snapshot(guid(1)).unwrap();
+    fill(&disk, 0, CLUSTER, 2);
+    change(&disk, |chain| {
+        chain.discard(DiskOffset(0), 3 * CLUSTER).unwrap()
+    });
+    let top = read_top(&disk);
+    assert_eq!(top[0], 0);
+    assert_eq!(top[usize::try_from(2 * CLUSTER).unwrap()], 1);
+    assert_clean(&mut disk);
+}
+
+#[test]
+fn a_discarded_cluster_is_used_again_only_after_a_flush() {
+    let disk = small(V2);
+    fill(&disk, 0, CLUSTER, 1);
+    change(&disk, |chain| {
+        chain.discard(DiskOffset(0), CLUSTER).unwrap();
+        chain.write(&[2], DiskOffset(CLUSTER)).unwrap();
+        let place = |chain: &mut mosaic_ploop::format::chain::Chain<_>, at| {
+            chain.extent(DiskOffset(at), 1).unwrap().source.unwrap().1
+        };
+        assert_eq!(place(chain, CLUSTER), FileOffset(2 * CLUSTER));
+        chain.flush().unwrap();
+        chain.write(&[3], DiskOffset(2 * CLUSTER)).unwrap();
+        assert_eq!(place(chain, 2 * CLUSTER), FileOffset(CLUSTER));
+    });
+}
+
+#[test]
+fn an_extent_goes_as_far_as_one_place_does() {
+    let mut disk = small(V2);
+    fill(&disk, 0, 3 * CLUSTER, 1);
+    disk.snapshot(guid(1)).unwrap();
+    fill(&disk, 2 * CLUSTER, CLUSTER, 2);
+    let chain = disk.read(Guid::TOP).unwrap();
+    let extent = |at, bytes| chain.extent(DiskOffset(at), bytes).unwrap();
+    let below = Extent {
+        bytes: 2 * CLUSTER - 5,
+        source: Some((0, FileOffset(CLUSTER + 5))),
+    };
+    assert_eq!(extent(5, SIZE - 5), below);
+    let above = extent(2 * CLUSTER, SIZE - 2 * CLUSTER);
+    assert_eq!((above.bytes, above.source.unwrap().0), (CLUSTER, 1));
+    let nothing = extent(3 * CLUSTER, 4 * CLUSTER);
+    assert_eq!((nothing.bytes, nothing.source), (4 * CLUSTER, None));
+}
+
+#[test]
+fn what_is_not_within_the_disk_is_refused() {
+    for kind in KINDS {
+        let disk = small(kind);
+        change(&disk, |chain| {
+            for at in [SIZE - 1, SIZE, u64::MAX] {
+                let at = DiskOffset(at);
+                let faults = [
+                    chain.read(&mut [0; 2], at),
+                    chain.write(&[0; 2], at),
+                    chain.write_zeroes(at, 2),
+                    chain.discard(at, 2),
+                    chain.extent(at, 2).map(drop),
+                ];
+                for fault in faults {
+                    assert!(matches!(fault, Err(Error::Range { .. })), "{fault:?}");
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn a_disk_in_use_is_not_opened_twice() {
+    for kind in [V2, KINDS[0]] {
+        let mut disk = small(kind);
+        let chain = disk.write().unwrap();
+        assert!(matches!(disk.write(), Err(Error::InUse { .. })));
+        assert!(matches!(disk.snapshot(guid(1)), Err(Error::InUse { .. })));
+        assert!(matches!(disk.grow(chain.size()), Err(Error::InUse { .. })));
+        assert!(disk.read(Guid::TOP).is_ok());
+        chain.close().unwrap();
+        assert!(disk.write().is_ok());
+    }
+}
+
+#[test]
+fn a_file_with_two_names_is_not_written() {
+    for kind in [V2, Kind::Raw] {
+        let mut disk = small(kind);
+        disk.folder().link("root.hds", "clone.hds");
+        let before = disk.folder().content();
+        assert!(matches!(disk.write(), Err(Error::Shared { .. })));
+        let grown = disk.grow(mosaic_ploop::format::units::Sectors(1 << 20));
+        assert!(matches!(grown, Err(Error::Shared { .. })));
+        assert!(disk.folder().content().inodes[0] == before.inodes[0]);
+        // Upon it there is a file of its own.
+        disk.snapshot(guid(1)).unwrap();
+        fill(&disk, 0, CLUSTER, 1);
+        assert!(disk.folder().bytes("clone.hds") == before.inodes[0]);
+        assert_ne!(file(&disk, Guid::TOP), "root.hds");
+    }
+}
+
+#[test]
+fn a_chain_is_as_long_as_the_limit_of_its_top_allows() {
+    let text = small(V2).descriptor().to_string();
+    let limit = format!("<Max_delta_size>{}</Max_delta_size><Padding>", 3 * 64);
+    let disk = small(V2);
+    let limited = text.replace("<Padding>", &limit);
+    disk.folder().put("DiskDescriptor.xml", limited.as_bytes());
+    let disk = mosaic_ploop::format::disk::Disk::open(disk.folder().clone()).unwrap();
+    change(&disk, |chain| {
+        chain.write(&[1], DiskOffset(0)).unwrap();
+        chain.write(&[1], DiskOffset(CLUSTER)).unwrap();
+        let full = chain.write(&[1], DiskOffset(2 * CLUSTER));
+        assert!(matches!(full, Err(Error::Full { .. })));
+        chain.write(&[2], DiskOffset(CLUSTER)).unwrap();
+    });
+}

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The format library as its users see it, on files in memory.
+
+mod chain;
+mod disk;
+mod storage;
+mod vectors;

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A folder in memory that can fail a step, remembers all steps, and can be what a crash leaves.
+
+mod crash;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use mosaic_ploop::format::storage::{Access, Folder, ImageFile};
+use mosaic_ploop::format::units::FileOffset;
+
+pub use crash::{Loss, after_crash};
+
+/// A step that changed something or made a change durable.
+#[derive(Debug, Clone)]
+pub enum Step {
+    Write {
+        inode: usize,
+        at: u64,
+        data: Vec<u8>,
+    },
+    SetLength {
+        inode: usize,
+        bytes: u64,
+    },
+    Flush {
+        inode: usize,
+    },
+    Create {
+        inode: usize,
+        name: String,
+    },
+    Rename {
+        from: String,
+        to: String,
+    },
+    Remove {
+        name: String,
+    },
+    Sync,
+}
+
+/// What is in a folder.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Content {
+    pub names: BTreeMap<String, usize>,
+    pub inodes: Vec<Vec<u8>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    content: Content,
+    steps: Vec<Step>,
+    /// Steps until one fails; `None`: none will.
+    good: Option<usize>,
+    has_failed: bool,
+    /// Whether all fail after the one that failed.
+    stays_broken: bool,
+    random: u64,
+}
+
+/// A folder in memory; clones are the same folder.
+#[derive(Debug, Clone, Default)]
+pub struct MemFolder(Arc<Mutex<State>>);
+
+/// A file of it.
+#[derive(Debug)]
+pub struct MemFile {
+    folder: MemFolder,
+    inode: usize,
+    access: Access,
+}
+
+impl MemFolder {
+    /// A folder with that content.
+    pub fn with(content: Content) -> Self {
+        let folder = Self::default();
+        folder.state().content = content;
+        folder
+    }
+
+    /// What is in it now.
+    pub fn content(&self) -> Content {
+        self.state().content.clone()
+    }
+
+    /// The steps since it was made or this was called last.
+    pub fn take_steps(&self) -> Vec<Step> {
+        std::mem::take(&mut self.state().steps)
+    }
+
+    /// Lets the step after `good` others fail; and all after it, if it `stays_broken`.
+    pub fn fail_after(&self, good: usize, stays_broken: bool) {
+        let mut state = self.state();
+        state.good = Some(good);
+        state.stays_broken = stays_broken;
+    }
+
+    /// Lets nothing fail any more; whether something did.
+    pub fn heal(&self) -> bool {
+        let mut state = self.state();
+        state.good = None;
+        std::mem::take(&mut state.has_failed)
+    }
+
+    /// Gives a file one more name, as a clone does.
+    pub fn link(&self, from: &str, to: &str) {
+        let mut state = self.state();
+        let inode = state.content.names[from];
+        state.content.names.insert(to.to_owned(), inode);
+    }
+
+    /// The bytes of a file.
+    pub fn bytes(&self, name: &str) -> Vec<u8> {
+        let state = self.state();
+        state.content.inodes[state.content.names[name]].clone()
+    }
+
+    /// Puts bytes in the place of a file, or makes it.
+    pub fn put(&self, name: &str, bytes: &[u8]) {
+        let content = &mut self.state().content;
+        if let Some(inode) = content.names.get(name) {
+            content.inodes[*inode] = bytes.to_vec();
+        } else {
+            content.names.insert(name.to_owned(), content.inodes.len());
+            content.inodes.push(bytes.to_vec());
+        }
+    }
+
+    /// Its names.
+    pub fn names(&self) -> Vec<String> {
+        self.state().content.names.keys().cloned().collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    /// Notes a step, or fails it: a write then has been done by half.
+    fn step(&self, step: Step) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.state();
+        let is_bad = state.good == Some(0);
+        if is_bad && (!state.has_failed || state.stays_broken) {
+            state.has_failed = true;
+            if let Step::Write { inode, at, data } = &step {
+                write(
+                    &mut state.content.inodes[*inode],
+                    *at,
+                    &data[..data.len() / 2],
+                );
+            }
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        state.good = state.good.map(|good| good.saturating_sub(1));
+        state.steps.push(step);
+        Ok(state)
+    }
+}
+
+impl Folder for MemFolder {
+    type File = MemFile;
+
+    fn open(&self, name: &str, access: Access) -> io::Result<MemFile> {
+        let inode = *self.state().content.names.get(name).ok_or_else(missing)?;
+        Ok(MemFile {
+            folder: self.clone(),
+            inode,
+            access,
+        })
+    }
+
+    fn create(&self, name: &str, _public: bool) -> io::Result<MemFile> {
+        if self.state().content.names.contains_key(name) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let inode = self.state().content.inodes.len();
+        let mut state = self.step(Step::Create {
+            inode,
+            name: name.to_owned(),
+        })?;
+        state.content.names.insert(name.to_owned(), inode);
+        state.content.inodes.push(Vec::new());
+        drop(state);
+        self.open(name, Access::Write)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = self.step(Step::Rename {
+            from: from.to_owned(),
+            to: to.to_owned(),
+        })?;
+        let inode = state.content.names.remove(from).ok_or_else(missing)?;
+        state.content.names.insert(to.to_owned(), inode);
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        if !self.state().content.names.contains_key(name) {
+            return Err(missing());
+        }
+        let name = name.to_owned();
+        let mut state = self.step(Step::Remove { name: name.clone() })?;
+        state.content.names.remove(&name);
+        Ok(())
+    }
+
+    fn sync(&self, _name: &str) -> io::Result<()> {
+        self.step(Step::Sync).map(drop)
+    }
+
+    fn is_shared(&self, name: &str) -> io::Result<bool> {
+        let state = self.state();
+        let inode = state.content.names.get(name).ok_or_else(missing)?;
+        let names = state.content.names.values().filter(|other| *other == inode);
+        Ok(names.count() > 1)
+    }
+
+    fn random(&self) -> io::Result<[u8; 16]> {
+        let mut state = self.state();
+        state.random += 1;
+        let number =
+            u128::from(state.random).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+        Ok(number.to_be_bytes())
+    }
+}
+
+impl MemFile {
+    fn writable(&self) -> io::Result<()> {
+        let is_writable = self.access == Access::Write;
+        is_writable
+            .then_some(())
+            .ok_or_else(|| io::Error::from_raw_os_error(9))
+    }
+}
+
+impl ImageFile for MemFile {
+    fn read_at(&self, buffer: &mut [u8], at: FileOffset) -> io::Result<()> {
+        let state = self.folder.state();
+        let bytes = &state.content.inodes[self.inode];
+        let start = usize::try_from(at.0).unwrap_or(usize::MAX);
+        let end = start.saturating_add(buffer.len());
+        let part = bytes.get(start..end);
+        buffer.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn write_at(&self, data: &[u8], at: FileOffset) -> io::Result<()> {
+        self.writable()?;
+        let mut state = self.folder.step(Step::Write {
+            inode: self.inode,
+            at: at.0,
+            data: data.to_vec(),
+        })?;
+        write(&mut state.content.inodes[self.inode], at.0, data);
+        Ok(())
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.folder.state().content.inodes[self.inode].len() as u64)
+    }
+
+    fn set_length(&self, bytes: u64) -> io::Result<()> {
+        self.writable()?;
+        let inode = self.inode;
+        let mut state = self.folder.step(Step::SetLength { inode, bytes })?;
+        set_length(&mut state.content.inodes[inode], bytes);
+        Ok(())
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        let inode = self.inode;
+        self.folder.step(Step::Flush { inode }).map(drop)
+    }
+}
+
+fn write(bytes: &mut Vec<u8>, at: u64, data: &[u8]) {
+    let start = usize::try_from(at).unwrap();
+    let end = start + data.len();
+    if bytes.len() < end {
+        bytes.resize(end, 0);
+    }
+    bytes[start..end].copy_from_slice(data);
+}
+
+fn set_length(bytes: &mut Vec<u8>, length: u64) {
+    bytes.resize(usize::try_from(length).unwrap(), 0);
+}
+
+fn missing() -> io::Error {
+    io::Error::from_raw_os_error(2)
+}
