@@ -186,11 +186,25 @@ impl<F: ImageFile> Writer<F> {
     /// `Broken`; `Io`. The mark may be left then.
     pub fn close(mut self) -> Result<Delta<F>> {
         self.flush()?;
+        self.trim_end()?;
         let is_empty = self.bat().is_empty();
         let flags = self.header().flags.with(Flags::EMPTY, is_empty);
         self.delta.header.flags = flags;
         self.set_mark(Mark::Closed)?;
         Ok(self.delta)
+    }
+
+    /// Lets the file end with a cluster: a write that failed may have left a part of one.
+    fn trim_end(&self) -> Result<()> {
+        let delta = &self.delta;
+        let length = delta.file.length().map_err(delta.io("read"))?;
+        let whole = delta.length.next_multiple_of(delta.header.cluster.bytes());
+        if length == whole {
+            return Ok(());
+        }
+        let trimmed = delta.file.set_length(whole);
+        trimmed.map_err(delta.io("cut off"))?;
+        self.flush_file()
     }
 
     /// Writes the header as it is in memory and makes it durable; the BAT is clean.

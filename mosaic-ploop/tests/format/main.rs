@@ -2,6 +2,8 @@
 //! The format library as its users see it, on files in memory.
 
 mod chain;
+mod crash;
 mod disk;
 mod storage;
 mod vectors;
+mod view;

@@ -11,8 +11,7 @@ impl<S: Folder> Disk<S> {
     /// A name for a new delta, beside the descriptor.
     pub(super) fn fresh_name(&self) -> Result<String> {
         let first = self.descriptor.images().first();
-        let base = first.map_or("root.hds", |image| last_part(&image.file));
-        let base = split_guid(base).map_or(base, |(base, _)| base);
+        let base = first.map_or("root.hds", |image| base_of(last_part(&image.file)));
         let random = self.folder.random();
         let random = random.map_err(|e| Error::io("name", base, e))?;
         Ok(format!("{base}.{}", Guid::from_random(random)))
@@ -24,21 +23,29 @@ impl Descriptor {
     /// that was killed before its last step leaves such files. An older descriptor that was put in
     /// place leaves them too, so nobody but the user can say whether one may go.
     pub fn is_leftover(&self, name: &str) -> bool {
-        let base = |name| split_guid(name).map_or(name, |(base, _)| base);
-        let mut bases = self.images().iter().map(|image| last_part(&image.file));
-        is_new_delta(name, self) && bases.any(|other| base(other) == base(name))
+        let mut bases = self
+            .images()
+            .iter()
+            .map(|image| base_of(last_part(&image.file)));
+        let is_ours = bases.any(|base| base == base_of(name));
+        is_ours && !name.contains('/') && !has(self, name)
     }
 }
 
 /// Whether a file has the name of a delta that we made and the disk has not got.
 pub(super) fn is_new_delta(file: &str, disk: &Descriptor) -> bool {
-    // The same file may stand there with another path.
-    let known = |name| {
-        disk.images()
-            .iter()
-            .any(|image| last_part(&image.file) == name)
-    };
-    !file.contains('/') && split_guid(file).is_some() && !known(file)
+    !file.contains('/') && split_guid(file).is_some() && !has(disk, file)
+}
+
+/// Whether a disk has a file of that name, perhaps written with another path.
+fn has(disk: &Descriptor, name: &str) -> bool {
+    let mut images = disk.images().iter();
+    images.any(|image| last_part(&image.file) == name)
+}
+
+/// The name without the GUID behind it.
+fn base_of(name: &str) -> &str {
+    split_guid(name).map_or(name, |(base, _)| base)
 }
 
 /// Parts a delta's name from the GUID behind it.
@@ -69,11 +76,14 @@ mod tests {
         disk.insert_top(A.parse().unwrap(), &format!("x/root.hds.{A}"))
             .unwrap();
         assert!(disk.is_leftover(&format!("root.hds.{B}")));
+        disk.insert_top(B.parse().unwrap(), &format!("root.hds.{B}"))
+            .unwrap();
         for name in [
             "root.hds",
             "DiskDescriptor.xml",
             "root.hds.idx",
             &format!("root.hds.{A}"),
+            &format!("root.hds.{B}"),
             &format!("other.hds.{B}"),
             &format!("root.hds.{B}.bak"),
             &format!(".{B}"),

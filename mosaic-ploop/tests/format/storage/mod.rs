@@ -76,7 +76,11 @@ impl MemFolder {
     /// A folder with that content.
     pub fn with(content: Content) -> Self {
         let folder = Self::default();
-        folder.state().content = content;
+        let mut state = folder.state();
+        // No number comes twice: whoever takes one makes a file.
+        state.random = content.inodes.len() as u64;
+        state.content = content;
+        drop(state);
         folder
     }
 
