@@ -11,7 +11,7 @@ use zerocopy::IntoBytes;
 
 use super::entry::Entry;
 use super::header::{ENTRY_BYTES, HEADER_BYTES, Header, RawHeader};
-use super::storage::ImageFile;
+use super::storage::{ImageFile, is_zero};
 use super::units::{FileOffset, VirtualCluster};
 
 /// Bytes of a page. Pages begin with the file, so the header is in the first.
@@ -72,7 +72,7 @@ impl Bat {
             let Some(page) = self.pages.get_mut(number) else {
                 return;
             };
-            if bytes.iter().all(|byte| *byte == 0) {
+            if is_zero(bytes) {
                 continue;
             }
             let page = page.insert(Box::new([0; SLOTS]));

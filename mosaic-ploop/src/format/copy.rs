@@ -2,6 +2,7 @@
 //! Copying clusters, a piece at a time, through memory that is taken once.
 
 use super::error::Result;
+use super::storage;
 use super::units::ClusterSize;
 
 /// The most that is held in memory.
@@ -46,7 +47,7 @@ impl Copier {
     pub fn is_zero(&mut self, read: impl Fn(u64, &mut [u8]) -> Result<()>) -> Result<bool> {
         let mut is_zero = true;
         self.pieces(read, |_, piece| {
-            is_zero = piece.iter().all(|byte| *byte == 0);
+            is_zero = storage::is_zero(piece);
             Ok(is_zero)
         })?;
         Ok(is_zero)

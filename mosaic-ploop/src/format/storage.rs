@@ -9,6 +9,13 @@ use super::units::FileOffset;
 /// Zeros to write from.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
+/// Whether bytes are all zeros.
+pub fn is_zero(bytes: &[u8]) -> bool {
+    // A comparison of memory is much faster than looking at each byte.
+    let mut parts = bytes.chunks(ZEROS.len());
+    parts.all(|part| part == &ZEROS[..part.len()])
+}
+
 /// An image file.
 ///
 /// What was written may be lost, in any order and by the sector, until [`ImageFile::flush`]

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use mosaic_ploop::format::chain::Chain;
 use mosaic_ploop::format::guid::Guid;
 use mosaic_ploop::format::layer::Layer;
+use mosaic_ploop::format::storage::is_zero;
 use mosaic_ploop::format::units::DiskOffset;
 
 use crate::disk::MemDisk;
@@ -87,7 +88,7 @@ pub fn data(chain: &Chain<MemFile>) -> Data {
         let there = (bytes - start.0).min(size.bytes());
         let mut data = vec![0xee; usize::try_from(there).unwrap()];
         chain.read(&mut data, DiskOffset(start.0)).unwrap();
-        if data.iter().any(|byte| *byte != 0) {
+        if !is_zero(&data) {
             clusters.insert(cluster.0, data);
         }
     }

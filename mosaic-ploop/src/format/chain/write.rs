@@ -9,7 +9,7 @@ use super::{Chain, Lower};
 use crate::format::delta::Delta;
 use crate::format::error::{Error, Result};
 use crate::format::layer::Layer;
-use crate::format::storage::ImageFile;
+use crate::format::storage::{ImageFile, is_zero};
 use crate::format::units::{DiskOffset, FileOffset, VirtualCluster};
 use crate::format::writer::Writer;
 
@@ -46,8 +46,7 @@ impl<F: ImageFile> Chain<F> {
             return writer.overwrite(data, place.plus(piece.within));
         }
         // Zeros over zeros need no cluster.
-        let is_zero = data.iter().all(|byte| *byte == 0);
-        if is_zero && self.lower.locate(piece.cluster)?.is_none() {
+        if is_zero(data) && self.lower.locate(piece.cluster)?.is_none() {
             return Ok(());
         }
         self.add_around(piece, |file, at| file.write_at(data, at))

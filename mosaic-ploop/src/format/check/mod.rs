@@ -14,7 +14,7 @@ use super::entry::{Entry, EntryFault};
 use super::error::{Error, Result};
 use super::extension::Extension;
 use super::header::{ENTRY_BYTES, Mark};
-use super::storage::ImageFile;
+use super::storage::{ImageFile, is_zero};
 use super::units::{FileOffset, VirtualCluster};
 
 /// How far a repair goes.
@@ -229,13 +229,15 @@ fn find_strays<F: ImageFile>(
         let part = &mut buffer[..part];
         let read = delta.file.read_at(part, FileOffset(at));
         read.map_err(delta.io("read"))?;
-        for (word, number) in part.chunks(4).zip(0..) {
-            if word.iter().any(|byte| *byte != 0) {
+        let step = part.len() as u64;
+        let words = if is_zero(part) { &mut [] } else { part };
+        for (word, number) in words.chunks(4).zip(0..) {
+            if !is_zero(word) {
                 report.add(Fault::Stray(FileOffset(at + number * ENTRY_BYTES)));
                 found.has_strays = true;
             }
         }
-        at += part.len() as u64;
+        at += step;
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use crate::storage::{Content, Loss, MemFolder, Step, after_crash};
 use crate::view::View;
 
 /// Different halves that are lost at each flush.
-const HALVES: u64 = 4;
+const HALVES: u64 = 3;
 
 /// An operation and what it is done to.
 struct Operation {
@@ -72,7 +72,7 @@ impl Operation {
             for seed in 0..HALVES {
                 crash(at, Loss::Half(seed + HALVES * at as u64));
             }
-            for lost in (0..at).rev().take(16) {
+            for lost in (0..at).rev().take(8) {
                 crash(at, Loss::Step(lost));
             }
         }
