@@ -78,6 +78,11 @@ impl Space {
         self.lowest = self.lowest.max(self.table);
     }
 
+    /// Where the file may end, in clusters: nothing is taken from there on.
+    pub fn end(&self) -> u64 {
+        self.taken.end().max(self.table.0.into())
+    }
+
     /// Clusters that are taken.
     pub fn taken(&self) -> u64 {
         self.taken.len()
@@ -95,7 +100,8 @@ mod tests {
         let mut next = || space.take_lowest(6).map(|cluster| cluster.0);
         assert_eq!([next(), next(), next()], [Some(2), Some(4), Some(5)]);
         assert_eq!(next(), None);
-        assert_eq!(space.taken(), 4);
+        assert_eq!((space.taken(), space.end()), (4, 6));
+        assert_eq!(Space::new(7).end(), 7);
     }
 
     #[test]

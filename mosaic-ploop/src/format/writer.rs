@@ -194,16 +194,17 @@ impl<F: ImageFile> Writer<F> {
         Ok(self.delta)
     }
 
-    /// Lets the file end with a cluster: a write that failed may have left a part of one.
-    fn trim_end(&self) -> Result<()> {
-        let delta = &self.delta;
+    /// Lets the file end with the last cluster that is taken. The BAT is durable.
+    fn trim_end(&mut self) -> Result<()> {
+        let delta = &mut self.delta;
+        // A write that failed may have made it longer than is known.
         let length = delta.file.length().map_err(delta.io("read"))?;
-        let whole = delta.length.next_multiple_of(delta.header.cluster.bytes());
-        if length == whole {
+        let end = self.space.end() * delta.header.cluster.bytes();
+        if length == end {
             return Ok(());
         }
-        let trimmed = delta.file.set_length(whole);
-        trimmed.map_err(delta.io("cut off"))?;
+        delta.file.set_length(end).map_err(delta.io("cut off"))?;
+        delta.length = end;
         self.flush_file()
     }
 

@@ -4,6 +4,8 @@
 mod chain;
 mod crash;
 mod disk;
+mod model;
+mod qemu;
 mod storage;
 mod vectors;
 mod view;

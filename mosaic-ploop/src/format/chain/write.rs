@@ -97,7 +97,7 @@ impl<F: ImageFile> Chain<F> {
     }
 
     /// Lets go of what a range holds: its whole clusters read as zeros afterwards, or still as they
-    /// were; parts of clusters stay.
+    /// were; parts of clusters stay. A raw disk lets go of all of it.
     ///
     /// # Errors
     /// `Range`; `ReadOnly`; `Broken`; `Entry`; `Io`.

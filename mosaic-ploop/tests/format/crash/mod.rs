@@ -60,14 +60,9 @@ impl Operation {
         };
         for at in 0..=self.steps.len() {
             crash(at, Loss::Nothing);
-            // What is lost at a flush may have been lost at any step since the one before.
-            let is_flush = matches!(
-                self.steps.get(at),
-                None | Some(Step::Flush { .. } | Step::Sync)
-            );
-            if !is_flush {
-                continue;
-            }
+        }
+        // What is lost before a flush may have been lost at any step since the one before.
+        for (at, _) in flushes(&self.steps) {
             crash(at, Loss::All);
             for seed in 0..HALVES {
                 crash(at, Loss::Half(seed + HALVES * at as u64));
@@ -99,6 +94,23 @@ impl Operation {
         }
     }
 
+    /// A crash at each flush, and another one while the repair puts the disk in order.
+    fn crash_twice(&self) {
+        for (at, _) in flushes(&self.steps) {
+            let broken = after_crash(&self.start, &self.steps[..at], Loss::Nothing);
+            let start = broken.content();
+            repair(&mut Disk::open(broken.clone()).unwrap(), "a first crash");
+            let steps = broken.take_steps();
+            for (second, seed) in flushes(&steps) {
+                for loss in [Loss::Nothing, Loss::All, Loss::Half(seed)] {
+                    let folder = after_crash(&start, &steps[..second], loss);
+                    let when = format!("crash before {at}, again before {second}, {loss:?}");
+                    self.verify(folder, &when);
+                }
+            }
+        }
+    }
+
     fn verify(&self, folder: MemFolder, when: &str) {
         let mut disk = Disk::open(folder).unwrap_or_else(|e| panic!("{when}: {e:?}"));
         repair(&mut disk, when);
@@ -110,6 +122,15 @@ impl Operation {
         repair(&mut disk, when);
         assert_nothing_left(&disk, when);
     }
+}
+
+/// The places of flushes among steps, and the end; with a number for each.
+fn flushes(steps: &[Step]) -> impl Iterator<Item = (usize, u64)> {
+    let is_flush = |at: &usize| {
+        let step = steps.get(*at);
+        matches!(step, None | Some(Step::Flush { .. } | Step::Sync))
+    };
+    (0..=steps.len()).filter(is_flush).zip(0..)
 }
 
 /// Checks a disk, and repairs it if all that is wrong is what a crash leaves.

@@ -7,7 +7,7 @@ use mosaic_ploop::format::guid::Guid;
 use mosaic_ploop::format::header::Version;
 use mosaic_ploop::format::units::{DiskOffset, Sectors};
 
-use super::survives;
+use super::{Operation, survives};
 use crate::disk::{CLUSTER, MIB, MemDisk, V1, V2, change, file, fill, guid, small};
 
 /// Data in some clusters, a snapshot, and other data in some upon it.
@@ -190,6 +190,11 @@ fn shrink() {
 fn convert() {
     survives(|| with_branch(V1), |disk| disk.convert(Version::V2));
     survives(|| with_branch(V2), |disk| disk.convert(Version::V1));
+}
+
+#[test]
+fn undo_a_conversion() {
+    Operation::new(with_branch(V1), |disk| disk.convert(Version::V2)).crash_twice();
 }
 
 #[test]
