@@ -2,10 +2,12 @@
 //! The format library as its users see it, on files in memory.
 
 mod chain;
+mod check;
 mod crash;
 mod disk;
 mod model;
 mod qemu;
+mod refusals;
 mod storage;
 mod vectors;
 mod view;

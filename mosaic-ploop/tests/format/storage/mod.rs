@@ -134,6 +134,11 @@ impl MemFolder {
         }
     }
 
+    /// Takes a name away.
+    pub fn remove_name(&self, name: &str) {
+        self.state().content.names.remove(name);
+    }
+
     /// Its names.
     pub fn names(&self) -> Vec<String> {
         self.state().content.names.keys().cloned().collect()
