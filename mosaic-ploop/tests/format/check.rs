@@ -40,7 +40,7 @@ fn assert_fatal(mut disk: MemDisk, fault: &Fault) -> MemDisk {
     let before = disk.folder().content();
     for repair in [None, Some(Repair::Safe)] {
         let report = check(&mut disk, repair);
-        assert_eq!(report.faults, [fault.clone()]);
+        assert_eq!(report.faults, std::slice::from_ref(fault));
         assert!(report.is_fatal && !report.is_repaired);
     }
     assert!(disk.folder().content() == before);
