@@ -3,8 +3,10 @@
 //!
 //! [`storage`] is what it stands on: a file and a folder, as traits. Upon it, from the bottom:
 //! [`header`], [`entry`] and [`bat`], an image as it is stored; [`delta`] and [`writer`], one open
-//! for reading and for writing; [`chain`], deltas seen as one disk; [`descriptor`], which deltas
-//! those are.
+//! for reading and for writing; [`check`], one that may be damaged; [`chain`], deltas seen as one
+//! disk; [`descriptor`], which deltas those are; [`disk`], all of it, and what is done to it.
+//!
+//! The order of changes is that of [`writer`] within an image and that of [`disk`] among files.
 //!
 //! Numbers have the type of what they count ([`units`]). Nothing that is read is trusted: no length
 //! is used before it was held against the length of the file, and no bytes make anything here

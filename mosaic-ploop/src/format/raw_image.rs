@@ -2,6 +2,7 @@
 //! A raw base: the disk's bytes one after the other, without a header.
 
 use super::error::{Error, Result};
+use super::header::SizeFault;
 use super::storage::ImageFile;
 use super::units::{ClusterSize, DiskOffset, FileOffset, SECTOR, Sectors, VirtualCluster};
 
@@ -111,6 +112,12 @@ impl<F: ImageFile> RawImage<F> {
         flushed.map_err(|e| Error::io("flush", &self.name, e))
     }
 
+    /// The image, for reading from now on.
+    pub(super) fn into_read_only(mut self) -> Self {
+        self.is_writable = false;
+        self
+    }
+
     fn changeable(&self) -> Result<()> {
         if self.is_writable {
             return Ok(());
@@ -119,4 +126,17 @@ impl<F: ImageFile> RawImage<F> {
             file: self.name.clone(),
         })
     }
+}
+
+/// The size that a raw disk of about that size has: whole clusters.
+///
+/// # Errors
+/// `Size`.
+pub fn whole_size(cluster: ClusterSize, size: Sectors) -> Result<Sectors> {
+    let max = MAX_SIZE;
+    if size.0 == 0 {
+        return Err(SizeFault::Zero.into());
+    }
+    let rounded = cluster.round_up(size).filter(|rounded| *rounded <= max);
+    Ok(rounded.ok_or(SizeFault::TooLarge { size, max })?)
 }

@@ -185,13 +185,26 @@ impl<F: ImageFile> Writer<F> {
     /// # Errors
     /// `Broken`; `Io`. The mark may be left then.
     pub fn close(mut self) -> Result<Delta<F>> {
+        self.finish()?;
+        Ok(self.delta)
+    }
+
+    /// Does what [`Writer::close`] does; afterwards only [`Writer::into_delta`] makes sense.
+    pub(super) fn finish(&mut self) -> Result<()> {
         self.flush()?;
         self.trim_end()?;
         let is_empty = self.bat().is_empty();
         let flags = self.header().flags.with(Flags::EMPTY, is_empty);
         self.delta.header.flags = flags;
         self.set_mark(Mark::Closed)?;
-        Ok(self.delta)
+        // Nothing is written without the mark.
+        self.is_broken = true;
+        Ok(())
+    }
+
+    /// The delta, for reading.
+    pub(super) fn into_delta(self) -> Delta<F> {
+        self.delta
     }
 
     /// Lets the file end with the last cluster that is taken. The BAT is durable.

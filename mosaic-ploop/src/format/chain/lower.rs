@@ -24,6 +24,10 @@ impl<F: ImageFile> Lower<F> {
         self.0
     }
 
+    pub(super) fn push(&mut self, layer: Layer<F>) {
+        self.0.push(layer);
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

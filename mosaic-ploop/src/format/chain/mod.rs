@@ -5,6 +5,7 @@
 //! the chain shared, so that many can read at once; changing takes it alone.
 
 mod lower;
+mod online;
 mod write;
 
 use super::error::{Error, Result};

@@ -5,8 +5,8 @@ use super::Disk;
 use crate::format::create::{create_empty, create_preallocated};
 use crate::format::descriptor::{Base, DESCRIPTOR, Descriptor};
 use crate::format::error::{Error, Refusal, Result};
-use crate::format::header::{Header, SizeFault, Version};
-use crate::format::raw_image::MAX_SIZE;
+use crate::format::header::{Header, Version};
+use crate::format::raw_image::whole_size;
 use crate::format::storage::{Access, Folder, ImageFile};
 use crate::format::units::{ClusterSize, Sectors};
 
@@ -93,18 +93,8 @@ impl NewDisk<'_> {
     }
 
     fn raw_size(&self) -> Result<Sectors> {
-        raw_size(self.cluster, self.size)
+        whole_size(self.cluster, self.size)
     }
-}
-
-/// The size of a raw disk: whole clusters.
-pub(super) fn raw_size(cluster: ClusterSize, size: Sectors) -> Result<Sectors> {
-    let max = MAX_SIZE;
-    if size.0 == 0 {
-        return Err(SizeFault::Zero.into());
-    }
-    let rounded = cluster.round_up(size).filter(|rounded| *rounded <= max);
-    Ok(rounded.ok_or(SizeFault::TooLarge { size, max })?)
 }
 
 fn create_raw(name: &str, file: &impl ImageFile, size: Sectors) -> Result<()> {

@@ -16,6 +16,7 @@ mod create;
 mod delete;
 mod merge;
 mod names;
+mod online;
 mod resize;
 mod snapshot;
 

@@ -6,11 +6,10 @@ use super::Disk;
 use crate::format::descriptor::Base;
 use crate::format::error::{Error, Refusal, Result};
 use crate::format::layer::Layer;
+use crate::format::raw_image::whole_size;
 use crate::format::storage::{Access, Folder};
 use crate::format::units::Sectors;
 use crate::format::writer::Writer;
-
-use super::create::raw_size;
 
 impl<S: Folder> Disk<S> {
     /// Makes the disk larger; rounded up to whole clusters. Only the top is changed.
@@ -61,7 +60,7 @@ impl<S: Folder> Disk<S> {
     /// The size that a disk of about that size has.
     fn new_size(&self, size: Sectors) -> Result<Sectors> {
         match self.layer(self.descriptor.top(), Access::Read)? {
-            Layer::Raw(raw) => raw_size(raw.cluster(), size),
+            Layer::Raw(raw) => whole_size(raw.cluster(), size),
             Layer::Delta(delta) => {
                 delta.ensure_closed()?;
                 let mut header = delta.header().clone();

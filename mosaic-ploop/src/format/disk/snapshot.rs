@@ -33,7 +33,8 @@ impl<S: Folder> Disk<S> {
     /// Goes back to a snapshot: an empty top stands upon it. The old top is lost, unless it is to be
     /// kept as a snapshot of that name.
     ///
-    /// The disk has the size again that it had then.
+    /// The disk has the size again that it had then. An old top that is damaged or marked in use is
+    /// no obstacle: that nobody runs the disk is for the caller to know.
     ///
     /// # Errors
     /// As [`Disk::snapshot`].
@@ -69,7 +70,7 @@ impl<S: Folder> Disk<S> {
     }
 
     /// Makes the new top's file and then the descriptor that has it the disk's.
-    fn put_top(&mut self, new: Descriptor, file: &str, header: &Header) -> Result<()> {
+    pub(super) fn put_top(&mut self, new: Descriptor, file: &str, header: &Header) -> Result<()> {
         self.replace(new, Some(file), |disk| {
             disk.create_delta(file, header).map(drop)
         })
@@ -84,7 +85,7 @@ impl<S: Folder> Disk<S> {
     }
 
     /// Refuses a name that no new snapshot can have, and a snapshot more than there can be.
-    fn unused(&self, guid: Guid) -> Result<()> {
+    pub(super) fn unused(&self, guid: Guid) -> Result<()> {
         if !guid.is_free() {
             return Err(Refusal::ReservedGuid(guid).into());
         }

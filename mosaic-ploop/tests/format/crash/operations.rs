@@ -46,6 +46,26 @@ fn snapshot() {
 }
 
 #[test]
+fn snapshot_and_grow_of_an_open_disk() {
+    survives(
+        || with_snapshot(V2),
+        |disk| {
+            let mut chain = disk.write()?;
+            let done = disk.snapshot_open(guid(9), &mut chain);
+            chain.close().and(done)
+        },
+    );
+    survives(
+        || with_snapshot(V1),
+        |disk| {
+            let mut chain = disk.write()?;
+            let done = disk.grow_open(Sectors(600 * MIB / 512), &mut chain);
+            chain.close().and(done)
+        },
+    );
+}
+
+#[test]
 fn switch() {
     // Done again it makes one more empty top, which is no other disk.
     survives(|| with_snapshot(V2), |disk| disk.switch(guid(1), None));

@@ -86,4 +86,19 @@ impl ImageFile for RealFile {
     fn flush(&self) -> io::Result<()> {
         Ok(())
     }
+
+    /// By a hole, as far as it is beyond the end.
+    fn zero(&self, at: FileOffset, bytes: u64) -> io::Result<()> {
+        let (length, end) = (self.length()?, at.0 + bytes);
+        if length < end {
+            self.set_length(end)?;
+        }
+        let mut next = at.0;
+        while next < length.min(end) {
+            let part = (length.min(end) - next).min(4096);
+            self.write_at(&vec![0; usize::try_from(part).unwrap()], FileOffset(next))?;
+            next += part;
+        }
+        Ok(())
+    }
 }

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Changes to a chain that stays open: another size, and a new top upon the old one.
+
+use super::Chain;
+use crate::format::delta::Delta;
+use crate::format::error::{Error, Result};
+use crate::format::layer::Layer;
+use crate::format::raw_image::whole_size;
+use crate::format::storage::ImageFile;
+use crate::format::units::Sectors;
+use crate::format::writer::Writer;
+
+impl<F: ImageFile> Chain<F> {
+    /// Makes the disk larger; rounded up to whole clusters. It is durable then.
+    ///
+    /// # Errors
+    /// `Resize` if it is larger already; `Size`; `ReadOnly`; `Full`; `Broken`; `Io`.
+    pub fn grow(&mut self, size: Sectors) -> Result<()> {
+        let cluster = self.cluster();
+        let old = self.size();
+        match &mut self.top {
+            Layer::Writer(writer) => writer.grow(size),
+            Layer::Raw(raw) => {
+                let new = whole_size(cluster, size)?;
+                if new < old {
+                    return Err(Error::Resize { from: old, to: new });
+                }
+                raw.resize(new)?;
+                raw.flush()
+            }
+            Layer::Delta(delta) => Err(Error::ReadOnly {
+                file: delta.name().to_owned(),
+            }),
+        }
+    }
+
+    /// Puts an empty delta upon the top, which is read from now on and closed. The new file becomes no
+    /// longer than `limit`.
+    ///
+    /// What was written before is durable then. If that fails the chain is as it was, but its top may
+    /// not be written any more.
+    ///
+    /// # Errors
+    /// `Mismatch`; as [`Writer::open`] for the new one and [`Chain::close`] for the old one.
+    pub fn push(&mut self, delta: Delta<F>, limit: Option<Sectors>) -> Result<()> {
+        let new = Layer::Delta(delta);
+        new.fits_on(&self.top)?;
+        let Layer::Delta(delta) = new else {
+            return Ok(());
+        };
+        let mut writer = Writer::open(delta)?;
+        writer.limit(limit);
+        let finished = match &mut self.top {
+            Layer::Writer(old) => old.finish(),
+            Layer::Raw(raw) => raw.flush(),
+            Layer::Delta(_) => Ok(()),
+        };
+        if let Err(error) = finished {
+            // Only so that it has no mark: there is nothing in it.
+            let _ = writer.close();
+            return Err(error);
+        }
+        let new = Layer::Writer(Box::new(writer));
+        let old = match std::mem::replace(&mut self.top, new) {
+            Layer::Writer(old) => Layer::Delta(old.into_delta()),
+            Layer::Raw(raw) => Layer::Raw(raw.into_read_only()),
+            delta @ Layer::Delta(_) => delta,
+        };
+        self.lower.push(old);
+        Ok(())
+    }
+}
