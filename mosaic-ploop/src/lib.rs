@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Mosaic driver `ploop`: OpenVZ's disk images, read and written natively.
 //!
-//! [`format`] is the format: pure, on files that a trait describes.
+//! [`mod@format`] is the format: pure, on files that a trait describes.
 
 pub mod format;

@@ -254,6 +254,25 @@ fn a_descriptor_with_another_size_than_the_top_gets_that() {
 }
 
 #[test]
+fn a_delta_upon_an_odd_size_has_whole_clusters() {
+    let mut disk = damaged(V2, |image| {
+        image[36..40].copy_from_slice(&(11 * 64 + 5_u32).to_le_bytes());
+    });
+    let text = disk.descriptor().to_string().replace(">768<", ">709<");
+    disk.folder().put("DiskDescriptor.xml", text.as_bytes());
+    disk = Disk::open(disk.folder().clone()).unwrap();
+    assert_eq!(read_top(&disk).len(), 709 * 512);
+    fill(&disk, 708 * 512, 512, 9);
+    disk.snapshot(guid(1)).unwrap();
+    assert_eq!(disk.descriptor().size(), Sectors(768));
+    let data = read_top(&disk);
+    assert_eq!((data[708 * 512], data[709 * 512]), (9, 0));
+    disk.delete(guid(1)).unwrap();
+    assert!(read_top(&disk) == data);
+    assert_clean(&mut disk);
+}
+
+#[test]
 fn a_conversion_without_its_backup_is_left_to_people() {
     let mut disk = damaged(V2, |image| image[52] = 2);
     let before = disk.folder().content();

@@ -27,6 +27,7 @@ impl<S: Folder> Disk<S> {
         let header = Header::new(version, chain.cluster(), chain.size())?;
         let file = self.fresh_name()?;
         new.insert_top(guid, &file)?;
+        new.set_size(header.size)?;
         self.put_top(new, &file, &header)?;
         let delta = self.folder.open(&file, Access::Write);
         let delta = delta.map_err(|e| Error::io("open", &file, e))?;

@@ -27,6 +27,8 @@ impl<S: Folder> Disk<S> {
         let header = self.header_upon(self.descriptor.top())?;
         let file = self.fresh_name()?;
         new.insert_top(guid, &file)?;
+        // Whole clusters, which an image of QEMU's need not have.
+        new.set_size(header.size)?;
         self.put_top(new, &file, &header)
     }
 

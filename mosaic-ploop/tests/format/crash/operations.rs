@@ -2,13 +2,16 @@
 //! The operations on disks.
 
 use mosaic_ploop::format::check::Repair;
-use mosaic_ploop::format::disk::Kind;
+use mosaic_ploop::format::disk::{Disk, Kind};
 use mosaic_ploop::format::guid::Guid;
 use mosaic_ploop::format::header::Version;
 use mosaic_ploop::format::units::{DiskOffset, Sectors};
 
 use super::{Operation, survives};
-use crate::disk::{CLUSTER, MIB, MemDisk, V1, V2, change, file, fill, guid, small};
+use crate::disk::{
+    CLUSTER, KINDS, MIB, MemDisk, V1, V2, change, file, fill, guid, read_top, small,
+};
+use crate::storage::{Content, Loss, after_crash};
 
 /// Data in some clusters, a snapshot, and other data in some upon it.
 fn with_snapshot(kind: Kind) -> MemDisk {
@@ -31,6 +34,28 @@ fn with_branch(kind: Kind) -> MemDisk {
 
 fn grow(disk: &mut MemDisk, bytes: u64) -> mosaic_ploop::format::Result<()> {
     disk.grow(Sectors(bytes / 512))
+}
+
+#[test]
+fn create() {
+    for kind in KINDS {
+        let steps = small(kind).folder().take_steps();
+        for at in 0..=steps.len() {
+            let losses = (0..8).map(Loss::Half);
+            for loss in losses.chain([Loss::Nothing, Loss::All]) {
+                let folder = after_crash(&Content::default(), &steps[..at], loss);
+                // There is no disk yet, or all of it.
+                let Ok(mut disk) = Disk::open(folder.clone()) else {
+                    let names = folder.names();
+                    assert!(!names.contains(&"DiskDescriptor.xml".to_owned()));
+                    assert!(at < steps.len(), "{loss:?}");
+                    continue;
+                };
+                assert!(disk.check(None).unwrap().is_clean(), "{at} {loss:?}");
+                assert!(read_top(&disk) == read_top(&small(kind)));
+            }
+        }
+    }
 }
 
 #[test]
