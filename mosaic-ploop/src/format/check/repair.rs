@@ -10,7 +10,7 @@ use crate::format::error::{Error, Result};
 use crate::format::extension::Extension;
 use crate::format::header::{Flags, Mark};
 use crate::format::storage::ImageFile;
-use crate::format::units::{FileCluster, Sectors, VirtualCluster};
+use crate::format::units::{FileCluster, FileOffset, Sectors, VirtualCluster};
 
 /// Mends all that was found.
 pub(super) fn repair<F: ImageFile>(mut delta: Delta<F>, mut found: Found) -> Result<()> {
@@ -41,14 +41,12 @@ pub(super) fn repair<F: ImageFile>(mut delta: Delta<F>, mut found: Found) -> Res
     set_mark(&mut delta, Mark::Closed)
 }
 
-/// Makes the file as long as it was taken to be.
+/// Makes the file as long as it was taken to be, without a hole: old drivers want none.
 fn extend<F: ImageFile>(delta: &Delta<F>) -> Result<()> {
     let length = delta.file.length().map_err(delta.io("read"))?;
-    if length < delta.length {
-        let extended = delta.file.set_length(delta.length);
-        extended.map_err(delta.io("extend"))?;
-    }
-    Ok(())
+    let missing = delta.length.saturating_sub(length);
+    let extended = delta.file.zero(FileOffset(length), missing);
+    extended.map_err(delta.io("extend"))
 }
 
 /// Gives an entry, in memory, a place of its own with a copy of what it pointed to.

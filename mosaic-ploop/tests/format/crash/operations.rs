@@ -7,7 +7,7 @@ use mosaic_ploop::format::guid::Guid;
 use mosaic_ploop::format::header::Version;
 use mosaic_ploop::format::units::{DiskOffset, Sectors};
 
-use super::{Operation, survives};
+use super::{Operation, flushes, survives};
 use crate::disk::{
     CLUSTER, KINDS, MIB, MemDisk, V1, V2, change, file, fill, guid, read_top, small,
 };
@@ -255,6 +255,35 @@ fn compact() {
         disk
     };
     survives(setup, |disk| disk.compact().map(drop));
+}
+
+#[test]
+fn repair_of_doubled_entries() {
+    let disk = small(V2);
+    fill(&disk, 0, 3 * CLUSTER, 7);
+    let mut image = disk.folder().bytes("root.hds");
+    // Entries 3 and 4 as entries 0 and 1.
+    image.copy_within(64..72, 76);
+    disk.folder().put("root.hds", &image);
+    let (data, start) = (read_top(&disk), disk.folder().content());
+    let mut disk = Disk::open(disk.folder().clone()).unwrap();
+    disk.folder().take_steps();
+    let report = disk.check(Some(Repair::Hard)).unwrap();
+    assert!(report.is_clean() && read_top(&disk) == data);
+    let steps = disk.folder().take_steps();
+    for (at, seed) in flushes(&steps) {
+        for loss in [Loss::Nothing, Loss::All, Loss::Half(seed)] {
+            let folder = after_crash(&start, &steps[..at], loss);
+            let mut disk = Disk::open(folder).unwrap();
+            let report = disk.check(Some(Repair::Hard)).unwrap();
+            assert!(report.is_clean(), "{at} {loss:?}");
+            assert!(read_top(&disk) == data, "{at} {loss:?}");
+            // Each has its own: to write to one changes no other.
+            fill(&disk, 3 * CLUSTER, CLUSTER, 9);
+            let now = read_top(&disk);
+            assert_eq!((now[0], now[data.len() / 4]), (7, 9), "{at} {loss:?}");
+        }
+    }
 }
 
 #[test]
