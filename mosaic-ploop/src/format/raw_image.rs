@@ -76,6 +76,20 @@ impl<F: ImageFile> RawImage<F> {
         Ok(())
     }
 
+    /// Writes to a place of the disk if the file has it; whether it has.
+    ///
+    /// # Errors
+    /// `ReadOnly`; `Io`.
+    pub fn overwrite(&self, data: &[u8], at: DiskOffset) -> Result<bool> {
+        self.changeable()?;
+        if at.0.saturating_add(data.len() as u64) > self.length {
+            return Ok(false);
+        }
+        let written = self.file.write_at(data, FileOffset(at.0));
+        written.map_err(|e| Error::io("write", &self.name, e))?;
+        Ok(true)
+    }
+
     /// Makes a range of the disk read as zeros.
     ///
     /// # Errors

@@ -6,6 +6,8 @@
 //! durable before its cluster is used again; the mark goes last. So what a crash leaves behind is at
 //! worst a cluster that nothing points to, and a mark that says so.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::bat::Bat;
 use super::delta::Delta;
 use super::entry::{Entry, EntryFault};
@@ -24,7 +26,7 @@ pub struct Writer<F> {
     pub(super) delta: Delta<F>,
     pub(super) space: Space,
     limit: Option<Sectors>,
-    is_broken: bool,
+    is_broken: AtomicBool,
 }
 
 impl<F: ImageFile> Writer<F> {
@@ -50,7 +52,7 @@ impl<F: ImageFile> Writer<F> {
             delta,
             space,
             limit: None,
-            is_broken: false,
+            is_broken: AtomicBool::new(false),
         };
         writer.delta.header.extension = Sectors(0);
         writer.set_mark(Mark::InUse)?;
@@ -162,7 +164,7 @@ impl<F: ImageFile> Writer<F> {
     pub fn flush(&mut self) -> Result<()> {
         self.intact()?;
         // The kernel reports a failed flush once: a second one would say that all is well.
-        self.is_broken = true;
+        *self.is_broken.get_mut() = true;
         self.flush_file()?;
         if !self.delta.bat.is_clean() {
             let delta = &mut self.delta;
@@ -170,7 +172,7 @@ impl<F: ImageFile> Writer<F> {
             written.map_err(self.delta.io("write"))?;
             self.flush_file()?;
         }
-        self.is_broken = false;
+        *self.is_broken.get_mut() = false;
         let size = self.header().cluster;
         for cluster in self.space.settle() {
             let at = size.start_in_file(cluster);
@@ -178,6 +180,22 @@ impl<F: ImageFile> Writer<F> {
             let _ = self.delta.file.punch(at, size.bytes());
         }
         Ok(())
+    }
+
+    /// Makes durable what was overwritten, if there is nothing else to be made so.
+    ///
+    /// # Errors
+    /// As [`Writer::flush`].
+    pub fn flush_data(&self) -> Result<bool> {
+        self.intact()?;
+        if !self.bat().is_clean() || self.space.has_given_up() {
+            return Ok(false);
+        }
+        let flushed = self.flush_file();
+        if flushed.is_err() {
+            self.is_broken.store(true, Ordering::Relaxed);
+        }
+        flushed.map(|()| true)
     }
 
     /// Makes all durable and takes the mark away.
@@ -198,7 +216,7 @@ impl<F: ImageFile> Writer<F> {
         self.delta.header.flags = flags;
         self.set_mark(Mark::Closed)?;
         // Nothing is written without the mark.
-        self.is_broken = true;
+        *self.is_broken.get_mut() = true;
         Ok(())
     }
 
@@ -224,12 +242,12 @@ impl<F: ImageFile> Writer<F> {
     /// Writes the header as it is in memory and makes it durable; the BAT is clean.
     pub(super) fn write_header(&mut self) -> Result<()> {
         self.intact()?;
-        self.is_broken = true;
+        *self.is_broken.get_mut() = true;
         let delta = &mut self.delta;
         let written = delta.bat.write_header(&delta.file, &delta.header);
         written.map_err(self.delta.io("write"))?;
         self.flush_file()?;
-        self.is_broken = false;
+        *self.is_broken.get_mut() = false;
         Ok(())
     }
 
@@ -252,7 +270,7 @@ impl<F: ImageFile> Writer<F> {
 
     /// Refuses after a failed write or flush of the BAT.
     fn intact(&self) -> Result<()> {
-        if self.is_broken {
+        if self.is_broken.load(Ordering::Relaxed) {
             return Err(Error::Broken {
                 file: self.delta.name.clone(),
             });

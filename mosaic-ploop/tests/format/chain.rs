@@ -114,6 +114,83 @@ fn a_discarded_cluster_is_used_again_only_after_a_flush() {
 }
 
 #[test]
+fn in_place_is_written_only_what_is_there() {
+    for kind in KINDS {
+        let mut disk = small(kind);
+        fill(&disk, 0, 2 * CLUSTER, 1);
+        if kind == V2 {
+            disk.snapshot(guid(1)).unwrap();
+            fill(&disk, 0, 2 * CLUSTER, 1);
+        }
+        let has_all = matches!(kind, Kind::Preallocated(_) | Kind::Raw);
+        change(&disk, |chain| {
+            let (edge, end) = (DiskOffset(CLUSTER - 1), DiskOffset(2 * CLUSTER - 1));
+            assert!(chain.write_in_place(&[2; 2], edge).unwrap());
+            assert!(chain.flush_in_place().unwrap());
+            assert_eq!(chain.write_in_place(&[3; 2], end).unwrap(), has_all);
+            chain.write(&[4], DiskOffset(5 * CLUSTER)).unwrap();
+            assert_eq!(chain.flush_in_place().unwrap(), has_all, "{kind:?}");
+            chain.flush().unwrap();
+            assert!(chain.flush_in_place().unwrap());
+            chain.discard(DiskOffset(5 * CLUSTER), CLUSTER).unwrap();
+        });
+        let data = read_top(&disk);
+        let edge = usize::try_from(CLUSTER).unwrap();
+        assert_eq!(data[edge - 2..edge + 2], [1, 2, 2, 1]);
+        let third = if has_all { 3 } else { 1 };
+        assert_eq!(data[2 * edge - 1], third, "{kind:?}");
+        assert_clean(&mut disk);
+    }
+}
+
+#[test]
+fn a_chain_is_read_and_written_in_place_by_several_threads() {
+    let disk = small(V2);
+    fill(&disk, 0, 8 * CLUSTER, 1);
+    let chain = disk.write().unwrap();
+    std::thread::scope(|scope| {
+        for number in 0..8_u8 {
+            let chain = &chain;
+            scope.spawn(move || {
+                let at = DiskOffset(u64::from(number) * CLUSTER);
+                for round in 0..20 {
+                    let data = [number * 20 + round; 1000];
+                    assert!(chain.write_in_place(&data, at).unwrap());
+                    let mut found = [0; 1000];
+                    chain.read(&mut found, at).unwrap();
+                    assert_eq!(found, data);
+                    assert!(chain.flush_in_place().unwrap());
+                }
+            });
+        }
+    });
+    chain.close().unwrap();
+}
+
+#[test]
+fn after_a_failed_flush_nothing_is_written() {
+    let disk = small(V2);
+    fill(&disk, 0, CLUSTER, 1);
+    let mut chain = disk.write().unwrap();
+    assert!(chain.write_in_place(&[2], DiskOffset(0)).unwrap());
+    disk.folder().fail_after(0, false);
+    assert!(matches!(chain.flush_in_place(), Err(Error::Io { .. })));
+    assert!(disk.folder().heal());
+    let broken = [
+        chain.flush_in_place().map(drop),
+        chain.flush(),
+        chain.write_in_place(&[3], DiskOffset(0)).map(drop),
+        chain.write(&[3], DiskOffset(0)),
+        chain.write(&[3], DiskOffset(CLUSTER)),
+        chain.discard(DiskOffset(0), CLUSTER),
+        chain.close(),
+    ];
+    for refused in broken {
+        assert!(matches!(refused, Err(Error::Broken { .. })), "{refused:?}");
+    }
+}
+
+#[test]
 fn an_extent_goes_as_far_as_one_place_does() {
     let mut disk = small(V2);
     fill(&disk, 0, 3 * CLUSTER, 1);

@@ -161,7 +161,12 @@ impl Pair {
                     let (at, bytes) = within(*at, *bytes);
                     let place = range(at, bytes);
                     self.top[place.clone()].fill(*byte);
-                    chain.write(&self.top[place], DiskOffset(at)).unwrap();
+                    let (data, at) = (&self.top[place], DiskOffset(at));
+                    // Half of them in place where that can be.
+                    let is_done = byte % 2 == 0 && chain.write_in_place(data, at).unwrap();
+                    if !is_done {
+                        chain.write(data, at).unwrap();
+                    }
                 }
                 Access::Zero { at, bytes } => {
                     let (at, bytes) = within(*at, *bytes);
@@ -181,7 +186,11 @@ impl Pair {
                     }
                     self.top = now;
                 }
-                Access::Flush => chain.flush().unwrap(),
+                Access::Flush => {
+                    if !chain.flush_in_place().unwrap() {
+                        chain.flush().unwrap();
+                    }
+                }
             }
         }
         chain.close().unwrap();

@@ -40,6 +40,36 @@ impl<F: ImageFile> Chain<F> {
         Ok(())
     }
 
+    /// Writes to the disk if the top has all the clusters that it needs; else nothing is written.
+    /// Whether it was.
+    ///
+    /// The chain may be read and written like this by many at once.
+    ///
+    /// # Errors
+    /// As [`Chain::write`].
+    pub fn write_in_place(&self, data: &[u8], at: DiskOffset) -> Result<bool> {
+        self.check_range(at, data.len() as u64)?;
+        let writer = match &self.top {
+            Layer::Writer(writer) => writer,
+            Layer::Raw(raw) => return raw.overwrite(data, at),
+            Layer::Delta(_) => return Err(read_only(&self.top)),
+        };
+        for piece in self.pieces(at, data.len() as u64)? {
+            if writer.delta().locate(piece.cluster)?.is_none() {
+                return Ok(false);
+            }
+        }
+        let mut rest = data;
+        for piece in self.pieces(at, data.len() as u64)? {
+            let (part, after) = rest.split_at(usize::try_from(piece.bytes).unwrap_or(rest.len()));
+            if let Some(place) = writer.delta().locate(piece.cluster)? {
+                writer.overwrite(part, place.plus(piece.within))?;
+            }
+            rest = after;
+        }
+        Ok(true)
+    }
+
     fn write_piece(&mut self, piece: Piece, data: &[u8]) -> Result<()> {
         let writer = writer(&mut self.top)?;
         if let Some(place) = writer.delta().locate(piece.cluster)? {
@@ -120,6 +150,18 @@ impl<F: ImageFile> Chain<F> {
             }
         }
         Ok(())
+    }
+
+    /// Makes durable all that was written, if all that was in place; whether it was.
+    ///
+    /// # Errors
+    /// `Broken`; `Io`.
+    pub fn flush_in_place(&self) -> Result<bool> {
+        match &self.top {
+            Layer::Writer(writer) => writer.flush_data(),
+            Layer::Raw(raw) => raw.flush().map(|()| true),
+            Layer::Delta(_) => Ok(true),
+        }
     }
 
     /// Makes durable all that was written.
@@ -224,8 +266,12 @@ impl Iterator for Pieces {
 fn writer<F: ImageFile>(top: &mut Layer<F>) -> Result<&mut Writer<F>> {
     match top {
         Layer::Writer(writer) => Ok(writer),
-        Layer::Delta(_) | Layer::Raw(_) => Err(Error::ReadOnly {
-            file: top.name().to_owned(),
-        }),
+        Layer::Delta(_) | Layer::Raw(_) => Err(read_only(top)),
+    }
+}
+
+fn read_only<F: ImageFile>(top: &Layer<F>) -> Error {
+    Error::ReadOnly {
+        file: top.name().to_owned(),
     }
 }
