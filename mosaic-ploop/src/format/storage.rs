@@ -58,6 +58,14 @@ pub trait ImageFile {
     /// # Errors
     /// The kernel's.
     fn zero(&self, at: FileOffset, bytes: u64) -> io::Result<()> {
+        self.write_zeros(at, bytes)
+    }
+
+    /// Writes zeros to a range, for those that can make none otherwise.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn write_zeros(&self, at: FileOffset, bytes: u64) -> io::Result<()> {
         let mut done = 0;
         while done < bytes {
             let left = usize::try_from(bytes - done).unwrap_or(ZEROS.len());

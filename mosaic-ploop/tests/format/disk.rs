@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Small disks, and what tests do to them.
 
+use std::path::PathBuf;
+
+use mosaic_ploop::files::DiskFolder;
 use mosaic_ploop::format::chain::Chain;
 use mosaic_ploop::format::disk::{Disk, Kind, NewDisk};
 use mosaic_ploop::format::guid::Guid;
 use mosaic_ploop::format::header::Version;
 use mosaic_ploop::format::units::{ClusterSize, DiskOffset, Sectors};
+
+use tempfile::TempDir;
 
 use crate::storage::{MemFile, MemFolder};
 
@@ -36,6 +41,40 @@ pub fn new(kind: Kind, cluster: ClusterSize, bytes: u64) -> MemDisk {
         kind,
     };
     Disk::create(MemFolder::default(), &new).unwrap()
+}
+
+/// A disk of real files.
+pub struct RealDisk {
+    pub disk: Disk<DiskFolder>,
+    folder: TempDir,
+}
+
+impl RealDisk {
+    /// A new disk, with `root.hds`.
+    pub fn new(kind: Kind, cluster: ClusterSize, size: Sectors) -> Self {
+        let folder = TempDir::new().unwrap();
+        let new = NewDisk {
+            file: "root.hds",
+            size,
+            cluster,
+            kind,
+        };
+        let files = DiskFolder::open(folder.path()).unwrap();
+        let disk = Disk::create(files, &new).unwrap();
+        Self { disk, folder }
+    }
+
+    /// The disk in a folder that has one.
+    pub fn open(folder: TempDir) -> Self {
+        let files = DiskFolder::open(folder.path()).unwrap();
+        let disk = Disk::open(files).unwrap();
+        Self { disk, folder }
+    }
+
+    /// Where a file is.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
 }
 
 /// The name of a snapshot.

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What QEMU makes of our images, and we of QEMU's.
 
-use std::path::Path;
 use std::process::Command;
 
 use mosaic_ploop::format::check::Repair;
 use mosaic_ploop::format::descriptor::{Base, Descriptor};
-use mosaic_ploop::format::disk::{Disk, Kind, NewDisk};
+use mosaic_ploop::format::disk::Kind;
 use mosaic_ploop::format::guid::Guid;
 use mosaic_ploop::format::header::Version;
 use mosaic_ploop::format::units::{ClusterSize, DiskOffset, Sectors};
@@ -15,11 +14,8 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use tempfile::TempDir;
 
-use crate::disk::{MIB, V1, V2, guid};
+use crate::disk::{MIB, RealDisk, V1, V2, guid};
 use crate::model::{self, Pair};
-use crate::storage::FileFolder;
-
-type RealDisk = Disk<FileFolder>;
 
 /// Whether there is a QEMU to ask.
 fn has_qemu() -> bool {
@@ -35,10 +31,10 @@ fn run(program: &str, arguments: &[&str]) {
 /// How QEMU is told of a chain, from the base up.
 fn node(disk: &RealDisk, shot: Guid) -> String {
     let mut node = None;
-    for guid in disk.descriptor().chain(shot) {
-        let is_raw = node.is_none() && disk.descriptor().base() == Base::Raw;
+    for guid in disk.disk.descriptor().chain(shot) {
+        let is_raw = node.is_none() && disk.disk.descriptor().base() == Base::Raw;
         let driver = if is_raw { "raw" } else { "parallels" };
-        let path = disk.folder().path(disk.descriptor().file(guid).unwrap());
+        let path = disk.path(disk.disk.descriptor().file(guid).unwrap());
         let backing = node.map_or(String::new(), |node| format!(r#","backing":{node}"#));
         node = Some(format!(
             r#"{{"driver":"{driver}","file":{{"driver":"file","filename":"{}"}}{backing}}}"#,
@@ -50,12 +46,12 @@ fn node(disk: &RealDisk, shot: Guid) -> String {
 
 /// Asserts that QEMU finds nothing wrong with any image.
 fn assert_qemu_is_content(disk: &RealDisk) {
-    for guid in disk.descriptor().chain(disk.descriptor().top()) {
-        let is_base = disk.descriptor().chain(guid).len() == 1;
-        if is_base && disk.descriptor().base() == Base::Raw {
+    for guid in disk.disk.descriptor().chain(disk.disk.descriptor().top()) {
+        let is_base = disk.disk.descriptor().chain(guid).len() == 1;
+        if is_base && disk.disk.descriptor().base() == Base::Raw {
             continue;
         }
-        let path = disk.folder().path(disk.descriptor().file(guid).unwrap());
+        let path = disk.path(disk.disk.descriptor().file(guid).unwrap());
         let path = path.to_str().unwrap();
         run("qemu-img", &["check", "-f", "parallels", path]);
     }
@@ -63,7 +59,7 @@ fn assert_qemu_is_content(disk: &RealDisk) {
 
 /// Asserts that QEMU reads of a shot what should be there.
 fn assert_qemu_reads(disk: &RealDisk, shot: Guid, data: &[u8]) {
-    let raw = disk.folder().path("expected.raw");
+    let raw = disk.path("expected.raw");
     std::fs::write(&raw, data).unwrap();
     let raw = format!(
         r#"json:{{"driver":"raw","file":{{"driver":"file","filename":"{}"}}}}"#,
@@ -73,7 +69,7 @@ fn assert_qemu_reads(disk: &RealDisk, shot: Guid, data: &[u8]) {
 }
 
 fn read(disk: &RealDisk, shot: Guid) -> Vec<u8> {
-    let chain = disk.read(shot).unwrap();
+    let chain = disk.disk.read(shot).unwrap();
     let mut data = vec![0; usize::try_from(chain.size().bytes()).unwrap()];
     chain.read(&mut data, DiskOffset(0)).unwrap();
     data
@@ -83,7 +79,7 @@ fn fill(disk: &RealDisk, data: &mut [u8], at: u64, bytes: u64, byte: u8) {
     let start = usize::try_from(at).unwrap();
     let part = &mut data[start..start + usize::try_from(bytes).unwrap()];
     part.fill(byte);
-    let mut chain = disk.write().unwrap();
+    let mut chain = disk.disk.write().unwrap();
     chain.write(part, DiskOffset(at)).unwrap();
     chain.close().unwrap();
 }
@@ -93,19 +89,13 @@ fn qemu_fills(disk: &RealDisk, data: &mut [u8], at: u64, bytes: u64, byte: u8) {
     let start = usize::try_from(at).unwrap();
     data[start..start + usize::try_from(bytes).unwrap()].fill(byte);
     let write = format!("write -P {byte} {at} {bytes}");
-    let node = node(disk, disk.descriptor().top());
+    let node = node(disk, disk.disk.descriptor().top());
     run("qemu-io", &["-c", &write, &node]);
 }
 
 /// Writes by us and by QEMU into each delta of a chain of three.
-fn chain_of_three(folder: &Path, kind: Kind, cluster: ClusterSize) {
-    let new = NewDisk {
-        file: "root.hds",
-        size: Sectors(8 * MIB / 512),
-        cluster,
-        kind,
-    };
-    let mut disk = Disk::create(FileFolder::new(folder), &new).unwrap();
+fn chain_of_three(kind: Kind, cluster: ClusterSize) {
+    let mut disk = RealDisk::new(kind, cluster, Sectors(8 * MIB / 512));
     let mut data = vec![0; 8 << 20];
     let mut snapshots = Vec::new();
     for number in 1..=3 {
@@ -116,7 +106,7 @@ fn chain_of_three(folder: &Path, kind: Kind, cluster: ClusterSize) {
         qemu_fills(&disk, &mut data, 7 * MIB, 512 * 1024, byte + 2);
         fill(&disk, &mut data, 7 * MIB + 1000, 99, byte + 3);
         if number < 3 {
-            disk.snapshot(guid(number)).unwrap();
+            disk.disk.snapshot(guid(number)).unwrap();
             snapshots.push((guid(number), data.clone()));
         }
     }
@@ -126,10 +116,10 @@ fn chain_of_three(folder: &Path, kind: Kind, cluster: ClusterSize) {
         assert_qemu_reads(&disk, *shot, data);
     }
     assert_qemu_is_content(&disk);
-    let report = disk.check(None).unwrap();
+    let report = disk.disk.check(None).unwrap();
     assert!(report.is_clean(), "{report:?}");
     let (_, data) = snapshots.pop().unwrap();
-    disk.delete(guid(1)).unwrap();
+    disk.disk.delete(guid(1)).unwrap();
     assert_qemu_is_content(&disk);
     assert_qemu_reads(&disk, Guid::TOP, &data);
 }
@@ -141,8 +131,7 @@ fn chains_are_written_by_both_and_read_by_both() {
     }
     for kind in [V1, V2, Kind::Preallocated(Version::V2), Kind::Raw] {
         for cluster in [64, 2048] {
-            let folder = TempDir::new().unwrap();
-            chain_of_three(folder.path(), kind, ClusterSize::new(cluster).unwrap());
+            chain_of_three(kind, ClusterSize::new(cluster).unwrap());
         }
     }
 }
@@ -168,20 +157,20 @@ fn our_deltas_upon_images_of_qemu() {
         );
         let text = descriptor.unwrap().to_string();
         std::fs::write(folder.path().join("DiskDescriptor.xml"), text).unwrap();
-        let mut disk = Disk::open(FileFolder::new(folder.path())).unwrap();
+        let mut disk = RealDisk::open(folder);
         let mut data = vec![0; 8 << 20];
         qemu_fills(&disk, &mut data, 0, 3 * MIB, 1);
-        disk.snapshot(guid(1)).unwrap();
+        disk.disk.snapshot(guid(1)).unwrap();
         let old = data.clone();
         fill(&disk, &mut data, MIB + 7, 3 * MIB, 2);
         assert_qemu_reads(&disk, Guid::TOP, &data);
         assert_qemu_reads(&disk, guid(1), &old);
-        disk.grow(Sectors(9 * MIB / 512)).unwrap();
+        disk.disk.grow(Sectors(9 * MIB / 512)).unwrap();
         data.resize(9 << 20, 0);
-        disk.delete(guid(1)).unwrap();
+        disk.disk.delete(guid(1)).unwrap();
         for version in [Version::V1, Version::V2] {
-            disk.convert(version).unwrap();
-            disk.compact().unwrap();
+            disk.disk.convert(version).unwrap();
+            disk.disk.compact().unwrap();
             assert_qemu_reads(&disk, Guid::TOP, &data);
             assert_qemu_is_content(&disk);
         }
@@ -194,22 +183,15 @@ fn an_image_that_qemu_left_open_is_repaired_by_us_and_ours_by_qemu() {
         return;
     }
     for is_ours in [false, true] {
-        let folder = TempDir::new().unwrap();
-        let new = NewDisk {
-            file: "root.hds",
-            size: Sectors(8 * MIB / 512),
-            cluster: ClusterSize::DEFAULT,
-            kind: V2,
-        };
-        let mut disk = Disk::create(FileFolder::new(folder.path()), &new).unwrap();
+        let mut disk = RealDisk::new(V2, ClusterSize::DEFAULT, Sectors(8 * MIB / 512));
         let mut data = vec![0; 8 << 20];
         if is_ours {
-            let mut chain = disk.write().unwrap();
+            let mut chain = disk.disk.write().unwrap();
             data[..5].fill(7);
             chain.write(&data[..5], DiskOffset(0)).unwrap();
             chain.flush().unwrap();
             drop(chain);
-            let path = disk.folder().path("root.hds");
+            let path = disk.path("root.hds");
             let repair = [
                 "check",
                 "-r",
@@ -226,10 +208,10 @@ fn an_image_that_qemu_left_open_is_repaired_by_us_and_ours_by_qemu() {
             let mut killed = Command::new("qemu-io");
             let status = killed.args(kill).arg(node).output().unwrap().status;
             assert_eq!(status.code(), None);
-            let report = disk.check(Some(Repair::Safe)).unwrap();
+            let report = disk.disk.check(Some(Repair::Safe)).unwrap();
             assert!(!report.files[0].faults.is_empty() && report.is_clean());
         }
-        let report = disk.check(None).unwrap();
+        let report = disk.disk.check(None).unwrap();
         assert!(report.is_clean(), "{report:?}");
         assert!(read(&disk, Guid::TOP) == data);
         assert_qemu_reads(&disk, Guid::TOP, &data);
@@ -259,7 +241,7 @@ fn whatever_we_did_qemu_reads_it() {
             let bytes = pair.disk.folder().bytes(&name);
             std::fs::write(folder.path().join(name), bytes).unwrap();
         }
-        let disk = Disk::open(FileFolder::new(folder.path())).unwrap();
+        let disk = RealDisk::open(folder);
         assert_qemu_is_content(&disk);
         assert_qemu_reads(&disk, Guid::TOP, &pair.top);
         for (guid, data) in &pair.snapshots {

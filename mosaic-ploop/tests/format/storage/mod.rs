@@ -2,7 +2,6 @@
 //! A folder in memory that can fail a step, remembers all steps, and can be what a crash leaves.
 
 mod crash;
-mod files;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,7 +11,6 @@ use mosaic_ploop::format::storage::{Access, Folder, ImageFile};
 use mosaic_ploop::format::units::FileOffset;
 
 pub use crash::{Loss, after_crash};
-pub use files::FileFolder;
 
 /// A step that changed something or made a change durable.
 #[derive(Debug, Clone)]
