@@ -216,12 +216,17 @@ impl Pair {
             let Some(guid) = self.pick(shot) else { return };
             guid
         };
-        let below = self.disk.descriptor().shot(guid).unwrap().parent;
         let Some(deletion) = self.accept(|disk| disk.delete(guid)) else {
             return;
         };
         match guid {
-            Guid::TOP => self.top = self.snapshots.remove(&below).unwrap(),
+            Guid::TOP => {
+                // Not always the one beneath it before: that may have waited for its deletion.
+                let descriptor = self.disk.descriptor();
+                let mut known = self.snapshots.keys().copied();
+                let below = known.find(|guid| descriptor.shot(*guid).is_none());
+                self.top = self.snapshots.remove(&below.unwrap()).unwrap();
+            }
             guid => drop(self.snapshots.remove(&guid)),
         }
         if deletion == Deletion::Waits {

@@ -257,7 +257,7 @@ fn what_an_operation_left_goes_with_the_next_and_nothing_else_does() {
     let left = format!("root.hds.{}", guid(77));
     let text = text.replacen(">root.hds<", &format!(">{left}<"), 1);
     folder.put("DiskDescriptor.xml.tmp", text.as_bytes());
-    folder.put(&left, b"half made");
+    folder.put(&left, &[0; 999]);
     folder.put(&format!("root.hds.{}", guid(78)), b"known to nobody");
     disk.grow(Sectors(20 * 64)).unwrap();
     let names = folder.names();
@@ -272,12 +272,42 @@ fn what_an_operation_left_goes_with_the_next_and_nothing_else_does() {
         1,
     );
     folder.put("DiskDescriptor.xml.tmp", both.as_bytes());
-    folder.put(&left, b"half made");
+    folder.put(&left, &[0; 999]);
     disk.grow(Sectors(21 * 64)).unwrap();
     assert!(folder.names().contains(&left));
     // Half a descriptor.
     folder.put("DiskDescriptor.xml.tmp", &both.as_bytes()[..99]);
     disk.grow(Sectors(22 * 64)).unwrap();
+}
+
+#[test]
+fn what_somebody_may_miss_stays() {
+    let complete = small(V2);
+    fill(&complete, 0, CLUSTER, 1);
+    let complete = complete.folder().bytes("root.hds");
+    let mut marked = complete.clone();
+    marked[44..48].copy_from_slice(b"Ynot");
+    let empty = small(V2).folder().bytes("root.hds");
+    let cases: [(&[u8], bool); 6] = [
+        (&[], true),
+        (&[0; 4096], true),
+        (&empty, true),
+        (&marked, true),
+        (&complete, false),
+        (b"what nobody knows", false),
+    ];
+    for (content, goes) in cases {
+        let mut disk = small(V2);
+        let folder = disk.folder().clone();
+        let left = format!("root.hds.{}", guid(77));
+        let text = disk.descriptor().to_string();
+        let text = text.replacen(">root.hds<", &format!(">{left}<"), 1);
+        folder.put("DiskDescriptor.xml.tmp", text.as_bytes());
+        folder.put(&left, content);
+        disk.grow(Sectors(20 * 64)).unwrap();
+        let is_there = folder.names().contains(&left);
+        assert_eq!(!is_there, goes, "{:?}", &content[..content.len().min(20)]);
+    }
 }
 
 #[test]

@@ -162,6 +162,23 @@ fn vector_8_a_snapshot_with_two_children_waits() {
 }
 
 #[test]
+fn deleting_the_top_upon_a_snapshot_that_waits_goes_to_the_one_beneath() {
+    let mut disk = new(V2, ClusterSize::MIN, 4 * CLUSTER);
+    for number in 1..=2 {
+        fill(&disk, 0, CLUSTER, number);
+        disk.snapshot(guid(number)).unwrap();
+    }
+    disk.switch(guid(2), Some(guid(3))).unwrap();
+    assert_eq!(disk.delete(guid(2)).unwrap(), Deletion::Waits);
+    disk.delete(guid(3)).unwrap();
+    fill(&disk, 0, CLUSTER, 9);
+    disk.delete(Guid::TOP).unwrap();
+    assert_eq!(disk.descriptor().shots().len(), 1);
+    assert_eq!(read_top(&disk)[0], 1);
+    assert_clean(&mut disk);
+}
+
+#[test]
 fn a_preallocated_disk_has_all_its_clusters_in_order() {
     let kind = Kind::Preallocated(mosaic_ploop::format::header::Version::V1);
     let mut disk = new(kind, ClusterSize::MIN, 3 * CLUSTER);

@@ -4,7 +4,7 @@
 //!
 //! Every operation has an instant before which the disk is the old one and after which it is the
 //! new one: the renaming of the descriptor, or one sector of a header. The new descriptor is
-//! written under another name first ([`DESCRIPTOR_NEW`]), then the work is done, then it is renamed;
+//! written under another name first, then the work is done, then it is renamed;
 //! so what an interrupted operation leaves is known from there and removed by the next one.
 //!
 //! Nobody else may change the disk meanwhile: locks are the caller's.
@@ -17,6 +17,7 @@ mod delete;
 mod merge;
 mod names;
 mod online;
+mod replace;
 mod resize;
 mod snapshot;
 
@@ -24,7 +25,7 @@ use std::io;
 
 use super::chain::Chain;
 use super::delta::Delta;
-use super::descriptor::{Base, DESCRIPTOR, DESCRIPTOR_NEW, Descriptor, MAX_BYTES, Temporary};
+use super::descriptor::{Base, DESCRIPTOR, Descriptor, MAX_BYTES, Temporary};
 use super::error::{Error, Refusal, Result};
 use super::guid::Guid;
 use super::layer::Layer;
@@ -186,89 +187,9 @@ impl<S: Folder> Disk<S> {
         }
     }
 
-    /// Begins a change: the descriptor that is to become the new one.
-    fn begin(&self) -> Result<Descriptor> {
-        self.changeable()?;
-        self.clear_interrupted()?;
-        let mut new = self.descriptor.clone();
-        if new.top() != Guid::TOP {
-            new.set_usual_top()?;
-        }
-        Ok(new)
-    }
-
-    /// Writes a descriptor under the name of one that is not complete.
-    fn prepare(&self, new: &Descriptor) -> Result<()> {
-        let failed = |e| Error::io("write", DESCRIPTOR_NEW, e);
-        absent(self.folder.remove(DESCRIPTOR_NEW)).map_err(failed)?;
-        let file = self.folder.create(DESCRIPTOR_NEW, true).map_err(failed)?;
-        let text = new.to_string();
-        let written = file.write_at(text.as_bytes(), FileOffset(0));
-        written.and_then(|()| file.flush()).map_err(failed)
-    }
-
-    /// Makes the prepared descriptor the disk's, durably.
-    fn commit(&mut self, new: Descriptor) -> Result<()> {
-        let failed = |e| Error::io("replace", DESCRIPTOR, e);
-        self.folder.sync(DESCRIPTOR).map_err(failed)?;
-        let renamed = self.folder.rename(DESCRIPTOR_NEW, DESCRIPTOR);
-        renamed.map_err(failed)?;
-        self.descriptor = new;
-        self.folder.sync(DESCRIPTOR).map_err(failed)
-    }
-
-    fn store(&mut self, new: Descriptor) -> Result<()> {
-        self.replace(new, None, |_| Ok(()))
-    }
-
-    /// Prepares a descriptor, does the work that goes with it, and makes it the disk's. `delta` is a
-    /// file that the work makes.
-    fn replace(
-        &mut self,
-        new: Descriptor,
-        delta: Option<&str>,
-        work: impl FnOnce(&Self) -> Result<()>,
-    ) -> Result<()> {
-        let prepared = self.prepare(&new);
-        if let Err(error) = prepared.and_then(|()| work(self)) {
-            self.take_back(delta);
-            return Err(error);
-        }
-        self.commit(new)
-    }
-
     /// Removes the file of a delta that is not part of the disk any more.
     fn discard_file(&self, name: &str) -> Result<()> {
         absent(self.folder.remove(name)).map_err(|e| Error::io("remove", name, e))
-    }
-
-    /// Takes back what a failed operation prepared. It is of no use, but it does no harm either.
-    fn take_back(&self, delta: Option<&str>) {
-        for name in delta.into_iter().chain([DESCRIPTOR_NEW]) {
-            // The next operation tries it again.
-            let _ = self.folder.remove(name);
-        }
-    }
-
-    /// Removes what an interrupted operation left: the delta that it was making, and its
-    /// descriptor, which names that delta.
-    fn clear_interrupted(&self) -> Result<()> {
-        let left = match load(&self.folder, DESCRIPTOR_NEW) {
-            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                return Ok(());
-            }
-            Err(error @ Error::Io { .. }) => return Err(error),
-            // It had not been written to its end, so nothing had begun.
-            Err(_) => None,
-            Ok(left) => Some(left),
-        };
-        let files = left.iter().flat_map(|left| left.images());
-        let mut new = files.filter(|image| names::is_new_delta(&image.file, &self.descriptor));
-        // An operation makes one delta. Two: somebody has put an old descriptor in place.
-        if let (Some(image), None) = (new.next(), new.next()) {
-            self.discard_file(&image.file)?;
-        }
-        self.discard_file(DESCRIPTOR_NEW)
     }
 
     fn forget_statistics(&self) -> Result<()> {
