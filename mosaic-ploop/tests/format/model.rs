@@ -314,6 +314,17 @@ pub fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
+/// What makes a tree of snapshots and takes it down.
+fn change_of_tree() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        2 => prop::collection::vec(access(), 1..3).prop_map(Change::Open),
+        4 => Just(Change::Snapshot),
+        3 => (0..8_usize, any::<bool>()).prop_map(|(to, keep)| Change::Switch { to, keep }),
+        6 => (0..8_usize).prop_map(|shot| Change::Delete { shot }),
+        1 => Just(Change::Clone),
+    ]
+}
+
 pub fn kind() -> impl Strategy<Value = Kind> {
     prop::sample::select(KINDS.to_vec())
 }
@@ -326,7 +337,7 @@ fn cases() -> u32 {
         left_out("all but 32 sequences");
         return 32;
     }
-    256
+    128
 }
 
 proptest! {
@@ -341,10 +352,22 @@ proptest! {
         kind in kind(),
         changes in prop::collection::vec(change(), 1..30),
     ) {
-        let mut pair = Pair::new(kind);
-        for change in &changes {
-            pair.change(change);
-            pair.compare();
-        }
+        run(kind, &changes);
+    }
+
+    #[test]
+    fn a_tree_of_snapshots_holds_what_was_taken(
+        kind in kind(),
+        changes in prop::collection::vec(change_of_tree(), 10..50),
+    ) {
+        run(kind, &changes);
+    }
+}
+
+fn run(kind: Kind, changes: &[Change]) {
+    let mut pair = Pair::new(kind);
+    for change in changes {
+        pair.change(change);
+        pair.compare();
     }
 }
