@@ -20,6 +20,7 @@ pub mod host_services;
 mod ioctl;
 pub mod label;
 pub mod location;
+pub mod loopdev;
 pub mod mounts;
 pub mod name;
 pub mod project_quota;

@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use mosaic_core::busy::{self, Use};
+use mosaic_core::loopdev::{self, Binding, LoopDevice, Release, cannot_open};
 use mosaic_core::volume::{Attachment, Kind, Lifetime, MountSource};
 use mosaic_core::{Context, Error, ErrorKind, Result, VolumeName};
 use rustix::fs::OFlags;
@@ -16,9 +17,7 @@ use rustix::io::Errno;
 use crate::attachment::{self, Attached};
 use crate::claim;
 use crate::driver::Loop;
-use crate::error::cannot_open;
 use crate::image::Image;
-use crate::loopdev::{self, Binding, LoopDevice, Release};
 
 /// How long an opener that comes and goes (udev looks at every new device) is waited for.
 const PASSING: Duration = Duration::from_secs(1);

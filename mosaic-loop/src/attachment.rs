@@ -9,15 +9,14 @@
 use std::cell::OnceCell;
 use std::os::fd::AsFd;
 
+use mosaic_core::loopdev::marker::{self, Marker};
+use mosaic_core::loopdev::sysfs::{self, Shown};
+use mosaic_core::loopdev::{self, Identity, LoopDevice};
 use mosaic_core::volume::Attachment;
 use mosaic_core::{Context, Result};
 use rustix::fs::OFlags;
 
-use crate::identity::Identity;
 use crate::image::Image;
-use crate::loopdev::{self, LoopDevice};
-use crate::marker::{self, Marker};
-use crate::sysfs::{self, Shown};
 
 /// A device that shows an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,13 +2,13 @@
 //! What can be done here and with one volume, and for the rest why not.
 
 use mosaic_core::fs::FsType;
+use mosaic_core::loopdev::open_control;
 use mosaic_core::volume::{Capability, Kind, capability};
 use mosaic_core::{ErrorKind, Result, VolumeName};
 use rustix::fs::StatVfsMountFlags;
 
 use crate::clone::no_renewal;
 use crate::driver::Loop;
-use crate::error::open_control;
 use crate::image::Image;
 use crate::support;
 

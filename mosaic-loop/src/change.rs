@@ -4,6 +4,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use mosaic_core::label;
+use mosaic_core::loopdev::{self, Identity, LoopDevice};
 use mosaic_core::{Bytes, Context, Error, ErrorKind, Result, VolumeName};
 use rustix::fs::{self, AtFlags, OFlags, RenameFlags};
 
@@ -11,9 +12,7 @@ use crate::attach::open_same;
 use crate::attachment::{self, BoundDevices};
 use crate::claim;
 use crate::driver::Loop;
-use crate::identity::Identity;
 use crate::image::Image;
-use crate::loopdev::{self, LoopDevice};
 use crate::unnamed::explained;
 
 impl Loop {

@@ -6,6 +6,8 @@
 use std::os::fd::AsFd;
 
 use mosaic_core::finding::{Finding, Remedy, Repair};
+use mosaic_core::loopdev;
+use mosaic_core::loopdev::marker::{self, Marker};
 use mosaic_core::size::SECTOR;
 use mosaic_core::{Context, Result};
 use rustix::fs::{self, Mode, OFlags};
@@ -16,8 +18,6 @@ use crate::attachment::{self, BoundDevices};
 use crate::driver::Loop;
 use crate::image::Image;
 use crate::layout;
-use crate::loopdev;
-use crate::marker::{self, Marker};
 use crate::unnamed::IMAGE_MODE;
 
 /// Others may write to the image.

@@ -10,13 +10,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use mosaic_core::busy::{self, Lease, LeaseOutcome};
+use mosaic_core::loopdev;
 use mosaic_core::{Context, Error, ErrorKind, Host, Result};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 
 use crate::attachment::{self, Attached};
 use crate::image::Image;
-use crate::loopdev;
 
 /// How long somebody unknown may have the image open before it is found out who.
 const PASSING: Duration = Duration::from_millis(300);

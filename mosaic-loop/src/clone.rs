@@ -15,6 +15,7 @@ use mosaic_core::busy;
 use mosaic_core::command::fd_path;
 use mosaic_core::fs::FsType;
 use mosaic_core::label;
+use mosaic_core::loopdev::{self, Binding, Identity, LoopDevice, Release};
 use mosaic_core::mounts::directory_on_device;
 use mosaic_core::volume::{CloneOptions, Lifetime};
 use mosaic_core::{Bytes, Context, Error, ErrorKind, Result, VolumeName};
@@ -25,9 +26,7 @@ use crate::attachment::{self, BoundDevices};
 use crate::claim;
 use crate::create::label_of;
 use crate::driver::Loop;
-use crate::identity::Identity;
 use crate::image::Image;
-use crate::loopdev::{self, Binding, LoopDevice, Release};
 use crate::support;
 use crate::unnamed::UnnamedImage;
 

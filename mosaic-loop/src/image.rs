@@ -9,11 +9,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use mosaic_core::loopdev::Identity;
 use mosaic_core::{Bytes, Context, Error, ErrorKind, Location, Result, VolumeName};
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Statx, StatxFlags};
 use rustix::io::Errno;
-
-use crate::identity::Identity;
 
 /// Access mode 3 of open(2): checks read and write permission and gives a descriptor that can do
 /// neither. The kernel counts it neither as a reader nor as a writer, so it keeps nobody's lease

@@ -4,6 +4,7 @@
 //! [`crate::claim::is_free`]), in which an opener waits.
 
 use mosaic_core::label;
+use mosaic_core::loopdev::sysfs;
 use mosaic_core::size::SECTOR;
 use mosaic_core::volume::{Access, Kind, Volume};
 use mosaic_core::{Bytes, Error, Result};
@@ -12,7 +13,6 @@ use rustix::io::Errno;
 use crate::attachment::{self, Attached, BoundDevices};
 use crate::driver::Loop;
 use crate::image::Image;
-use crate::sysfs;
 
 impl Loop {
     /// The volume's kind by its label.

@@ -2,10 +2,9 @@
 //! Mosaic driver `loop` (historically `fsimg`): one sparse image file per volume, shown by loop
 //! devices.
 //!
-//! [`driver`] is the list of verbs. What they stand on, from the bottom: [`ioctl`], the kernel's
-//! calls; [`loopdev`], one loop device; [`marker`] and [`attachment`], which device shows an image;
-//! [`image`], a file that is proven to be one; [`claim`], proof that nobody uses it; [`unnamed`], an
-//! image before it has a name.
+//! [`driver`] is the list of verbs. What they stand on, from the bottom: [`image`], a file that is
+//! proven to be one; [`attachment`], which loop device ([`mosaic_core::loopdev`]) shows it;
+//! [`claim`], proof that nobody uses it; [`unnamed`], an image before it has a name.
 //!
 //! Nothing is written down anywhere: what is attached, mounted or in use is asked of the kernel each
 //! time, and everything unfinished is a descriptor that dies with the process.
@@ -14,15 +13,9 @@ pub mod attachment;
 pub mod claim;
 pub mod config;
 pub mod driver;
-pub mod error;
-pub mod identity;
 pub mod image;
-pub mod ioctl;
 pub mod layout;
-pub mod loopdev;
-pub mod marker;
 pub mod support;
-pub mod sysfs;
 pub mod unnamed;
 
 mod attach;

@@ -10,10 +10,10 @@ use std::process::Command;
 
 use common::{Images, MIB, Opener, images, is_explicit};
 use mosaic_core::finding::Repair;
+use mosaic_core::loopdev::marker::{self, Marker};
 use mosaic_core::volume::{Lifetime, MountSource};
 use mosaic_core::{Driver, ErrorKind, Location};
 use mosaic_loop::image::Image;
-use mosaic_loop::marker::{self, Marker};
 use mosaic_tests::{
     MountedFs, eventually, is_quick, left_out, loop_devices_beneath, requires_program,
     requires_root, run, stdout_of, volume,

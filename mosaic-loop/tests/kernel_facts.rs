@@ -12,10 +12,10 @@ use std::path::Path;
 use common::{Images, MIB};
 use mosaic_core::Location;
 use mosaic_core::busy::{Lease, LeaseOutcome, is_open_for_writing};
+use mosaic_core::loopdev::ioctl;
+use mosaic_core::loopdev::{Binding, LoopDevice};
 use mosaic_core::volume::Lifetime;
 use mosaic_loop::image::Image;
-use mosaic_loop::ioctl;
-use mosaic_loop::loopdev::{Binding, LoopDevice};
 use mosaic_tests::{MountedFs, Scratch, eventually, requires_program, requires_root, volume};
 
 fn read_write(path: &Path) -> File {

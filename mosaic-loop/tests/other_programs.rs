@@ -9,9 +9,9 @@ use std::path::Path;
 
 use common::{MIB, Opener, images, is_explicit};
 use mosaic_core::finding::Repair;
+use mosaic_core::loopdev::marker;
 use mosaic_core::volume::Lifetime;
 use mosaic_core::{Driver, ErrorKind};
-use mosaic_loop::marker;
 use mosaic_tests::{eventually, requires_program, requires_root, run, stdout_of, volume};
 
 #[test]

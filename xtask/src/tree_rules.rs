@@ -163,7 +163,7 @@ mod tests {
         let text =
             format!("{word} {{ }}\n// {word}\n#![allow({word}_code)]\nlet a = \"{word}\";\n");
         assert_eq!(unsafe_words(&text).len(), 1);
-        assert!(inside_fence(Path::new("mosaic-loop/src/ioctl.rs")));
+        assert!(inside_fence(Path::new("mosaic-btrfs/src/ioctl.rs")));
         assert!(inside_fence(Path::new("mosaic-core/src/ioctl/mount.rs")));
         assert!(!inside_fence(Path::new("mosaic-loop/src/export.rs")));
     }

@@ -11,6 +11,7 @@
 
 pub(crate) mod file_system;
 pub(crate) mod lease;
+pub mod loop_device;
 pub(crate) mod mount;
 pub(crate) mod namespace;
 pub(crate) mod quota;

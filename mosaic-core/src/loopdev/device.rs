@@ -11,14 +11,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use linux_raw_sys::loop_device::{_bindgen_ty_1 as LoFlags, LO_NAME_SIZE, loop_info64};
-use mosaic_core::volume::{Attachment, Lifetime};
-use mosaic_core::{Context, Error, ErrorKind, Result};
 use rustix::fs::{self, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::error::{cannot_open, open_control};
-use crate::identity::Identity;
-use crate::{ioctl, marker, sysfs};
+use super::{Identity, cannot_open, ioctl, marker, open_control, sysfs};
+use crate::volume::{Attachment, Lifetime};
+use crate::{Context, Error, ErrorKind, Result};
 
 const READ_ONLY: u32 = LoFlags::LO_FLAGS_READ_ONLY as u32;
 const AUTOCLEAR: u32 = LoFlags::LO_FLAGS_AUTOCLEAR as u32;

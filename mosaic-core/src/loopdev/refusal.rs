@@ -4,11 +4,11 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use mosaic_core::{Error, ErrorKind, Result};
 use rustix::fs::{self, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::loopdev::path;
+use super::path;
+use crate::{Error, ErrorKind, Result};
 
 /// Says why a loop device cannot be opened, with the way out.
 pub fn cannot_open(number: u32, errno: Errno) -> Error {

@@ -11,11 +11,10 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use mosaic_core::size::SECTOR;
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
-use crate::identity::Identity;
-use crate::loopdev;
+use super::Identity;
+use crate::size::SECTOR;
 
 const BLOCK: &str = "/sys/block";
 
@@ -67,7 +66,7 @@ impl Shown {
 pub fn bound() -> io::Result<Vec<Shown>> {
     let mut devices = Vec::new();
     for entry in std::fs::read_dir(BLOCK)? {
-        if let Some(number) = loopdev::number(&entry?.file_name()) {
+        if let Some(number) = super::number(&entry?.file_name()) {
             devices.extend(shown(number));
         }
     }

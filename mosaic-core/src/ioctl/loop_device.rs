@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The loop driver's ioctls: the only file here with `unsafe`. No policy.
+//! The loop driver's ioctls.
 //!
 //! Structs and numbers are those of include/uapi/linux/loop.h and fs.h. All loop ioctls but
 //! `LOOP_CONFIGURE` (Linux 5.8) are older than anything that Mosaic runs on.
-
-#![allow(unsafe_code, reason = "ioctl(2) has no safe form")]
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
