@@ -2,19 +2,23 @@
 //! The folder of a disk on a file system, as the format wants it.
 //!
 //! Names are looked up from the folder's own descriptor, so that it stays the same one even if it is
-//! renamed; what a descriptor names absolutely is where it says. Only regular files are opened.
+//! renamed. They come from a file that its owner may write as he likes, and we may be root: so none
+//! leads out of the folder, none is followed that is a link, and only regular files are opened.
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::format::storage::{Access, Folder, ImageFile};
 use crate::format::units::FileOffset;
+
+/// To open a folder.
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
 
 /// A folder.
 #[derive(Debug)]
@@ -30,20 +34,61 @@ impl DiskFolder {
     /// # Errors
     /// The kernel's.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        let flags = FOLDER | OFlags::CLOEXEC;
         Ok(Self(rustix::fs::open(path, flags, Mode::empty())?))
+    }
+
+    /// A folder that is open.
+    pub fn in_dir(dir: OwnedFd) -> Self {
+        Self(dir)
+    }
+
+    /// Opens what is beneath the folder.
+    ///
+    /// openat2(2), Linux 5.6.
+    fn open_beneath(&self, name: &str, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+        let flags = flags | OFlags::CLOEXEC;
+        match rustix::fs::openat2(&self.0, name, flags, mode, resolve) {
+            Err(Errno::XDEV) => Err(out_of_it("the name leads out of the disk's folder")),
+            Err(Errno::LOOP) => Err(out_of_it("it is or goes through a symbolic link")),
+            opened => Ok(opened?),
+        }
+    }
+
+    /// The folder that holds a file, and the file's name in it.
+    fn parent<'n>(&self, name: &'n str) -> io::Result<(OwnedFd, &'n str)> {
+        let (above, leaf) = name.rsplit_once('/').unwrap_or((".", name));
+        let above = if above.is_empty() { "/" } else { above };
+        Ok((self.open_beneath(above, FOLDER, Mode::empty())?, leaf))
     }
 
     fn open_with(&self, name: &str, flags: OFlags, mode: Mode) -> io::Result<DiskFile> {
         // Not to hang where somebody put a pipe in the place of an image.
-        let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let file = rustix::fs::openat(&self.0, name, flags, mode)?;
+        let file = self.open_beneath(name, flags | OFlags::NONBLOCK, mode)?;
         let kind = FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode);
         if kind != FileType::RegularFile {
             return Err(io::Error::from(Errno::INVAL));
         }
         Ok(DiskFile(file.into()))
     }
+}
+
+impl AsFd for DiskFolder {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsFd for DiskFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// A name that is not followed: the descriptor that has it is of no use here.
+fn out_of_it(why: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, why)
 }
 
 impl Folder for DiskFolder {
@@ -67,25 +112,23 @@ impl Folder for DiskFolder {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        Ok(rustix::fs::renameat(&self.0, from, &self.0, to)?)
+        let ((above, from), (below, to)) = (self.parent(from)?, self.parent(to)?);
+        Ok(rustix::fs::renameat(&above, from, &below, to)?)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        Ok(rustix::fs::unlinkat(&self.0, name, AtFlags::empty())?)
+        let (above, name) = self.parent(name)?;
+        Ok(rustix::fs::unlinkat(&above, name, AtFlags::empty())?)
     }
 
     fn sync(&self, name: &str) -> io::Result<()> {
-        let parent = match Path::new(name).parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => return Ok(rustix::fs::fsync(&self.0)?),
-        };
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        let parent = rustix::fs::openat(&self.0, parent, flags, Mode::empty())?;
-        Ok(rustix::fs::fsync(parent)?)
+        let (above, _) = self.parent(name)?;
+        Ok(rustix::fs::fsync(above)?)
     }
 
     fn is_shared(&self, name: &str) -> io::Result<bool> {
-        let stat = rustix::fs::statat(&self.0, name, AtFlags::empty())?;
+        let (above, name) = self.parent(name)?;
+        let stat = rustix::fs::statat(&above, name, AtFlags::SYMLINK_NOFOLLOW)?;
         Ok(stat.st_nlink > 1)
     }
 
@@ -182,9 +225,43 @@ mod tests {
         let missing = folder.remove("x").unwrap_err();
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
         folder.sync("d").unwrap();
-        folder
-            .sync(path.path().join("d").to_str().unwrap())
-            .unwrap();
+    }
+
+    #[test]
+    fn no_name_leads_out_of_the_folder() {
+        let (path, _) = folder();
+        let inside = path.path().join("in");
+        std::fs::create_dir_all(inside.join("deep")).unwrap();
+        let folder = DiskFolder::open(&inside).unwrap();
+        let outside = path.path().join("out");
+        std::fs::write(&outside, "theirs").unwrap();
+        std::os::unix::fs::symlink("../out", inside.join("link")).unwrap();
+        std::os::unix::fs::symlink("..", inside.join("up")).unwrap();
+        for name in [
+            "../out",
+            outside.to_str().unwrap(),
+            "link",
+            "up/out",
+            "deep/../../out",
+        ] {
+            for access in [Access::Read, Access::Write] {
+                let error = folder.open(name, access).unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::Unsupported, "{name}");
+            }
+            assert!(folder.is_shared(name).is_err() || name == "link", "{name}");
+            if name != "link" {
+                assert!(folder.create(name, false).is_err(), "{name}");
+                assert!(folder.remove(name).is_err(), "{name}");
+                assert!(folder.rename("link", name).is_err(), "{name}");
+                assert!(folder.sync(name).is_err(), "{name}");
+            }
+        }
+        assert_eq!(std::fs::read(&outside).unwrap(), b"theirs");
+        folder.create("deep/a", false).unwrap();
+        folder.rename("deep/a", "deep/b").unwrap();
+        folder.sync("deep/b").unwrap();
+        assert!(!folder.is_shared("./deep/../deep/b").unwrap());
+        folder.remove("deep/b").unwrap();
     }
 
     #[test]

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is known of one volume. Reading refuses nobody anything and takes no lock: what cannot be
+//! seen is said in a note.
+
+use std::collections::HashSet;
+use std::os::fd::AsFd;
+
+use mosaic_core::label;
+use mosaic_core::location::open_in;
+use mosaic_core::volume::{Access, Kind, Volume};
+use mosaic_core::{Bytes, Context, Result, VolumeName};
+use rustix::fs::{self, AtFlags, Dir, FileType};
+
+use crate::driver::Ploop;
+use crate::files::DiskFolder;
+use crate::format::delta::Delta;
+use crate::format::descriptor::Base;
+use crate::format::disk::Disk;
+use crate::format::guid::Guid;
+use crate::format::header::Version;
+use crate::format::storage::{Access as FileAccess, Folder};
+use crate::format::units::Sectors;
+use crate::volume_dir::VolumeDir;
+
+/// Blocks of `st_blocks`, always 512 bytes (stat(2)).
+const STAT_BLOCK: u64 = 512;
+/// Folders within a volume that are looked at for files: libploop makes none.
+const MAX_DEPTH: usize = 4;
+
+/// What the files of a volume take.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Usage {
+    all: u64,
+    /// Of files that no other volume has.
+    own: u64,
+}
+
+impl Ploop {
+    /// The volume, whatever of it can be seen.
+    pub(crate) fn volume(&self, name: &VolumeName, dir: &VolumeDir) -> Volume {
+        let mut volume = Volume {
+            stored: name.stored().to_owned(),
+            user: label::name(dir).ok().flatten(),
+            kind: Kind::Fs {
+                fs: Some(self.options.default_fs.name().to_owned()),
+                assumed: true,
+            },
+            access: Access::Device,
+            size: None,
+            used: None,
+            exclusive: None,
+            origin: None,
+            read_only: false,
+            attachment: None,
+            notes: Vec::new(),
+            facts: vec![("folder".into(), dir.path().display().to_string())],
+        };
+        match label::kind(dir, self.options.default_fs.name()) {
+            Ok(kind) => volume.kind = kind,
+            Err(error) => {
+                let note = format!("its kind is a guess: {}", error.chain());
+                volume.notes.push(note);
+            }
+        }
+        match usage(dir, MAX_DEPTH) {
+            Ok(usage) => {
+                volume.used = Some(Bytes(usage.all));
+                volume.exclusive = Some(Bytes(usage.own));
+            }
+            Err(error) => volume.notes.push(error.chain()),
+        }
+        if let Err(error) = describe_disk(dir, &mut volume) {
+            volume.notes.push(error.chain());
+        }
+        volume
+    }
+}
+
+/// Size, and the facts of the format.
+fn describe_disk(dir: &VolumeDir, volume: &mut Volume) -> Result<()> {
+    let disk = dir.disk()?;
+    let descriptor = disk.descriptor();
+    volume.size = Some(Bytes(descriptor.size().bytes()));
+    let mut fact = |name: &str, value: String| volume.facts.push((name.to_owned(), value));
+    let images = descriptor.images().len();
+    fact("base", word(descriptor.base()).to_owned());
+    fact("cluster", Bytes(descriptor.cluster().bytes()).to_string());
+    fact("deltas", images.to_string());
+    fact("snapshots", (images - 1).to_string());
+    if descriptor.is_encrypted() {
+        let note = "what is on it is encrypted by another program";
+        volume.notes.push(note.to_owned());
+    }
+    // The header is the truth: a killed resize may not have come to the descriptor.
+    let (size, version, allocated) = chain_facts(&disk)?;
+    volume.size = Some(Bytes(size.bytes()));
+    if let Some(version) = version {
+        volume.facts.push(("version".into(), version.into()));
+    }
+    let allocated = Bytes(allocated).to_string();
+    volume.facts.push(("allocated".into(), allocated));
+    Ok(())
+}
+
+/// The size of the disk, the version of its images, and how many bytes of the disk any of them has.
+fn chain_facts(disk: &Disk<DiskFolder>) -> Result<(Sectors, Option<&'static str>, u64)> {
+    let descriptor = disk.descriptor();
+    let cluster = descriptor.cluster();
+    let (mut size, mut version) = (descriptor.size(), None);
+    let mut allocated = HashSet::new();
+    for guid in descriptor.chain(descriptor.top()) {
+        let name = descriptor.file(guid).unwrap_or_default();
+        let file = disk.folder().open(name, FileAccess::Read);
+        let file = file.context(|| format!("cannot open {name:?}"))?;
+        let is_base = descriptor
+            .shot(guid)
+            .is_some_and(|shot| shot.parent == Guid::NONE);
+        if is_base && descriptor.base() == Base::Raw {
+            let stat = fs::fstat(&file).context(|| format!("cannot look at {name:?}"))?;
+            let length = u64::try_from(stat.st_size).unwrap_or_default();
+            size = cluster
+                .round_up(Sectors(length.div_ceil(512)))
+                .unwrap_or(size);
+            let clusters = u32::try_from(length.div_ceil(cluster.bytes())).unwrap_or(u32::MAX);
+            allocated.extend(0..clusters);
+            continue;
+        }
+        let delta = Delta::open(name, file)?;
+        size = delta.header().size;
+        version = Some(match delta.header().version {
+            Version::V1 => "1",
+            Version::V2 => "2",
+        });
+        allocated.extend(delta.allocated().map(|cluster| cluster.0));
+    }
+    let count = cluster.holding(size);
+    let there = allocated
+        .iter()
+        .filter(|at| u64::from(**at) < count)
+        .count();
+    Ok((size, version, there as u64 * cluster.bytes()))
+}
+
+fn word(base: Base) -> &'static str {
+    match base {
+        Base::Expanded => "expanded",
+        Base::Preallocated => "preallocated",
+        Base::Raw => "raw",
+    }
+}
+
+/// What the files in a folder take.
+fn usage(dir: impl AsFd, depth: usize) -> Result<Usage> {
+    let failed = || "cannot see what its files take".to_owned();
+    let mut usage = Usage::default();
+    for entry in Dir::read_from(&dir).context(failed)? {
+        let entry = entry.context(failed)?;
+        let name = entry.file_name();
+        if name == c"." || name == c".." {
+            continue;
+        }
+        let Ok(stat) = fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) else {
+            // It went meanwhile.
+            continue;
+        };
+        let taken = u64::try_from(stat.st_blocks).unwrap_or_default() * STAT_BLOCK;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory if depth > 0 => {
+                let below = name.to_str().ok().map(|name| open_in(&dir, name));
+                if let Some(Ok(below)) = below {
+                    let below = self::usage(below, depth - 1)?;
+                    usage.all += below.all;
+                    usage.own += below.own;
+                }
+            }
+            FileType::RegularFile => {
+                usage.all += taken;
+                usage.own += if stat.st_nlink > 1 { 0 } else { taken };
+            }
+            _ => {}
+        }
+    }
+    Ok(usage)
+}
