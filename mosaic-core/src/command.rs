@@ -6,6 +6,7 @@
 //! ([`Command::to_the_end`]).
 
 mod running;
+mod server;
 mod words;
 
 use std::ffi::{OsStr, OsString};
@@ -19,6 +20,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host_services::Host;
 use crate::ioctl::spawn::{self, Parting};
 use running::{End, Running};
+pub use server::launch_server;
 pub(crate) use words::one_line;
 
 /// The system's directories, in the order in which programs are looked for.

@@ -52,6 +52,7 @@ impl Loop {
             read_only,
             lifetime,
             path: image.path(),
+            window: None,
         };
         let file = claim::open_alone(image, &self.host, access)?;
         let device = LoopDevice::bind(file.as_fd(), &how)?;

@@ -188,6 +188,7 @@ impl Loop {
             read_only: false,
             lifetime: Lifetime::Mount,
             path,
+            window: None,
         };
         let device = LoopDevice::bind(file.as_fd(), &how)?;
         self.host.debug(&format!(

@@ -152,6 +152,7 @@ fn bind(file: &File, path: &Path, lifetime: Lifetime) -> LoopDevice {
         read_only: false,
         lifetime,
         path,
+        window: None,
     };
     LoopDevice::bind(file.as_fd(), &how).unwrap()
 }

@@ -86,6 +86,19 @@ impl AsFd for DiskFile {
     }
 }
 
+impl DiskFile {
+    /// A regular file that is open.
+    pub fn opened(file: OwnedFd) -> Self {
+        Self(file.into())
+    }
+}
+
+impl From<DiskFile> for OwnedFd {
+    fn from(file: DiskFile) -> Self {
+        file.0.into()
+    }
+}
+
 /// A name that is not followed: the descriptor that has it is of no use here.
 fn out_of_it(why: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::Unsupported, why)

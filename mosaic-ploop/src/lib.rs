@@ -8,11 +8,14 @@
 //! Nothing is written down but in the format's own files: what is attached, mounted or in use is
 //! asked of the kernel each time.
 
+pub mod attachment;
 pub mod config;
 pub mod driver;
 pub mod files;
 pub mod format;
+pub mod fuse;
 pub mod layout;
+pub mod server;
 pub mod volume_dir;
 
 mod capabilities;

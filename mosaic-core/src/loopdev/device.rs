@@ -37,6 +37,15 @@ pub struct Status {
     info: loop_info64,
 }
 
+/// A part of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Where it begins, bytes.
+    pub at: u64,
+    /// How long it is, bytes.
+    pub bytes: u64,
+}
+
 impl Status {
     fn new(info: loop_info64) -> Self {
         Self {
@@ -49,6 +58,18 @@ impl Status {
             info,
         }
     }
+
+    /// What the file was called when it was bound, [`Binding::path`], as far as there is room for it.
+    pub fn name(&self) -> &[u8] {
+        let name = &self.info.lo_file_name;
+        name.split(|byte| *byte == 0).next().unwrap_or(name)
+    }
+
+    /// What the device shows of the file; `None`: all of it.
+    pub fn window(&self) -> Option<Window> {
+        let (at, bytes) = (self.info.lo_offset, self.info.lo_sizelimit);
+        ((at, bytes) != (0, 0)).then_some(Window { at, bytes })
+    }
 }
 
 /// How to bind a file.
@@ -58,8 +79,10 @@ pub struct Binding<'a> {
     pub read_only: bool,
     /// Explicit, or gone with the last opener.
     pub lifetime: Lifetime,
-    /// The file's path, for `losetup` to show.
+    /// The file's path, for `losetup` to show, or another name to find it by.
     pub path: &'a Path,
+    /// What to show of the file; `None`: all of it.
+    pub window: Option<Window>,
 }
 
 impl Binding<'_> {
@@ -71,6 +94,9 @@ impl Binding<'_> {
         }
         if self.lifetime == Lifetime::Mount {
             info.lo_flags |= AUTOCLEAR;
+        }
+        if let Some(window) = self.window {
+            (info.lo_offset, info.lo_sizelimit) = (window.at, window.bytes);
         }
         // One byte less than there is room for: the kernel ends it with a NUL byte.
         let room = LO_NAME_SIZE as usize - 1;
@@ -177,6 +203,7 @@ impl LoopDevice {
         let right = self.status()?.is_some_and(|status| {
             status.backing == identity
                 && status.info.lo_number == self.number
+                && status.window() == how.window
                 && status.read_only == how.read_only
                 && status.autoclear == (how.lifetime == Lifetime::Mount)
         });
@@ -334,6 +361,7 @@ mod tests {
             read_only: true,
             lifetime: Lifetime::Mount,
             path: Path::new(&long),
+            window: None,
         };
         let info = how.info();
         assert_eq!(info.lo_file_name[..63], [b'x'; 63]);
@@ -360,6 +388,7 @@ mod tests {
             read_only: false,
             lifetime: Lifetime::Mount,
             path: &image,
+            window: None,
         };
         let file = std::fs::File::options().read(true).write(true).open(&image);
         let file = file.unwrap();

@@ -10,8 +10,10 @@ use rustix::fs::{self, AtFlags, StatxFlags};
 /// As stat(2) says it, which on btrfs is the subvolume's device number, not the superblock's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Identity {
-    pub(crate) device: u64,
-    pub(crate) inode: u64,
+    /// The device of its file system.
+    pub device: u64,
+    /// The inode.
+    pub inode: u64,
 }
 
 impl Identity {

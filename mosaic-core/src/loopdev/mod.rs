@@ -12,6 +12,6 @@ mod refusal;
 pub mod sysfs;
 
 pub use crate::ioctl::loop_device as ioctl;
-pub use device::{Binding, LoopDevice, Release, Status, attachment, number, path};
+pub use device::{Binding, LoopDevice, Release, Status, Window, attachment, number, path};
 pub use identity::Identity;
 pub use refusal::{cannot_open, is_privilege, open_control};

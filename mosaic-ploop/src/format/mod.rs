@@ -29,6 +29,8 @@ pub mod geometry;
 pub mod guid;
 pub mod header;
 pub mod layer;
+pub mod ledger;
+pub mod pages;
 pub mod raw_image;
 mod relocate;
 mod resize;

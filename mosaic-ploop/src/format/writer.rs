@@ -14,6 +14,7 @@ use super::entry::{Entry, EntryFault};
 use super::error::{Error, Result};
 use super::extension::Extension;
 use super::header::{Flags, Header, Mark};
+use super::ledger::{Ledger, Pending};
 use super::space::Space;
 use super::storage::ImageFile;
 use super::units::{FileCluster, FileOffset, Sectors, VirtualCluster};
@@ -26,6 +27,7 @@ pub struct Writer<F> {
     pub(super) delta: Delta<F>,
     pub(super) space: Space,
     limit: Option<Sectors>,
+    ledger: Option<Ledger<F>>,
     is_broken: AtomicBool,
 }
 
@@ -52,11 +54,53 @@ impl<F: ImageFile> Writer<F> {
             delta,
             space,
             limit: None,
+            ledger: None,
             is_broken: AtomicBool::new(false),
         };
         writer.delta.header.extension = Sectors(0);
         writer.set_mark(Mark::InUse)?;
         Ok(writer)
+    }
+
+    /// Ends what a writer that died had begun on an image, while who wrote went on: applies what it
+    /// had noted, makes it durable and takes the mark away.
+    ///
+    /// # Errors
+    /// `Entry` if the notes do not fit the image; `Header`; `Io`.
+    pub fn take_over(mut delta: Delta<F>, pending: &Pending) -> Result<()> {
+        if delta.header.mark != Mark::InUse {
+            // It was closed, which is after all was made durable.
+            return Ok(());
+        }
+        for (cluster, entry) in &pending.entries {
+            if cluster.0 >= delta.header.entries {
+                let past = EntryFault::PastEnd {
+                    at: 0,
+                    length: delta.length,
+                };
+                return Err(delta.wrong_entry(*cluster, past));
+            }
+            delta.bat.set(*cluster, *entry);
+        }
+        let space = take_stock(&delta)?;
+        let writer = Self {
+            delta,
+            space,
+            limit: None,
+            ledger: None,
+            is_broken: AtomicBool::new(false),
+        };
+        writer.close().map(drop)
+    }
+
+    /// Notes what is done to the BAT and not durable yet, for whoever takes over.
+    pub(super) fn keep_ledger(&mut self, ledger: Ledger<F>) {
+        self.ledger = Some(ledger);
+    }
+
+    /// The ledger, for the next image.
+    pub(super) fn take_ledger(&mut self) -> Option<Ledger<F>> {
+        self.ledger.take()
     }
 
     /// Opens a delta, does some work and closes it, also if the work failed: what it had done until
@@ -111,6 +155,10 @@ impl<F: ImageFile> Writer<F> {
         let filled = self
             .entry_for(place)
             .and_then(|entry| Ok((entry, fill(&self.delta, at)?)));
+        let filled = filled.and_then(|(entry, done)| {
+            self.note(cluster, entry)?;
+            Ok((entry, done))
+        });
         match filled {
             Ok((entry, done)) => {
                 self.delta.length = self.delta.length.max(at.plus(size.bytes()).0);
@@ -131,6 +179,7 @@ impl<F: ImageFile> Writer<F> {
     pub fn remove(&mut self, cluster: VirtualCluster) -> Result<()> {
         self.intact()?;
         if let Some(place) = self.delta.file_cluster(cluster)? {
+            self.note(cluster, Entry::NONE)?;
             self.delta.bat.set(cluster, Entry::NONE);
             self.space.give_up(place);
         }
@@ -171,6 +220,9 @@ impl<F: ImageFile> Writer<F> {
             let written = delta.bat.write(&delta.file, &delta.header);
             written.map_err(self.delta.io("write"))?;
             self.flush_file()?;
+        }
+        if let Some(ledger) = &mut self.ledger {
+            ledger.clear().map_err(self.delta.io("forget notes on"))?;
         }
         *self.is_broken.get_mut() = false;
         let size = self.header().cluster;
@@ -218,6 +270,16 @@ impl<F: ImageFile> Writer<F> {
         // Nothing is written without the mark.
         *self.is_broken.get_mut() = true;
         Ok(())
+    }
+
+    fn note(&mut self, cluster: VirtualCluster, entry: Entry) -> Result<()> {
+        match &mut self.ledger {
+            Some(ledger) => {
+                let noted = ledger.note(cluster, entry);
+                noted.map_err(self.delta.io("note a change of"))
+            }
+            None => Ok(()),
+        }
     }
 
     /// The delta, for reading.

@@ -10,6 +10,7 @@ mod write;
 
 use super::error::{Error, Result};
 use super::layer::{Layer, Place};
+use super::pages::Pages;
 use super::storage::ImageFile;
 use super::units::{ClusterSize, DiskOffset, FileOffset, Sectors, VirtualCluster};
 
@@ -23,7 +24,7 @@ const SCRATCH: usize = 1 << 20;
 pub struct Chain<F> {
     lower: Lower<F>,
     top: Layer<F>,
-    scratch: Vec<u8>,
+    scratch: Pages,
 }
 
 /// A range of the disk that comes from one place.
@@ -49,7 +50,7 @@ impl<F: ImageFile> Chain<F> {
         Ok(Self {
             lower: Lower::new(lower),
             top,
-            scratch: vec![0; bytes.min(SCRATCH)],
+            scratch: Pages::new(bytes.min(SCRATCH)),
         })
     }
 

@@ -5,6 +5,7 @@ use super::Chain;
 use crate::format::delta::Delta;
 use crate::format::error::{Error, Result};
 use crate::format::layer::Layer;
+use crate::format::ledger::Ledger;
 use crate::format::raw_image::whole_size;
 use crate::format::storage::ImageFile;
 use crate::format::units::Sectors;
@@ -34,6 +35,21 @@ impl<F: ImageFile> Chain<F> {
         }
     }
 
+    /// Notes what is done to the top's BAT and not durable yet, in a file of the caller's. Goes on to
+    /// the next top with [`Chain::push`].
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn keep_ledger(&mut self, file: F) -> Result<()> {
+        if let Layer::Writer(writer) = &mut self.top {
+            let name = writer.delta().name();
+            let ledger = Ledger::begin(file, name);
+            let ledger = ledger.map_err(|e| Error::io("note changes of", name, e))?;
+            writer.keep_ledger(ledger);
+        }
+        Ok(())
+    }
+
     /// Puts an empty delta upon the top, which is read from now on and closed. The new file becomes no
     /// longer than `limit`.
     ///
@@ -59,6 +75,15 @@ impl<F: ImageFile> Chain<F> {
             // Only so that it has no mark: there is nothing in it.
             let _ = writer.close();
             return Err(error);
+        }
+        // All that was noted is durable. Noting goes on before anything is done to the new one.
+        if let Layer::Writer(old) = &mut self.top
+            && let Some(mut ledger) = old.take_ledger()
+        {
+            let name = writer.delta().name();
+            let turned = ledger.turn_to(name);
+            turned.map_err(|e| Error::io("note changes of", name, e))?;
+            writer.keep_ledger(ledger);
         }
         let new = Layer::Writer(Box::new(writer));
         let old = match std::mem::replace(&mut self.top, new) {

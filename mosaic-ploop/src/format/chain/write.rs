@@ -117,7 +117,7 @@ impl<F: ImageFile> Chain<F> {
         middle: impl FnOnce(&F, FileOffset) -> io::Result<()>,
     ) -> Result<()> {
         let size = self.cluster().bytes();
-        let (lower, scratch) = (&self.lower, &mut self.scratch);
+        let (lower, scratch) = (&self.lower, self.scratch.bytes_mut());
         writer(&mut self.top)?.add(piece.cluster, |delta, at| {
             let end = piece.within + piece.bytes;
             copy(lower, piece.cluster, 0..piece.within, delta, at, scratch)?;
@@ -180,9 +180,18 @@ impl<F: ImageFile> Chain<F> {
     ///
     /// # Errors
     /// `Broken`; `Io`.
-    pub fn close(self) -> Result<()> {
-        match self.top {
-            Layer::Writer(writer) => writer.close().map(drop),
+    pub fn close(mut self) -> Result<()> {
+        self.finish()
+    }
+
+    /// Does what [`Chain::close`] does to a chain that others still have; nothing can be written to it
+    /// afterwards.
+    ///
+    /// # Errors
+    /// As [`Chain::close`].
+    pub fn finish(&mut self) -> Result<()> {
+        match &mut self.top {
+            Layer::Writer(writer) => writer.finish(),
             Layer::Raw(raw) => raw.flush(),
             Layer::Delta(_) => Ok(()),
         }

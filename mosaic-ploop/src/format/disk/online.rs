@@ -10,8 +10,10 @@ use crate::format::delta::Delta;
 use crate::format::error::{Error, Result};
 use crate::format::guid::Guid;
 use crate::format::header::{Header, Version};
+use crate::format::ledger::Pending;
 use crate::format::storage::{Access, Folder};
 use crate::format::units::Sectors;
+use crate::format::writer::Writer;
 
 impl<S: Folder> Disk<S> {
     /// Makes a snapshot of the disk as it is in an open chain, which writes to a new top afterwards.
@@ -32,6 +34,15 @@ impl<S: Folder> Disk<S> {
         let delta = self.folder.open(&file, Access::Write);
         let delta = delta.map_err(|e| Error::io("open", &file, e))?;
         chain.push(Delta::open(&file, delta)?, self.descriptor.max_delta())
+    }
+
+    /// Ends what a server that died left unfinished in an image, before the disk is opened again.
+    ///
+    /// # Errors
+    /// As [`Writer::take_over`]; `Shared`, `Header`, `Io`.
+    pub fn take_over(&self, pending: &Pending) -> Result<()> {
+        let file = self.open_file(&pending.image, Access::Write)?;
+        Writer::take_over(Delta::open(&pending.image, file)?, pending)
     }
 
     /// Makes the disk larger while a chain of it is open. New clusters of a preallocated disk are

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Attach, detach, and the end of a server.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use mosaic_core::busy;
+use mosaic_core::loopdev::{self, Binding, LoopDevice, Release};
+use mosaic_core::{Error, ErrorKind, Host, Result};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use super::{Attached, How, Place, VolumeId, find, serve};
+use crate::files::DiskFolder;
+use crate::format::descriptor::Base;
+use crate::format::disk::Disk;
+use crate::format::storage::{Access, Folder};
+use crate::server::control;
+
+/// How long an opener that comes and goes (udev looks at every new device) is waited for.
+const PASSING: Duration = Duration::from_secs(1);
+/// How long a device that is just going away is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Shows the disk as a block device.
+///
+/// Steps: make sure that nothing shows it and no server is closing it; start a server, which locks
+/// the images and takes away the mark of one that died; **commit**: one LOOP_CONFIGURE on the file
+/// that it shows. Killed before the commit the server ends, after it the disk is attached. A raw
+/// base that is alone is locked and bound itself.
+///
+/// # Errors
+/// `Busy` with where it is attached or who uses it; as [`Disk::write`] for a disk that cannot be
+/// opened; `Unsupported`, `Permission` without FUSE or loop devices; `Interrupted`; the kernel's.
+pub fn attach(host: &Host, place: &Place<'_>, how: &How) -> Result<LoopDevice> {
+    let id = place.id()?;
+    if let Some(attached) = find(place)? {
+        return Err(attached_at(&attached));
+    }
+    await_closed(host, place)?;
+    let raw = raw_file(place, how.read_only)?;
+    let is_raw = raw.is_some();
+    let started = match raw {
+        Some(file) => Ok(file),
+        None => serve::start(host, place, id, how.read_only),
+    };
+    let bound = started.and_then(|file| bind(host, id, is_raw, &file, how));
+    if bound.is_err() {
+        // Whatever has to be said was said already.
+        let _ = await_closed(host, place);
+    }
+    bound
+}
+
+fn bind(host: &Host, id: VolumeId, is_raw: bool, file: &OwnedFd, how: &How) -> Result<LoopDevice> {
+    let tag = id.tag(is_raw);
+    let binding = Binding {
+        read_only: how.read_only,
+        lifetime: how.lifetime,
+        path: Path::new(&tag),
+        window: how.window,
+    };
+    let device = LoopDevice::bind(file.as_fd(), &binding)?;
+    host.debug(&format!("LOOP_CONFIGURE {:?} for {tag}", device.path()));
+    Ok(device)
+}
+
+/// The only file of a disk that is a raw base and nothing else.
+fn raw_file(place: &Place<'_>, read_only: bool) -> Result<Option<OwnedFd>> {
+    let folder = place.folder.try_clone_to_owned();
+    let folder = folder.map_err(|e| Error::io(e, "cannot open the disk's folder"))?;
+    let disk = Disk::open(DiskFolder::in_dir(folder))?;
+    let descriptor = disk.descriptor();
+    if descriptor.base() != Base::Raw || descriptor.shots().len() != 1 {
+        return Ok(None);
+    }
+    let Some(name) = descriptor.file(descriptor.top()) else {
+        return Ok(None);
+    };
+    let access = if read_only {
+        Access::Read
+    } else {
+        Access::Write
+    };
+    let opened = disk.folder().open(name, access);
+    let opened = opened.map_err(|e| Error::io(e, format!("cannot open {name:?}")))?;
+    Ok(Some(opened.into()))
+}
+
+impl Attached {
+    /// Takes the device away, and returns when the server has closed the disk.
+    ///
+    /// Order: open the device so that the kernel refuses if it is mounted or claimed, prove that it
+    /// shows the disk; **commit**: LOOP_CLR_FD by the only opener; wait for the server to end. Killed
+    /// before the commit it is attached as before, after it the server ends by itself.
+    ///
+    /// # Errors
+    /// `Busy` while somebody has it open; `NotFound` if it is gone; the kernel's.
+    pub fn detach(&self, host: &Host, place: &Place<'_>) -> Result<()> {
+        if self.autoclear {
+            let mounted = attached_at(self);
+            return Err(mounted.context("it is there for a mount; umount ends it"));
+        }
+        let start = Instant::now();
+        loop {
+            match LoopDevice::open_best(self.number, OFlags::EXCL) {
+                Err(Errno::BUSY) => self.refuse_mounted()?,
+                Err(errno) => return Err(loopdev::cannot_open(self.number, errno)),
+                Ok(device) => {
+                    drop(device);
+                    let Some(device) = self.open_same(OFlags::EXCL)? else {
+                        return Err(Error::new(ErrorKind::NotFound, "it is not attached"));
+                    };
+                    host.debug(&format!("LOOP_CLR_FD {:?}", device.path()));
+                    if device.release()? == Release::Gone {
+                        drop(device);
+                        return await_closed(host, place);
+                    }
+                }
+            }
+            if start.elapsed() > PASSING {
+                return Err(attached_at(self));
+            }
+            host.check_cancelled()?;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// A mount stays; another claim may be gone in a moment.
+    fn refuse_mounted(&self) -> Result<()> {
+        if busy::mounts_of_device(&loopdev::path(self.number))?.is_empty() {
+            return Ok(());
+        }
+        Err(attached_at(self))
+    }
+}
+
+/// The refusal for a disk that a loop device shows: which, and where it is mounted.
+pub fn attached_at(attached: &Attached) -> Error {
+    let device = loopdev::path(attached.number);
+    let mut line = format!("in use: attached at {}", device.display());
+    // The device is reason enough; where it is mounted is only good to know.
+    if let Ok(uses) = busy::openers_of_device(&device)
+        && let Some(more) = uses.describe().strip_prefix("in use: ")
+    {
+        line += &format!("; {more}");
+    }
+    Error::new(ErrorKind::Busy, line)
+}
+
+/// Waits until a server whose disk is not attached any more has closed it: after the umount of a
+/// device that went by itself. Returns at once while the disk is attached.
+///
+/// # Errors
+/// `Interrupted`; `Busy` if it does not end; the kernel's.
+pub fn await_closed(host: &Host, place: &Place<'_>) -> Result<()> {
+    let Some(private) = place.private()? else {
+        return Ok(());
+    };
+    let name = place.id()?.socket();
+    let start = Instant::now();
+    while let Some(server) = control::call(&private, &name)? {
+        if find(place)?.is_some() {
+            return Ok(());
+        }
+        // A server that is told nothing says nothing, until it ends.
+        serve::wait(host, &server)?;
+        if start.elapsed() > PATIENCE {
+            return Err(Error::new(
+                ErrorKind::Busy,
+                "in use: its block server has not ended yet",
+            ));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // Nobody listens: what a killed server left.
+    let _ = control::forget(&private, &name);
+    Ok(())
+}

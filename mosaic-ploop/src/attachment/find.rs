@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which loop device shows a disk: asked of the kernel each time.
+
+use mosaic_core::loopdev::{self, LoopDevice, Status, Window, sysfs};
+use mosaic_core::volume::Attachment;
+use mosaic_core::{Context, Result};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use super::{Place, VolumeId};
+use crate::server::control;
+
+/// With what the names of our loop devices begin: those of served disks, and of raw files.
+const SERVED: &str = "mosaic-ploop:";
+const RAW: &str = "mosaic-ploop-raw:";
+
+/// A loop device that shows a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attached {
+    /// The N of `/dev/loopN`.
+    pub number: u32,
+    /// It refuses writes.
+    pub read_only: bool,
+    /// It goes with its last opener: it is there for a mount.
+    pub autoclear: bool,
+    /// What it shows of the disk; `None`: all of it.
+    pub window: Option<Window>,
+    /// It is a raw file, without a server.
+    pub is_raw: bool,
+    /// Which disk.
+    pub id: VolumeId,
+}
+
+impl VolumeId {
+    /// The name of a loop device for this disk.
+    pub(super) fn tag(self, is_raw: bool) -> String {
+        let kind = if is_raw { RAW } else { SERVED };
+        format!("{kind}{}", self.numbers())
+    }
+
+    fn of_tag(name: &[u8]) -> Option<(Self, bool)> {
+        let name = std::str::from_utf8(name).ok()?;
+        let (numbers, is_raw) = match (name.strip_prefix(SERVED), name.strip_prefix(RAW)) {
+            (Some(numbers), _) => (numbers, false),
+            (None, raw) => (raw?, true),
+        };
+        let (device, inode) = numbers.split_once('-')?;
+        let number = |digits| u64::from_str_radix(digits, 16).ok();
+        let identity = loopdev::Identity {
+            device: number(device)?,
+            inode: number(inode)?,
+        };
+        Some((Self(identity), is_raw))
+    }
+}
+
+impl Attached {
+    fn new(number: u32, status: &Status) -> Option<Self> {
+        let (id, is_raw) = VolumeId::of_tag(status.name())?;
+        Some(Self {
+            number,
+            read_only: status.read_only,
+            autoclear: status.autoclear,
+            window: status.window(),
+            is_raw,
+            id,
+        })
+    }
+
+    /// As the host hears of it.
+    pub fn attachment(&self) -> Attachment {
+        loopdev::attachment(self.number, self.read_only, self.autoclear, false)
+    }
+
+    /// Opens the device if it still shows the disk; it stays while that is open.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn open_same(&self, flags: OFlags) -> Result<Option<LoopDevice>> {
+        let device = match LoopDevice::open_best(self.number, flags) {
+            Err(Errno::NXIO | Errno::NODEV) => return Ok(None),
+            Err(errno) => return Err(loopdev::cannot_open(self.number, errno)),
+            Ok(device) => device,
+        };
+        let now = device
+            .status()?
+            .and_then(|status| Self::new(self.number, &status));
+        Ok(now.is_some_and(|now| now.id == self.id).then_some(device))
+    }
+
+    /// Whether there is somebody to answer when it is read or written.
+    ///
+    /// # Errors
+    /// `Permission`; the kernel's.
+    pub fn is_served(&self, place: &Place<'_>) -> Result<bool> {
+        if self.is_raw {
+            return Ok(true);
+        }
+        Ok(match place.private()? {
+            Some(private) => control::call(&private, &self.id.socket())?.is_some(),
+            None => false,
+        })
+    }
+}
+
+/// The loop device that shows a disk. Waits for nothing.
+///
+/// # Errors
+/// The kernel's, if sysfs is not mounted.
+pub fn find(place: &Place<'_>) -> Result<Option<Attached>> {
+    let id = place.id()?;
+    let attached = all()?;
+    Ok(attached.into_iter().find(|attached| attached.id == id))
+}
+
+/// All disks that are attached: every bound loop device is asked.
+///
+/// # Errors
+/// The kernel's, if sysfs is not mounted.
+pub fn all() -> Result<Vec<Attached>> {
+    let bound = sysfs::bound().context(|| "cannot list loop devices".into())?;
+    let asked = bound.iter().filter_map(|shown| {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+        let device = LoopDevice::open(shown.number, flags).ok()?;
+        Attached::new(shown.number, &device.status().ok()??)
+    });
+    Ok(asked.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_known_by_the_name_of_its_device() {
+        let folder = std::fs::File::open("/").unwrap();
+        let id = VolumeId::of(&folder).unwrap();
+        for is_raw in [false, true] {
+            let tag = id.tag(is_raw);
+            assert!(tag.len() < 64);
+            assert_eq!(VolumeId::of_tag(tag.as_bytes()), Some((id, is_raw)));
+        }
+        for other in [
+            "",
+            "/srv/image",
+            "mosaic-ploop:",
+            "mosaic-ploop:1-x",
+            "mosaic-ploop:1",
+        ] {
+            assert_eq!(VolumeId::of_tag(other.as_bytes()), None, "{other}");
+        }
+    }
+}

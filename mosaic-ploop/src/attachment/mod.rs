@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Showing a disk as a block device, by a block server and a loop device, and what is done to it
+//! meanwhile.
+//!
+//! Which disk a loop device shows stands in the name that the kernel keeps for it: the device and
+//! inode number of the disk's folder. So a disk is found again after its folder was renamed, and
+//! there is no record but the kernel's. A raw base that is alone needs no server.
+
+mod attach;
+mod find;
+mod online;
+mod program;
+mod serve;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use mosaic_core::loopdev::Identity;
+use mosaic_core::volume::Lifetime;
+use mosaic_core::{Context, Error, Result};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+pub use attach::{attach, await_closed};
+pub use find::{Attached, all, find};
+pub use mosaic_core::loopdev::Window;
+
+/// Where a disk is, and where its server is to be called.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// The disk's folder.
+    pub folder: BorrowedFd<'a>,
+    /// The location's folder that nobody else can enter, `.mosaic`.
+    pub private: &'a Path,
+}
+
+/// How a disk is attached.
+#[derive(Debug, Clone, Copy)]
+pub struct How {
+    /// The device refuses writes.
+    pub read_only: bool,
+    /// Until it is detached, or as long as it is open.
+    pub lifetime: Lifetime,
+    /// What to show of the disk; `None`: all of it.
+    pub window: Option<Window>,
+}
+
+/// Which disk: its folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct VolumeId(Identity);
+
+impl VolumeId {
+    /// The disk in an open folder.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn of(folder: impl AsFd) -> Result<Self> {
+        let identity = Identity::of(folder).context(|| "cannot stat the disk's folder".into())?;
+        Ok(Self(identity))
+    }
+
+    fn numbers(self) -> String {
+        let Identity { device, inode } = self.0;
+        format!("{device:x}-{inode:x}")
+    }
+
+    /// Name of the socket in the private folder.
+    fn socket(self) -> String {
+        format!("ploop-{}", self.numbers())
+    }
+}
+
+impl Place<'_> {
+    fn id(&self) -> Result<VolumeId> {
+        VolumeId::of(self.folder)
+    }
+
+    /// The private folder; `None` if there is none, where no server can be.
+    fn private(&self) -> Result<Option<OwnedFd>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::open(self.private, flags, Mode::empty()) {
+            Ok(folder) => Ok(Some(folder)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => {
+                let message = format!("cannot open {:?}", self.private);
+                Err(Error::io(errno, message))
+            }
+        }
+    }
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is done to a disk while it is attached: its server does it, and nobody else.
+
+use mosaic_core::loopdev::LoopDevice;
+use mosaic_core::{Error, ErrorKind, Result};
+use rustix::fs::OFlags;
+
+use super::{Attached, Place};
+use crate::format::guid::Guid;
+use crate::format::units::{SECTOR, Sectors};
+use crate::server::control::{self, Command};
+
+/// How often another server is asked when one was killed while it worked.
+const ATTEMPTS: usize = 4;
+
+impl Attached {
+    /// Freezes what has been written as a snapshot, and goes on in a new top without losing a write.
+    /// A top into which nothing was written since the last snapshot makes none. Which one it is.
+    ///
+    /// # Errors
+    /// `Unsupported` for a raw base without a server, and as [`Disk::snapshot`]; `Io` if there is no
+    /// server any more.
+    ///
+    /// [`Disk::snapshot`]: crate::format::disk::Disk::snapshot
+    pub fn freeze(&self, place: &Place<'_>, guid: Guid) -> Result<Guid> {
+        match self.ask(place, Command::Freeze(guid)) {
+            Ok(name) => name.parse().map_err(|_| nonsense(&name)),
+            // A server that was killed had done it already.
+            Err((error, true)) if error.kind() == ErrorKind::Exists => Ok(guid),
+            Err((error, _)) => Err(error),
+        }
+    }
+
+    /// Makes the disk larger, and the device with it. The size that it has already is fine.
+    ///
+    /// Order: the server grows the top (commit); LOOP_SET_CAPACITY. Killed in between, the next call
+    /// does the rest.
+    ///
+    /// # Errors
+    /// `Unsupported` for a device that shows a part of the disk; `Busy` if it is gone; as
+    /// [`Disk::grow`]; the kernel's.
+    ///
+    /// [`Disk::grow`]: crate::format::disk::Disk::grow
+    pub fn grow(&self, place: &Place<'_>, size: Sectors) -> Result<()> {
+        if self.window.is_some() {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "its device shows one partition of it, which does not grow; detach it first",
+            ));
+        }
+        let Some(device) = self.open_same(OFlags::empty())? else {
+            return Err(Error::new(ErrorKind::Busy, "it has just been detached"));
+        };
+        let answer = self.ask(place, Command::Grow(size));
+        let answer = answer.map_err(|(error, _)| error)?;
+        let bytes: u64 = answer.parse().map_err(|_| nonsense(&answer))?;
+        grow_device(&device, bytes)
+    }
+
+    /// Makes durable what was written.
+    ///
+    /// # Errors
+    /// `Io`, also if there is no server any more.
+    pub fn flush(&self, place: &Place<'_>) -> Result<()> {
+        let answer = self.ask(place, Command::Flush);
+        answer.map(drop).map_err(|(error, _)| error)
+    }
+
+    /// Asks the server; with an error comes whether an earlier server was killed over it.
+    fn ask(&self, place: &Place<'_>, command: Command) -> Result<String, (Error, bool)> {
+        if self.is_raw {
+            let why = "it is a raw image, attached without a server; detach it first";
+            return Err((Error::new(ErrorKind::Unsupported, why), false));
+        }
+        let private = place.private().map_err(|error| (error, false))?;
+        for attempt in 0..ATTEMPTS {
+            let again = |error| (error, attempt != 0);
+            let Some(private) = &private else { break };
+            let Some(server) = control::call(private, &self.id.socket()).map_err(again)? else {
+                break;
+            };
+            if let Some(answer) = control::ask(&server, command).map_err(again)? {
+                return Ok(answer);
+            }
+        }
+        let why = "its block server has been killed; detach it, the next attach repairs it";
+        Err((Error::new(ErrorKind::Io, why), false))
+    }
+}
+
+/// Gives the device the size that the disk has, and looks whether it took it.
+fn grow_device(device: &LoopDevice, bytes: u64) -> Result<()> {
+    device.take_size()?;
+    let size = device.size()?;
+    if size >= bytes / SECTOR * SECTOR {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        format!(
+            "the disk has {bytes} bytes now, but the kernel still shows {size} at {}; detach and \
+             attach it",
+            device.path().display()
+        ),
+    ))
+}
+
+fn nonsense(answer: &str) -> Error {
+    Error::new(
+        ErrorKind::Io,
+        format!("the block server says {answer:?}, which is no answer"),
+    )
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Starting a block server for a disk.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use mosaic_core::command::launch_server;
+use mosaic_core::{Context, Error, ErrorKind, Host, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use super::program;
+use super::{Place, VolumeId};
+use crate::fuse::mount::{FileMount, open_device};
+use crate::server::{control, handover};
+
+/// How often it is looked whether the user wants to stop, in nanoseconds.
+const LOOK: i64 = 50_000_000;
+
+/// Starts a server and opens the file that it shows.
+///
+/// Steps: mount the file where nobody sees it; start the server and hand it the connection; it locks
+/// and opens the disk, mending what a killed server left; open the file. The server ends by itself
+/// when the mount and the file are closed, so whoever is killed here leaves nothing.
+///
+/// # Errors
+/// `Busy` with who uses the disk; `Unsupported`, `Permission` where there can be no server; what kept
+/// the server from opening the disk; `Interrupted`; the kernel's.
+pub fn start(host: &Host, place: &Place<'_>, id: VolumeId, read_only: bool) -> Result<OwnedFd> {
+    let program = program::find()?;
+    let private = place.private()?.ok_or_else(|| {
+        let message = format!("{:?} is missing", place.private);
+        Error::new(ErrorKind::NotFound, message)
+    })?;
+    let device = open_device()?;
+    let mount = FileMount::new(device.as_fd(), &format!("mosaic-ploop:{}", id.numbers()))?;
+    let failed = || format!("cannot start {program:?}");
+    let (ours, theirs) = handover::pair().context(failed)?;
+    host.debug(&format!("start {program:?}"));
+    launch_server(&program, theirs)?;
+    let access = if read_only { "ro" } else { "rw" };
+    let text = format!("{access} {}", id.socket());
+    let fds = [device.as_fd(), place.folder, private.as_fd()];
+    handover::send(&ours, &text, &fds).context(failed)?;
+    // While we had it too, a server that is killed would leave us waiting for ever.
+    drop(device);
+    let answer = answer(host, &ours)?;
+    control::understand(&answer)?;
+    mount.open(read_only)
+}
+
+/// What the server says.
+fn answer(host: &Host, socket: &OwnedFd) -> Result<String> {
+    let failed = || "cannot hear the block server".into();
+    wait(host, socket)?;
+    match handover::receive(socket).context(failed)? {
+        Some((answer, _)) => Ok(answer),
+        None => Err(Error::new(
+            ErrorKind::Io,
+            "the block server ended before it had opened the disk",
+        )),
+    }
+}
+
+/// Waits until there is something to be read, or the other end has gone.
+///
+/// # Errors
+/// `Interrupted`; the kernel's.
+pub fn wait(host: &Host, socket: &OwnedFd) -> Result<()> {
+    let moment = Timespec {
+        tv_sec: 0,
+        tv_nsec: LOOK,
+    };
+    loop {
+        let mut ready = [PollFd::new(socket, PollFlags::IN)];
+        match poll(&mut ready, Some(&moment)) {
+            Ok(0) | Err(Errno::INTR) => host.check_cancelled()?,
+            other => return other.map(drop).context(|| "cannot wait".into()),
+        }
+    }
+}

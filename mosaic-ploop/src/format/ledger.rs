@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a writer has done to its BAT and not yet made durable, kept where it outlives the writer.
+//!
+//! A crash of the machine may lose what was not flushed; a crash of the writer alone may not, where
+//! who wrote goes on. The BAT on disk cannot say it: its entries must not be there before what they
+//! point to is durable. So they are noted in a file that lives as long as the machine does, such as
+//! one in memory, and whoever comes after the writer applies them to the image ([`Writer::take_over`]).
+//!
+//! [`Writer::take_over`]: super::writer::Writer::take_over
+
+use std::io;
+
+use super::entry::Entry;
+use super::storage::ImageFile;
+use super::units::{FileOffset, VirtualCluster};
+
+/// Where notes begin; before it is the name of the image that they are of.
+const START: u64 = 1024;
+/// Bytes of a note: the number of the entry, and the entry.
+const NOTE: usize = 8;
+
+/// The notes of one writer at a time.
+#[derive(Debug)]
+pub struct Ledger<F> {
+    file: F,
+    end: u64,
+}
+
+/// What was noted and is perhaps not in the image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pending {
+    /// The image's name.
+    pub image: String,
+    /// Entries in the order in which they were set.
+    pub entries: Vec<(VirtualCluster, Entry)>,
+}
+
+impl<F: ImageFile> Ledger<F> {
+    /// Begins notes on an image in a file, in the place of all that is in it.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the name is too long for it; the kernel's.
+    pub fn begin(file: F, image: &str) -> io::Result<Self> {
+        let mut ledger = Self { file, end: START };
+        ledger.turn_to(image)?;
+        Ok(ledger)
+    }
+
+    /// Begins notes on another image; none of those on the former is needed any more.
+    ///
+    /// # Errors
+    /// As [`Ledger::begin`].
+    pub(super) fn turn_to(&mut self, image: &str) -> io::Result<()> {
+        self.clear()?;
+        let mut head = [0; START as usize];
+        let name = head.get_mut(..image.len());
+        let name = name.ok_or(io::ErrorKind::InvalidInput)?;
+        name.copy_from_slice(image.as_bytes());
+        self.file.write_at(&head, FileOffset(0))
+    }
+
+    /// Notes that an entry was set.
+    pub(super) fn note(&mut self, cluster: VirtualCluster, entry: Entry) -> io::Result<()> {
+        let mut note = [0; NOTE];
+        note[..4].copy_from_slice(&cluster.0.to_le_bytes());
+        note[4..].copy_from_slice(&entry.0.to_le_bytes());
+        self.file.write_at(&note, FileOffset(self.end))?;
+        self.end += NOTE as u64;
+        Ok(())
+    }
+
+    /// Forgets all: it is in the image, durably.
+    pub(super) fn clear(&mut self) -> io::Result<()> {
+        self.file.set_length(START)?;
+        self.end = START;
+        Ok(())
+    }
+}
+
+/// Reads what an earlier writer left; `None` if that is nothing.
+///
+/// # Errors
+/// `InvalidData` if it is no ledger; the kernel's.
+pub fn load(file: &impl ImageFile) -> io::Result<Option<Pending>> {
+    let length = file.length()?;
+    let Some(notes) = length.checked_sub(START).filter(|notes| *notes != 0) else {
+        return Ok(None);
+    };
+    let mut head = vec![0; START as usize];
+    file.read_at(&mut head, FileOffset(0))?;
+    let used = head.iter().position(|byte| *byte == 0);
+    head.truncate(used.unwrap_or(head.len()));
+    let image = String::from_utf8(head).map_err(|_| io::ErrorKind::InvalidData)?;
+    let bytes = usize::try_from(notes).map_err(|_| io::ErrorKind::InvalidData)?;
+    let mut notes = vec![0; bytes];
+    file.read_at(&mut notes, FileOffset(START))?;
+    // A note that was cut off is of a change that was not done.
+    let (notes, _) = notes.as_chunks::<4>();
+    let words = notes.iter().map(|word| u32::from_le_bytes(*word));
+    let words: Vec<u32> = words.collect();
+    let (pairs, _) = words.as_chunks::<2>();
+    let entries = pairs
+        .iter()
+        .map(|[cluster, entry]| (VirtualCluster(*cluster), Entry(*entry)));
+    Ok(Some(Pending {
+        image,
+        entries: entries.collect(),
+    }))
+}

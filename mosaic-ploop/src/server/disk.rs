@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The disk that is served, for many threads at once.
+//!
+//! What changes nothing but bytes in place goes on side by side; whoever needs a new cluster, or
+//! changes the disk as a whole, has it alone.
+
+use std::os::fd::OwnedFd;
+use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::files::{ServedFile, ServedFolder};
+use crate::format::chain::Chain;
+use crate::format::check::Repair;
+use crate::format::disk::Disk;
+use crate::format::error::{Error, Result};
+use crate::format::guid::Guid;
+use crate::format::layer::Layer;
+use crate::format::ledger;
+use crate::format::units::{DiskOffset, Sectors};
+
+/// An open disk.
+#[derive(Debug)]
+pub struct ServedDisk(RwLock<Open>);
+
+#[derive(Debug)]
+struct Open {
+    disk: Disk<ServedFolder>,
+    chain: Chain<ServedFile>,
+}
+
+/// How a disk is opened.
+#[derive(Debug)]
+pub enum Access {
+    /// For reading.
+    Read,
+    /// For reading and writing, with a file for what is not durable yet.
+    Write {
+        /// What an earlier worker left, and what this one notes.
+        ledger: OwnedFd,
+    },
+}
+
+impl ServedDisk {
+    /// Opens the disk; what a writer that died had left is mended first, as far as nothing is lost.
+    ///
+    /// # Errors
+    /// As [`Disk::write`] and [`Disk::check`].
+    pub fn open(folder: ServedFolder, access: Access) -> Result<Self> {
+        let mut disk = Disk::open(folder)?;
+        let Access::Write { ledger } = access else {
+            let chain = disk.read(disk.descriptor().top())?;
+            return Ok(Self(RwLock::new(Open { disk, chain })));
+        };
+        let ledger = ServedFile::unnamed(ledger);
+        let failed = |e| Error::io("read the notes on", "the disk", e);
+        if let Some(pending) = ledger::load(&ledger).map_err(failed)? {
+            disk.take_over(&pending)?;
+        }
+        let mut chain = match disk.write() {
+            Err(Error::InUse { .. } | Error::Converting { .. }) => {
+                disk.check(Some(Repair::Safe))?;
+                disk.write()?
+            }
+            other => other?,
+        };
+        chain.keep_ledger(ledger)?;
+        Ok(Self(RwLock::new(Open { disk, chain })))
+    }
+
+    /// Size in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.shared().chain.size().bytes()
+    }
+
+    /// Bytes of a cluster: what is given back to the file system as a whole.
+    pub fn cluster(&self) -> u64 {
+        self.shared().chain.cluster().bytes()
+    }
+
+    /// Fills the buffer as far as the disk goes; how far.
+    ///
+    /// # Errors
+    /// As [`Chain::read`].
+    pub fn read(&self, buffer: &mut [u8], at: u64) -> Result<usize> {
+        let open = self.shared();
+        let left = open.chain.size().bytes().saturating_sub(at);
+        let bytes = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        open.chain.read(&mut buffer[..bytes], DiskOffset(at))?;
+        Ok(bytes)
+    }
+
+    /// Writes all of it.
+    ///
+    /// # Errors
+    /// As [`Chain::write`].
+    pub fn write(&self, data: &[u8], at: u64) -> Result<()> {
+        if self.shared().chain.write_in_place(data, DiskOffset(at))? {
+            return Ok(());
+        }
+        self.alone().chain.write(data, DiskOffset(at))
+    }
+
+    /// Makes a range read as zeros, as far as it is on the disk.
+    ///
+    /// # Errors
+    /// As [`Chain::write_zeroes`].
+    pub fn zero(&self, at: u64, bytes: u64) -> Result<()> {
+        let mut open = self.alone();
+        let left = open.chain.size().bytes().saturating_sub(at);
+        open.chain.write_zeroes(DiskOffset(at), bytes.min(left))
+    }
+
+    /// Makes durable all that was written.
+    ///
+    /// # Errors
+    /// As [`Chain::flush`].
+    pub fn flush(&self) -> Result<()> {
+        if self.shared().chain.flush_in_place()? {
+            return Ok(());
+        }
+        self.alone().chain.flush()
+    }
+
+    /// Makes a snapshot of what is there, and goes on in a new top. A top with nothing in it needs
+    /// none: then it is the snapshot beneath it. Which one it is.
+    ///
+    /// # Errors
+    /// As [`Disk::snapshot_open`].
+    pub fn freeze(&self, guid: Guid) -> Result<Guid> {
+        let mut open = self.alone();
+        if let Some(below) = open.unchanged_since() {
+            return Ok(below);
+        }
+        let Open { disk, chain } = &mut *open;
+        disk.snapshot_open(guid, chain)?;
+        Ok(guid)
+    }
+
+    /// Makes the disk larger; its size in bytes then.
+    ///
+    /// # Errors
+    /// As [`Disk::grow_open`].
+    pub fn grow(&self, size: Sectors) -> Result<u64> {
+        let mut open = self.alone();
+        let Open { disk, chain } = &mut *open;
+        disk.grow_open(size, chain)?;
+        Ok(chain.size().bytes())
+    }
+
+    /// Makes all durable and closes the disk: what comes afterwards is refused.
+    ///
+    /// # Errors
+    /// As [`Chain::close`].
+    pub fn close(&self) -> Result<()> {
+        self.alone().chain.finish()
+    }
+
+    // A thread that panicked has the process end: nobody sees what it left half-done.
+    fn shared(&self) -> RwLockReadGuard<'_, Open> {
+        self.0.read().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn alone(&self) -> RwLockWriteGuard<'_, Open> {
+        self.0.write().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+impl Open {
+    /// The snapshot beneath the top if nothing was written since it was made.
+    fn unchanged_since(&self) -> Option<Guid> {
+        let Layer::Writer(writer) = self.chain.top() else {
+            return None;
+        };
+        let below = self.chain.layers().rev().nth(1)?;
+        let is_same = writer.allocated() == 0 && below.size() == self.chain.size();
+        let top = self.disk.descriptor().top();
+        let parent = self.disk.descriptor().shot(top)?.parent;
+        is_same.then_some(parent)
+    }
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The keeper: has the connection and the control socket, and sees to it that there is a worker.
+//!
+//! It ends when a worker ends by itself, which is when the file has no user any more, or when nothing
+//! is to be hoped of another worker. Then its descriptors go, and with them the connection: whatever
+//! still asks for something gets an error, rather than waiting for ever.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{MemfdFlags, memfd_create};
+
+use super::{WORKER, control, handover, report};
+use crate::fuse::{Connection, Inbox};
+
+/// Workers that may be killed within [`WHILE`]. One that brings itself down would do so again.
+const MOST: usize = 32;
+const WHILE: Duration = Duration::from_secs(60);
+
+/// What a keeper is started with.
+struct Keeper<'a> {
+    connection: Connection,
+    folder: OwnedFd,
+    listener: BorrowedFd<'a>,
+    ledger: OwnedFd,
+    access: String,
+}
+
+/// Everything a keeper does. It gets one message: `ro` or `rw`, and the name of the control socket;
+/// with it the descriptors of the connection, the disk's folder and the control socket's folder.
+pub(super) fn run(parent: BorrowedFd<'_>) -> ExitCode {
+    // Signals for who started us are not for us.
+    let _ = rustix::process::setsid();
+    let received = handover::receive(parent);
+    let Ok(Some((text, fds))) = received else {
+        return ExitCode::FAILURE;
+    };
+    let (Some((access, name)), Ok([connection, folder, private])) =
+        (text.split_once(' '), <[OwnedFd; 3]>::try_from(fds))
+    else {
+        return ExitCode::from(2);
+    };
+    let socket = match control::Socket::bind(private, name) {
+        Ok(socket) => socket,
+        Err(error) => {
+            report(parent, &control::refusal(&error));
+            return ExitCode::FAILURE;
+        }
+    };
+    let listener = socket.listener();
+    let kept = keep(parent, connection, folder, listener, access);
+    socket.remove();
+    kept
+}
+
+fn keep(
+    parent: BorrowedFd<'_>,
+    connection: OwnedFd,
+    folder: OwnedFd,
+    listener: BorrowedFd<'_>,
+    access: &str,
+) -> ExitCode {
+    let connection = Connection::new(connection);
+    let agreed = connection.initialise(&mut Inbox::default());
+    let ledger = memfd_create("mosaic-ploop-ledger", MemfdFlags::CLOEXEC);
+    let (Ok(features), Ok(ledger)) = (agreed, ledger) else {
+        return ExitCode::FAILURE;
+    };
+    super::harden();
+    let keeper = Keeper {
+        connection,
+        folder,
+        listener,
+        ledger,
+        access: access.to_owned(),
+    };
+    if !keeper.worked("first", Some(parent)) || !features.resend {
+        return ExitCode::SUCCESS;
+    }
+    let mut killed = vec![Instant::now()];
+    while killed.len() < MOST && keeper.worked("next", None) {
+        killed.retain(|when| when.elapsed() < WHILE);
+        killed.push(Instant::now());
+    }
+    ExitCode::SUCCESS
+}
+
+impl Keeper<'_> {
+    /// Lets a worker work, and tells `parent` how it began. Whether it was killed at work.
+    fn worked(&self, which: &str, parent: Option<BorrowedFd<'_>>) -> bool {
+        let Ok((ours, theirs)) = handover::pair() else {
+            return false;
+        };
+        let worker = super::command(WORKER).stdin(Stdio::from(theirs)).spawn();
+        let Ok(mut worker) = worker else {
+            return false;
+        };
+        let fds = [
+            self.connection.as_fd(),
+            self.folder.as_fd(),
+            self.listener,
+            self.ledger.as_fd(),
+        ];
+        let text = format!("{} {which}", self.access);
+        let _ = handover::send(&ours, &text, &fds);
+        let begun = handover::receive(&ours).ok().flatten();
+        if let (Some(parent), Some((text, _))) = (parent, &begun) {
+            report(parent, text);
+        }
+        let is_at_work = begun.is_some_and(|(text, _)| text.starts_with(control::OK));
+        match worker.wait() {
+            // Before it was at work: nobody could say in what state it left the disk.
+            Ok(status) => status.signal().is_some() && (is_at_work || parent.is_none()),
+            Err(_) => false,
+        }
+    }
+}

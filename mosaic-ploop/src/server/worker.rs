@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A worker: has the disk open, answers the kernel in several threads, and does what it is told.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::Builder;
+
+use mosaic_core::{Error, ErrorKind, Result};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, accept_with};
+use zerocopy::IntoBytes;
+
+use super::control::{self, Command};
+use super::disk::{Access, ServedDisk};
+use super::files::ServedFolder;
+use super::{handover, report};
+use crate::format;
+use crate::fuse::abi::{
+    AttrOut, FOPEN_DIRECT_IO, FOPEN_PARALLEL_DIRECT_WRITES, OpenOut, ROOT_ID, StatfsOut, WriteOut,
+};
+use crate::fuse::{Connection, Inbox, Task};
+
+/// Requests that are answered at the same time.
+const THREADS: usize = 8;
+/// Stack of each. Little is needed, and all of it is locked in memory.
+const STACK: usize = 256 << 10;
+
+/// What all threads have.
+#[derive(Debug)]
+struct Service {
+    connection: Connection,
+    disk: ServedDisk,
+}
+
+/// Everything a worker does. It gets one message: `ro` or `rw`, and `first` or `next`; with it the
+/// descriptors of the connection, the disk's folder, the control socket and the ledger.
+pub(super) fn run(parent: BorrowedFd<'_>) -> ExitCode {
+    let Ok(Some((text, fds))) = handover::receive(parent) else {
+        return ExitCode::FAILURE;
+    };
+    let Ok([connection, folder, listener, ledger]) = <[OwnedFd; 4]>::try_from(fds) else {
+        return ExitCode::from(2);
+    };
+    super::harden();
+    let access = match text.starts_with("rw") {
+        true => Access::Write { ledger },
+        false => Access::Read,
+    };
+    let service = match ServedDisk::open(ServedFolder::new(folder), access) {
+        Ok(disk) => Arc::new(Service {
+            connection: Connection::new(connection),
+            disk,
+        }),
+        Err(error) => {
+            report(parent, &control::refusal(&error.into()));
+            return ExitCode::FAILURE;
+        }
+    };
+    if text.ends_with("next") && service.connection.resend().is_err() {
+        return ExitCode::FAILURE;
+    }
+    report(parent, &control::success(""));
+    serve(service, listener)
+}
+
+/// Answers until the file has no user any more, and closes the disk.
+fn serve(service: Arc<Service>, listener: OwnedFd) -> ExitCode {
+    let told = Arc::clone(&service);
+    let mut threads = Vec::with_capacity(THREADS);
+    for _ in 0..THREADS {
+        let service = Arc::clone(&service);
+        let thread = Builder::new().stack_size(STACK);
+        let Ok(thread) = thread.spawn(move || service.answer_all()) else {
+            return ExitCode::FAILURE;
+        };
+        threads.push(thread);
+    }
+    let listening = Builder::new().stack_size(STACK);
+    let listening = listening.spawn(move || told.listen(&listener));
+    let ended = threads.into_iter().map(|thread| thread.join());
+    let is_well = ended.fold(true, |well, ended| well && matches!(ended, Ok(Ok(()))));
+    // Whoever still talks to us finds the disk closed.
+    drop(listening);
+    match service.disk.close() {
+        Ok(()) if is_well => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+impl Service {
+    /// Answers one request after the other until there will be none any more.
+    fn answer_all(&self) -> rustix::io::Result<()> {
+        let mut inbox = Inbox::default();
+        while self.answer_one(&mut inbox)? {}
+        Ok(())
+    }
+
+    /// Whether there may be another one.
+    fn answer_one(&self, inbox: &mut Inbox) -> rustix::io::Result<bool> {
+        let Some(request) = self.connection.next(inbox)? else {
+            return Ok(false);
+        };
+        let (unique, connection) = (request.unique, &self.connection);
+        let done = match request.task {
+            Task::Read { at, bytes } => {
+                let room = inbox.room();
+                let bytes = bytes.min(room.len());
+                match self.disk.read(&mut room[..bytes], at) {
+                    Ok(bytes) => connection.reply(unique, &room[..bytes]),
+                    Err(error) => connection.refuse(unique, errno(error)),
+                }
+            }
+            Task::Write { at, data } => {
+                let written = WriteOut {
+                    size: u32::try_from(data.len()).unwrap_or(u32::MAX),
+                    padding: 0,
+                };
+                self.answer(unique, self.disk.write(data, at), written.as_bytes())
+            }
+            Task::Zero { at, bytes } => self.answer(unique, self.disk.zero(at, bytes), &[]),
+            Task::Sync => self.answer(unique, self.disk.flush(), &[]),
+            Task::GetAttr => connection.reply(unique, self.attributes().as_bytes()),
+            Task::Open => connection.reply(unique, opened().as_bytes()),
+            Task::StatFs => connection.reply(unique, self.sizes().as_bytes()),
+            Task::Nothing => connection.reply(unique, &[]),
+            Task::Unknown => connection.refuse(unique, Errno::NOSYS),
+            Task::Silent => Ok(()),
+        };
+        match done {
+            Err(Errno::NODEV) => Ok(false),
+            other => other.map(|()| true),
+        }
+    }
+
+    fn answer(&self, unique: u64, done: format::Result<()>, data: &[u8]) -> rustix::io::Result<()> {
+        match done {
+            Ok(()) => self.connection.reply(unique, data),
+            Err(error) => self.connection.refuse(unique, errno(error)),
+        }
+    }
+
+    /// Valid for no time at all: a loop device is to see a size that has changed.
+    fn attributes(&self) -> AttrOut {
+        let size = self.disk.bytes();
+        AttrOut {
+            ino: ROOT_ID,
+            size,
+            blocks: size / 512,
+            // A regular file for its owner.
+            mode: 0o100_600,
+            nlink: 1,
+            blksize: 4096,
+            ..Default::default()
+        }
+    }
+
+    /// The block size is that of what a loop device discards: it is the granularity of its discards.
+    fn sizes(&self) -> StatfsOut {
+        let cluster = u32::try_from(self.disk.cluster()).unwrap_or(4096);
+        StatfsOut {
+            blocks: self.disk.bytes() / u64::from(cluster.max(1)),
+            bsize: cluster,
+            frsize: cluster,
+            namelen: 255,
+            ..Default::default()
+        }
+    }
+
+    /// Does what callers ask for, one after the other.
+    fn listen(&self, listener: &OwnedFd) {
+        let mut callers: Vec<OwnedFd> = Vec::new();
+        loop {
+            let wanted = [listener].into_iter().chain(&callers);
+            let mut ready: Vec<_> = wanted.map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+            if poll(&mut ready, None).is_err_and(|errno| errno != Errno::INTR) {
+                return;
+            }
+            let is_ready: Vec<bool> = ready.iter().map(|fd| !fd.revents().is_empty()).collect();
+            let mut talked = is_ready.iter().skip(1);
+            callers.retain(|caller| match talked.next() {
+                Some(true) => self.hear(caller).is_some(),
+                _ => true,
+            });
+            if is_ready.first() == Some(&true) {
+                callers.extend(welcome(listener));
+            }
+        }
+    }
+
+    /// Does one thing for a caller; `None`: he has gone.
+    fn hear(&self, caller: &OwnedFd) -> Option<()> {
+        let (text, _) = handover::receive(caller).ok()??;
+        let done = match text.parse() {
+            Ok(command) => self.execute(command),
+            Err(_) => Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("this block server does not know {text:?}"),
+            )),
+        };
+        let answer = match done {
+            Ok(text) => control::success(&text),
+            Err(error) => control::refusal(&error),
+        };
+        handover::send(caller, &answer, &[]).ok()
+    }
+
+    fn execute(&self, command: Command) -> Result<String> {
+        match command {
+            Command::Freeze(guid) => Ok(self.disk.freeze(guid)?.to_string()),
+            Command::Grow(size) => {
+                let bytes = self.disk.grow(size)?;
+                // Only older kernels need it, and those that do not know it show no harm.
+                let _ = self.connection.notify_length(bytes);
+                Ok(bytes.to_string())
+            }
+            Command::Flush => {
+                self.disk.flush()?;
+                Ok(String::new())
+            }
+            Command::Ping => Ok(String::new()),
+        }
+    }
+}
+
+/// A caller of the same user.
+fn welcome(listener: &OwnedFd) -> Option<OwnedFd> {
+    let caller = accept_with(listener, SocketFlags::CLOEXEC).ok()?;
+    control::is_same_user(&caller).then_some(caller)
+}
+
+fn opened() -> OpenOut {
+    OpenOut {
+        open_flags: FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES,
+        ..Default::default()
+    }
+}
+
+/// What the kernel is told: no space, or that it failed.
+fn errno(error: format::Error) -> Errno {
+    match Error::from(error).kind() {
+        ErrorKind::NoSpace => Errno::NOSPC,
+        ErrorKind::Permission => Errno::ROFS,
+        _ => Errno::IO,
+    }
+}

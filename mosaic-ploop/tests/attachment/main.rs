@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Disks shown as block devices, by the real server and the real kernel.
+
+mod lifecycle;
+mod site;

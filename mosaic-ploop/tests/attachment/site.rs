@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A disk in a folder of its own, attached, and taken down whatever happens.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mosaic_core::Host;
+use mosaic_core::loopdev::LoopDevice;
+use mosaic_core::volume::Lifetime;
+use mosaic_ploop::attachment::{self, Attached, How, Place};
+use mosaic_ploop::files::DiskFolder;
+use mosaic_ploop::format::disk::{Disk, Kind, NewDisk};
+use mosaic_ploop::format::header::Version;
+use mosaic_ploop::format::units::{ClusterSize, Sectors};
+use mosaic_tests::{Said, Scratch, eventually, run};
+
+pub const MIB: u64 = 1 << 20;
+
+/// Shows all of a disk for writing, until it is detached.
+pub const HOW: How = How {
+    read_only: false,
+    lifetime: Lifetime::Explicit,
+    window: None,
+};
+
+/// A disk under test.
+pub struct Site {
+    pub host: Host,
+    scratch: Scratch,
+    folder: OwnedFd,
+    private: PathBuf,
+}
+
+impl Site {
+    /// A new disk of that many MiB.
+    pub fn new(name: &str, mib: u64) -> Self {
+        Self::with(name, mib, Kind::Expanded(Version::V2), 2048)
+    }
+
+    /// A new disk of that kind, with clusters of so many sectors.
+    pub fn with(name: &str, mib: u64, kind: Kind, cluster: u32) -> Self {
+        let scratch = Scratch::new(name).unwrap();
+        let volume = scratch.path().join("volume");
+        let private = scratch.path().join(".mosaic");
+        std::fs::create_dir(&volume).unwrap();
+        std::fs::create_dir(&private).unwrap();
+        let new = NewDisk {
+            file: "root.hds",
+            size: Sectors(mib * MIB / 512),
+            cluster: ClusterSize::new(cluster).unwrap(),
+            kind,
+        };
+        Disk::create(DiskFolder::open(&volume).unwrap(), &new).unwrap();
+        Self {
+            host: Host::new(Arc::new(Said::default())),
+            folder: File::open(&volume).unwrap().into(),
+            scratch,
+            private,
+        }
+    }
+
+    pub fn volume(&self) -> PathBuf {
+        self.scratch.path().join("volume")
+    }
+
+    pub fn private(&self) -> &Path {
+        &self.private
+    }
+
+    pub fn place(&self) -> Place<'_> {
+        Place {
+            folder: self.folder.as_fd(),
+            private: &self.private,
+        }
+    }
+
+    pub fn attach(&self) -> PathBuf {
+        self.attach_how(&HOW).path()
+    }
+
+    pub fn attach_how(&self, how: &How) -> LoopDevice {
+        attachment::attach(&self.host, &self.place(), how).unwrap()
+    }
+
+    pub fn find(&self) -> Option<Attached> {
+        attachment::find(&self.place()).unwrap()
+    }
+
+    pub fn detach(&self) {
+        let attached = self.find().expect("it is attached");
+        attached.detach(&self.host, &self.place()).unwrap();
+    }
+
+    /// The disk, which nobody has open.
+    pub fn disk(&self) -> Disk<DiskFolder> {
+        Disk::open(DiskFolder::open(&self.volume()).unwrap()).unwrap()
+    }
+
+    /// The processes that serve it: the keeper first, then the worker.
+    pub fn servers(&self) -> Vec<u32> {
+        let volume = self.volume();
+        let mut found: Vec<u32> = processes().filter(|pid| has_open(*pid, &volume)).collect();
+        found.retain(|pid| *pid != std::process::id());
+        found.sort_unstable();
+        found
+    }
+
+    pub fn kill_servers(&self) {
+        for pid in self.servers() {
+            run("kill", &["-KILL", &pid.to_string()]).unwrap();
+        }
+        assert!(eventually(|| self.servers().is_empty()));
+    }
+
+    /// Nothing of an attachment is left.
+    pub fn assert_nothing_left(&self) {
+        assert_eq!(self.find(), None);
+        assert!(eventually(|| self.servers().is_empty()), "a server is left");
+        attachment::await_closed(&self.host, &self.place()).unwrap();
+        let left: Vec<_> = self.private.read_dir().unwrap().collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if let Ok(Some(attached)) = attachment::find(&self.place()) {
+            let _ = attached.detach(&self.host, &self.place());
+        }
+    }
+}
+
+fn processes() -> impl Iterator<Item = u32> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        name.starts_with("mosaic-ploop-sr")
+    })
+}
+
+fn has_open(pid: u32, folder: &Path) -> bool {
+    let fds = std::fs::read_dir(format!("/proc/{pid}/fd"));
+    let mut fds = fds.into_iter().flatten().flatten();
+    fds.any(|fd| std::fs::read_link(fd.path()).is_ok_and(|path| path == folder))
+}
