@@ -15,7 +15,8 @@ use super::storage::ImageFile;
 use super::units::{FileOffset, VirtualCluster};
 
 /// Where notes begin; before it is the name of the image that they are of.
-const START: u64 = 1024;
+const START: u64 = HEAD as u64;
+const HEAD: usize = 1024;
 /// Bytes of a note: the number of the entry, and the entry.
 const NOTE: usize = 8;
 
@@ -52,7 +53,7 @@ impl<F: ImageFile> Ledger<F> {
     /// As [`Ledger::begin`].
     pub(super) fn turn_to(&mut self, image: &str) -> io::Result<()> {
         self.clear()?;
-        let mut head = [0; START as usize];
+        let mut head = [0; HEAD];
         let name = head.get_mut(..image.len());
         let name = name.ok_or(io::ErrorKind::InvalidInput)?;
         name.copy_from_slice(image.as_bytes());
@@ -86,7 +87,7 @@ pub fn load(file: &impl ImageFile) -> io::Result<Option<Pending>> {
     let Some(notes) = length.checked_sub(START).filter(|notes| *notes != 0) else {
         return Ok(None);
     };
-    let mut head = vec![0; START as usize];
+    let mut head = vec![0; HEAD];
     file.read_at(&mut head, FileOffset(0))?;
     let used = head.iter().position(|byte| *byte == 0);
     head.truncate(used.unwrap_or(head.len()));

@@ -4,7 +4,7 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread::Builder;
+use std::thread::{Builder, JoinHandle};
 
 use mosaic_core::{Error, ErrorKind, Result};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -79,8 +79,9 @@ fn serve(service: Arc<Service>, listener: OwnedFd) -> ExitCode {
     }
     let listening = Builder::new().stack_size(STACK);
     let listening = listening.spawn(move || told.listen(&listener));
-    let ended = threads.into_iter().map(|thread| thread.join());
-    let is_well = ended.fold(true, |well, ended| well && matches!(ended, Ok(Ok(()))));
+    // Each is waited for, however the others ended.
+    let ended: Vec<_> = threads.into_iter().map(JoinHandle::join).collect();
+    let is_well = ended.iter().all(|ended| matches!(ended, Ok(Ok(()))));
     // Whoever still talks to us finds the disk closed.
     drop(listening);
     match service.disk.close() {
