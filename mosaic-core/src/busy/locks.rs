@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Who holds a byte-range lock.
+//! Who holds a lock, on a range of bytes or on a file as a whole.
 //!
 //! `/proc/locks` shows -1 as the holder of an open file description's lock; the `lock:` lines in the
 //! holder's own fdinfo show that lock with the descriptor that holds it.
@@ -18,11 +18,24 @@ use crate::mounts::device::{device_of, statx_of};
 ///
 /// Kernel: `lock:` in proc_pid_fdinfo(5), since Linux 4.1.
 pub fn lock_holder(file: BorrowedFd<'_>, start: u64, len: u64) -> Option<(u32, String)> {
-    let wanted = statx_of(file).ok()?;
     let end = match len {
         0 => u64::MAX,
         len => start.saturating_add(len - 1),
     };
+    holder(file, |line| {
+        parse(line).filter(|lock| lock.start <= end && lock.end >= start)
+    })
+}
+
+/// A process that holds a lock of flock(2) on a file, and its command. One that locked it
+/// exclusively comes first. `None`: nobody, or nobody to be seen.
+pub fn flock_holder(file: BorrowedFd<'_>) -> Option<(u32, String)> {
+    holder(file, |line| parse_as(line, &["FLOCK"]))
+}
+
+/// A process with a lock on a file that `counts` takes from a line.
+fn holder(file: BorrowedFd<'_>, counts: impl Fn(&str) -> Option<Range>) -> Option<(u32, String)> {
+    let wanted = statx_of(file).ok()?;
     let mut writer = None;
     let mut reader = None;
     let scanned = processes::scan(|process| {
@@ -35,10 +48,7 @@ pub fn lock_holder(file: BorrowedFd<'_>, start: u64, len: u64) -> Option<(u32, S
                 continue;
             }
             let text = process.read(&format!("fdinfo/{name}")).unwrap_or_default();
-            for lock in String::from_utf8_lossy(&text).lines().filter_map(parse) {
-                if lock.start > end || lock.end < start {
-                    continue;
-                }
+            for lock in String::from_utf8_lossy(&text).lines().filter_map(&counts) {
                 let place = if lock.writes {
                     &mut writer
                 } else {
@@ -64,9 +74,14 @@ struct Range {
 
 /// Reads `lock:\t1: OFDLCK  ADVISORY  WRITE -1 08:01:1234 0 EOF`; `None` for any other line.
 fn parse(line: &str) -> Option<Range> {
+    parse_as(line, &["OFDLCK", "POSIX"])
+}
+
+/// The same of a lock of one of these kinds.
+fn parse_as(line: &str, kinds: &[&str]) -> Option<Range> {
     let mut fields = line.strip_prefix("lock:")?.split_ascii_whitespace();
     fields.next()?;
-    if !matches!(fields.next()?, "OFDLCK" | "POSIX") {
+    if !kinds.contains(&fields.next()?) {
         return None;
     }
     fields.next()?;

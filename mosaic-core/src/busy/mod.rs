@@ -22,7 +22,7 @@ pub use crate::ioctl::lease::{Lease, LeaseOutcome, is_open_for_writing};
 pub use files::{
     claimants_of_device, openers_of, openers_of_device, openers_of_file, writers_of_device,
 };
-pub use locks::lock_holder;
+pub use locks::{flock_holder, lock_holder};
 pub use mounts::{mounts_of_device, mounts_of_directory, users_of_mount};
 pub use processes::command_of;
 pub use sysfs::swap_files;
