@@ -1,22 +1,86 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What can be done here and with one volume, and for the rest why not.
 
-use mosaic_core::volume::{Capability, capability};
+use mosaic_core::fs::FsType;
+use mosaic_core::label;
+use mosaic_core::volume::{Capability, Kind, capability};
 use mosaic_core::{Result, VolumeName};
+use rustix::fs::StatVfsMountFlags;
 
 use crate::driver::Ploop;
+use crate::format::descriptor::Descriptor;
 use crate::volume_dir::VolumeDir;
 
-const NOT_YET: &str = "not yet";
+const NO_DEVICE: &str = "a disk cannot be shown as a block device yet";
+
+/// One answer from a reason or none.
+fn answer(name: &str, refusal: Option<String>) -> Capability {
+    match refusal {
+        None => Capability::yes(name),
+        Some(reason) => Capability::no(name, reason),
+    }
+}
 
 impl Ploop {
     /// For the location, or for one volume in it.
     pub(crate) fn abilities(&self, volume: Option<&VolumeName>) -> Result<Vec<Capability>> {
+        let write = self.refusal_to_write();
+        let device = Some(NO_DEVICE.to_owned());
+        let [mut clone, mut grow, mut shrink] = [(); 3].map(|()| write.clone());
         if let Some(name) = volume {
-            VolumeDir::require(&self.location, name)?;
+            let dir = VolumeDir::require(&self.location, name)?;
+            let refusals = match self.file_system(&dir) {
+                // What it holds is not known, so nothing is done to it.
+                Err(error) => [(); 3].map(|()| Some(error.chain())),
+                Ok(None) => [const { None }; 3],
+                Ok(Some(_)) => [(); 3].map(|()| device.clone()),
+            };
+            let [of_clone, of_growth, of_shrinking] = refusals;
+            clone = clone.or(of_clone);
+            grow = grow.or(of_growth);
+            shrink = shrink.or(of_shrinking);
+            let disk = dir.disk();
+            if let Ok(disk) = &disk {
+                shrink = shrink.or(refusal_to_shrink(disk.descriptor()));
+            }
         }
-        Ok(capability::ALL
-            .map(|name| Capability::no(name, NOT_YET))
-            .into())
+        Ok(vec![
+            answer(capability::CLONE, clone),
+            answer(capability::BDEV, device),
+            answer(capability::VOLSIZE, None),
+            answer(capability::FS, write.clone()),
+            answer(capability::DISK, write.clone()),
+            answer(capability::GROW, grow),
+            answer(capability::SHRINK, shrink),
+            answer(capability::RENAME, write),
+        ])
     }
+
+    /// The file system of a volume; `None`: a disk's is its user's.
+    ///
+    /// # Errors
+    /// `Corrupt` if the label is not in the grammar; the kernel's.
+    pub(crate) fn file_system(&self, dir: &VolumeDir) -> Result<Option<FsType>> {
+        match label::kind(dir, self.options.default_fs.name())? {
+            Kind::Disk => Ok(None),
+            Kind::Fs { fs: Some(fs), .. } => FsType::parse(&fs).map(Some),
+            Kind::Fs { fs: None, .. } => Ok(Some(self.options.default_fs.clone())),
+        }
+    }
+
+    fn refusal_to_write(&self) -> Option<String> {
+        let stat = rustix::fs::fstatvfs(self.location.dir()).ok()?;
+        let path = self.location.path();
+        stat.f_flag
+            .contains(StatVfsMountFlags::RDONLY)
+            .then(|| format!("the file system at {path:?} is mounted read-only"))
+    }
+}
+
+/// Why a disk cannot become smaller.
+fn refusal_to_shrink(descriptor: &Descriptor) -> Option<String> {
+    let snapshots = descriptor.images().len() - 1;
+    (snapshots > 0).then(|| {
+        "the disk has snapshots, or shares data with a clone, and those keep their size".to_owned()
+    })
 }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The driver: each verb in a line or a few, what it does in the module that it names.
 
+use mosaic_core::finding::{Finding, Repair};
 use mosaic_core::volume::{
-    Capability, Dropped, InitOptions, MountSource, NewVolume, Space, Volume,
+    Capability, CloneOptions, Dropped, InitOptions, MountSource, NewVolume, Space, Volume,
 };
 use mosaic_core::{
-    Driver, Error, ErrorKind, Host, Key, Location, LockScope, Result, ScratchName, Settings,
+    Bytes, Driver, Error, ErrorKind, Host, Key, Location, LockScope, Result, ScratchName, Settings,
     VolumeName,
 };
 
@@ -77,16 +78,25 @@ impl Driver for Ploop {
         Ok(found.map(|dir| self.volume(name, &dir)))
     }
 
-    fn create(&self, _: &VolumeName, _: &NewVolume) -> Result<()> {
-        Err(Self::unsupported("new"))
+    fn create(&self, name: &VolumeName, new: &NewVolume) -> Result<()> {
+        self.create_disk(name, new)
     }
 
-    fn drop_volume(&self, _: &VolumeName, _: &ScratchName) -> Result<Dropped> {
-        Err(Self::unsupported("drop"))
+    fn clone_volume(&self, from: &VolumeName, to: &VolumeName, how: &CloneOptions) -> Result<()> {
+        self.clone_disk(from, to, how)
     }
 
-    fn rename(&self, _: &VolumeName, _: &VolumeName) -> Result<()> {
-        Err(Self::unsupported("rename"))
+    fn drop_volume(&self, name: &VolumeName, scratch: &ScratchName) -> Result<Dropped> {
+        self.drop_disk(name, scratch)?;
+        Ok(Dropped::default())
+    }
+
+    fn rename(&self, from: &VolumeName, to: &VolumeName) -> Result<()> {
+        self.rename_disk(from, to)
+    }
+
+    fn resize(&self, name: &VolumeName, size: Bytes) -> Result<()> {
+        self.resize_disk(name, size)
     }
 
     fn mount_source(&self, _: Option<&VolumeName>, _: bool) -> Result<MountSource> {
@@ -94,5 +104,9 @@ impl Driver for Ploop {
             ErrorKind::Unsupported,
             "a disk cannot be attached yet",
         ))
+    }
+
+    fn check(&self, repair: &Repair) -> Result<Vec<Finding>> {
+        self.findings(repair)
     }
 }

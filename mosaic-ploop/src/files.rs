@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -19,6 +20,10 @@ use crate::format::units::FileOffset;
 
 /// To open a folder.
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
+
+/// How long somebody else's lease on a file is waited for.
+const PATIENCE: Duration = Duration::from_millis(200);
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// A folder.
 #[derive(Debug)]
@@ -65,7 +70,17 @@ impl DiskFolder {
 
     fn open_with(&self, name: &str, flags: OFlags, mode: Mode) -> io::Result<DiskFile> {
         // Not to hang where somebody put a pipe in the place of an image.
-        let file = self.open_beneath(name, flags | OFlags::NONBLOCK, mode)?;
+        let flags = flags | OFlags::NONBLOCK;
+        let start = Instant::now();
+        let file = loop {
+            match self.open_beneath(name, flags, mode) {
+                // Whoever proves that nobody has it open holds a lease on it for microseconds.
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock && start.elapsed() < PATIENCE => {
+                    std::thread::sleep(PAUSE);
+                }
+                opened => break opened?,
+            }
+        };
         let kind = FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode);
         if kind != FileType::RegularFile {
             return Err(io::Error::from(Errno::INVAL));

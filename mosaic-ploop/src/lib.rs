@@ -3,22 +3,32 @@
 //!
 //! [`driver`] is the list of verbs. What they stand on, from the bottom: [`mod@format`], the format,
 //! pure and on files that a trait describes; [`files`], such files; [`volume_dir`], the folder of a
-//! volume; [`layout`], which folders of a location are volumes.
+//! volume; [`layout`], which folders of a location are volumes; [`locks`], [`kernel`] and [`claim`],
+//! who else uses a disk, and proof that nobody does; [`gpt`], the partition that a disk may have.
 //!
 //! Nothing is written down but in the format's own files: what is attached, mounted or in use is
 //! asked of the kernel each time.
 
 pub mod attachment;
+pub mod claim;
 pub mod config;
 pub mod driver;
 pub mod files;
 pub mod format;
 pub mod fuse;
+pub mod gpt;
+pub mod kernel;
 pub mod layout;
+pub mod locks;
 pub mod server;
 pub mod volume_dir;
 
+mod blank;
 mod capabilities;
+mod change;
+mod check;
+mod clone;
+mod create;
 mod info;
 
 pub use driver::Ploop;

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use mosaic_core::location::{open_in, readable};
+use mosaic_core::loopdev::Identity;
 use mosaic_core::{Context, Error, ErrorKind, Location, Place, Result, ScratchName, VolumeName};
 use rustix::fs::{self, AtFlags, FileType, StatxFlags};
 use rustix::io::Errno;
@@ -84,6 +85,14 @@ impl VolumeDir {
     /// Where it was found: for messages, and for others to recognize it by.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Which folder it is.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn identity(&self) -> Result<Identity> {
+        Identity::of(&self.dir).context(|| format!("cannot look at {:?}", self.path))
     }
 
     /// Its files.

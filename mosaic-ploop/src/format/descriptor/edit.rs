@@ -125,6 +125,32 @@ impl Descriptor {
         })
     }
 
+    /// Keeps some shots, which are a chain from the base up, with their files called otherwise, and
+    /// puts a new top upon them; forgets all others. The last of them is not to be deleted any more.
+    ///
+    /// # Errors
+    /// `Unrooted` if it is no chain; `FileTwice`.
+    pub fn keep_chain(&mut self, kept: &[(Guid, &str)], top: &str) -> Result<()> {
+        let base = self.base();
+        let forgotten: Vec<_> = self.shots().iter().map(|shot| shot.guid).collect();
+        let is_kept = |guid: &Guid| kept.iter().any(|(shot, _)| shot == guid);
+        let last = kept.last().map_or(Guid::NONE, |(shot, _)| *shot);
+        self.change(|document| {
+            for guid in forgotten.iter().filter(|guid| !is_kept(guid)) {
+                remove(document, *guid);
+            }
+            for (guid, file) in kept {
+                for image in images(document).filter(|image| is(image, "GUID", *guid)) {
+                    image.set_child_text("File", file, STORAGE_DEPTH + 1);
+                }
+            }
+            for shot in shots(document).filter(|shot| is(shot, "GUID", last)) {
+                shot.remove(|node| node.name() == "Temporary");
+            }
+            push_delta(document, Guid::TOP, last, base, top);
+        })
+    }
+
     /// Forgets a shot on which nothing stands, and its file.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ mod compact;
 mod convert;
 mod create;
 mod delete;
+mod freeze;
 mod merge;
 mod names;
 mod online;
@@ -37,6 +38,7 @@ use super::writer::Writer;
 pub use check::DiskReport;
 pub use create::{Kind, NewDisk};
 pub use delete::Deletion;
+pub use freeze::Branch;
 
 /// The cached statistics of an unmounted disk: wrong as soon as the disk is another one.
 const STATISTICS: &str = ".statfs";

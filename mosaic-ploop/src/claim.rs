@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Proof that nobody uses a disk, held while it is changed; else who does.
+//!
+//! For each file of the disk a write lease is asked for, which the kernel grants only while nobody
+//! else in any namespace has the file open: no program, no loop device, no ploop device. Then what
+//! keeps others from coming: the lock file of libploop up to 7, and the byte locks of QEMU, libploop
+//! 8 and ours ([`crate::locks`]). The lease is given back before the locks are taken, as our own
+//! opening of the file would break it; a program that knows none of the locks can slip in there.
+//!
+//! A file that has other names too belongs to another disk as well, which may be in use: of such a
+//! file only writers are in the way, and nothing of it is changed.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use mosaic_core::busy::{self, Lease, LeaseOutcome};
+use mosaic_core::{Context, Error, ErrorKind, Host, Result};
+use rustix::fs::{self, AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::format::descriptor::{DESCRIPTOR, DESCRIPTOR_NEW};
+use crate::kernel;
+use crate::locks::{Hold, ImageLock};
+use crate::volume_dir::VolumeDir;
+
+/// The lock file of libploop up to 7, beside the descriptor. It is never removed.
+pub const LOCK_FILE: &str = "DiskDescriptor.xml.lck";
+
+/// How long somebody unknown may have a file open before it is found out who.
+const PASSING: Duration = Duration::from_millis(300);
+/// How long a lock, or an opener that is not to be found, is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// A disk that nobody else uses.
+#[derive(Debug)]
+pub struct Claim {
+    _descriptor: Option<OwnedFd>,
+    _images: Vec<ImageLock>,
+}
+
+impl Claim {
+    /// Claims the disk in a folder, all of its files.
+    ///
+    /// # Errors
+    /// `Busy`, with who uses it; `Permission`; the kernel's.
+    pub fn take(dir: &VolumeDir, host: &Host) -> Result<Self> {
+        Self::with(dir, host, OFlags::RDWR | OFlags::CREATE)
+    }
+
+    /// The same without a trace: a lock file that is not there is not made.
+    ///
+    /// # Errors
+    /// As [`Claim::take`].
+    pub fn look(dir: &VolumeDir, host: &Host) -> Result<Self> {
+        Self::with(dir, host, OFlags::RDONLY)
+    }
+
+    fn with(dir: &VolumeDir, host: &Host, access: OFlags) -> Result<Self> {
+        let descriptor = lock_descriptor(dir, host, access)?;
+        let files = images(dir)?;
+        if let Some(device) =
+            kernel::find_device(&files.iter().map(|f| &f.file).collect::<Vec<_>>())
+        {
+            let device = device.display();
+            let why = format!("in use: {device} of the kernel's ploop driver shows it");
+            return Err(Error::new(ErrorKind::Busy, why));
+        }
+        let images = files.into_iter().map(|image| image.claim(host));
+        Ok(Self {
+            _descriptor: descriptor,
+            _images: images.collect::<Result<_>>()?,
+        })
+    }
+}
+
+/// A file of the disk, open for reading.
+struct Image {
+    file: OwnedFd,
+    name: String,
+    is_shared: bool,
+}
+
+impl Image {
+    fn claim(self, host: &Host) -> Result<ImageLock> {
+        let start = Instant::now();
+        while !self.is_free()? {
+            host.check_cancelled()?;
+            self.refuse_or_wait(start)?;
+            std::thread::sleep(PAUSE);
+        }
+        let hold = if self.is_shared {
+            Hold::READ
+        } else {
+            Hold::ALONE
+        };
+        ImageLock::take(self.file, &self.name, &hold)
+    }
+
+    /// Whether nobody has it open in a way that matters.
+    fn is_free(&self) -> Result<bool> {
+        if self.is_shared {
+            let writers = busy::is_open_for_writing(self.file.as_fd())?;
+            return Ok(writers != Some(true));
+        }
+        match Lease::take(self.file.as_fd())? {
+            LeaseOutcome::Granted(_given_back) => Ok(true),
+            LeaseOutcome::InUse => Ok(false),
+            // Who can be seen is believed, and nobody else.
+            LeaseOutcome::Unsupported => self.openers().map(|uses| uses.is_empty()),
+        }
+    }
+
+    /// Refuses if who has the file open is there to stay; `Ok`: look again.
+    fn refuse_or_wait(&self, start: Instant) -> Result<()> {
+        if start.elapsed() < PASSING {
+            return Ok(());
+        }
+        let uses = self.openers()?;
+        if uses.is_empty() && start.elapsed() < PATIENCE {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Busy, uses.describe()))
+    }
+
+    fn openers(&self) -> Result<busy::Uses> {
+        busy::openers_of_file(self.file.as_fd())
+    }
+}
+
+/// Takes the lock of libploop up to 7: flock(2) on a file made for it. `None`: it is not there.
+fn lock_descriptor(dir: &VolumeDir, host: &Host, access: OFlags) -> Result<Option<OwnedFd>> {
+    let failed = || format!("cannot lock {:?}", dir.path().join(LOCK_FILE));
+    let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match fs::openat(dir, LOCK_FILE, flags, Mode::RUSR | Mode::WUSR) {
+        Err(Errno::NOENT) => return Ok(None),
+        other => other.context(failed)?,
+    };
+    let start = Instant::now();
+    loop {
+        match fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(Some(file)),
+            Err(Errno::WOULDBLOCK) if start.elapsed() < PATIENCE => {}
+            Err(Errno::WOULDBLOCK) => {
+                let by = match busy::flock_holder(file.as_fd()) {
+                    Some((pid, command)) => format!("pid {pid} ({command})"),
+                    None => "a program that is not to be seen from here".to_owned(),
+                };
+                let why = format!("in use: {LOCK_FILE} is locked by {by}");
+                return Err(Error::new(ErrorKind::Busy, why));
+            }
+            Err(errno) => return Err(errno).context(failed),
+        }
+        host.check_cancelled()?;
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// The files of a disk: those in its folder, and those that its descriptor has in folders within,
+/// as far as they are there. A disk without a descriptor that can be read can be claimed too.
+fn images(dir: &VolumeDir) -> Result<Vec<Image>> {
+    let failed = || format!("cannot look into {:?}", dir.path());
+    let mut names = Vec::new();
+    for entry in Dir::read_from(dir).context(failed)? {
+        let entry = entry.context(failed)?;
+        let Ok(name) = entry.file_name().to_str() else {
+            continue;
+        };
+        if ![DESCRIPTOR, DESCRIPTOR_NEW, LOCK_FILE].contains(&name) {
+            names.push(name.to_owned());
+        }
+    }
+    if let Ok(disk) = dir.disk() {
+        let files = disk.descriptor().images().iter().map(|image| &image.file);
+        names.extend(files.filter(|file| file.contains('/')).cloned());
+    }
+    let mut images = Vec::new();
+    for name in names {
+        images.extend(image(dir, &name)?);
+    }
+    Ok(images)
+}
+
+/// Opens a file of the disk; `None` if it is no regular file.
+fn image(dir: &VolumeDir, name: &str) -> Result<Option<Image>> {
+    let failed = || format!("cannot open {:?}", dir.path().join(name));
+    let resolve = fs::ResolveFlags::BENEATH | fs::ResolveFlags::NO_SYMLINKS;
+    let open = |flags: OFlags| {
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        fs::openat2(dir, name, flags, Mode::empty(), resolve)
+    };
+    // Nothing but a regular file is opened: it may be a pipe.
+    let place = match open(OFlags::PATH) {
+        Err(Errno::NOENT | Errno::LOOP | Errno::XDEV) => return Ok(None),
+        other => other.context(failed)?,
+    };
+    let stat = fs::statat(&place, c"", AtFlags::EMPTY_PATH).context(failed)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Ok(None);
+    }
+    // A lease of somebody else's is there for microseconds, or is one that we do not wait for.
+    let start = Instant::now();
+    let file = loop {
+        match open(OFlags::RDONLY | OFlags::NONBLOCK) {
+            Err(Errno::WOULDBLOCK) if start.elapsed() < PASSING => std::thread::sleep(PAUSE),
+            Err(Errno::WOULDBLOCK) => {
+                let why = format!("in use: {name:?} is leased by another program");
+                return Err(Error::new(ErrorKind::Busy, why));
+            }
+            other => break other.context(failed)?,
+        }
+    };
+    Ok(Some(Image {
+        file,
+        name: name.to_owned(),
+        is_shared: stat.st_nlink > 1,
+    }))
+}

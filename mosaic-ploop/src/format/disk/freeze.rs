@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Sharing a disk as it is now: its present state as a snapshot, and another disk upon that.
+
+use super::Disk;
+use crate::format::create::create_empty;
+use crate::format::descriptor::{DESCRIPTOR, Descriptor};
+use crate::format::error::{Error, Refusal, Result};
+use crate::format::guid::Guid;
+use crate::format::header::Header;
+use crate::format::layer::Layer;
+use crate::format::storage::{Access, Folder, ImageFile as _};
+use crate::format::units::FileOffset;
+
+impl<S: Folder> Disk<S> {
+    /// The snapshot that has all that is on the disk now: the one beneath the top, if nothing was
+    /// written since; else a new one of that name.
+    ///
+    /// # Errors
+    /// As [`Disk::snapshot`].
+    pub fn freeze(&mut self, guid: Guid) -> Result<Guid> {
+        match self.frozen()? {
+            Some(below) => Ok(below),
+            None => self.snapshot(guid).map(|()| guid),
+        }
+    }
+
+    /// The snapshot beneath a top that has nothing of its own.
+    fn frozen(&self) -> Result<Option<Guid>> {
+        let below = self.below(self.descriptor.top());
+        let shot = self.descriptor.shot(below);
+        if shot.is_none_or(|shot| shot.temporary.is_some()) {
+            return Ok(None);
+        }
+        let Layer::Delta(top) = self.layer(self.descriptor.top(), Access::Read)? else {
+            return Ok(None);
+        };
+        top.ensure_closed()?;
+        let is_same =
+            top.bat().is_empty() && top.header().size == self.layer(below, Access::Read)?.size();
+        Ok(is_same.then_some(below))
+    }
+
+    /// The descriptor of another disk that goes on from a snapshot of this one, and the names of the
+    /// files that it needs, from the base up, as they are called here and there: there all are
+    /// beside the descriptor.
+    ///
+    /// # Errors
+    /// `Refused` if there is no such snapshot; `Descriptor`, `Io`.
+    pub fn branch(&self, guid: Guid) -> Result<Branch> {
+        self.changeable()?;
+        self.file_of(guid)?;
+        if guid == self.descriptor.top() {
+            return Err(Refusal::ReservedGuid(guid).into());
+        }
+        let shots = self.descriptor.chain(guid);
+        let mut files = Vec::new();
+        for (at, shot) in shots.iter().enumerate() {
+            let file = self.file_of(*shot)?;
+            let leaf = file.rsplit('/').next().unwrap_or(file);
+            let taken = |name: &str| {
+                files
+                    .iter()
+                    .any(|(_, there): &(String, String)| there == name)
+            };
+            let there = match taken(leaf) {
+                true => format!("{at}.{leaf}"),
+                false => leaf.to_owned(),
+            };
+            files.push((file.to_owned(), there));
+        }
+        let header = self.header_upon(guid)?;
+        let top = self.fresh_name()?;
+        let mut descriptor = self.descriptor.clone();
+        if descriptor.top() != Guid::TOP {
+            descriptor.set_usual_top()?;
+        }
+        let names = shots
+            .iter()
+            .zip(files.iter().map(|(_, there)| there.as_str()));
+        descriptor.keep_chain(
+            &names.map(|(shot, name)| (*shot, name)).collect::<Vec<_>>(),
+            &top,
+        )?;
+        descriptor.set_size(header.size)?;
+        Ok(Branch {
+            files,
+            top,
+            header,
+            descriptor,
+        })
+    }
+}
+
+/// What another disk consists of that goes on from a snapshot.
+#[derive(Debug)]
+pub struct Branch {
+    /// The snapshot's files: names here, and there.
+    pub files: Vec<(String, String)>,
+    top: String,
+    header: Header,
+    descriptor: Descriptor,
+}
+
+impl Branch {
+    /// Makes the disk in a folder that has its files already: the new top, then the descriptor. All
+    /// of it is durable then.
+    ///
+    /// # Errors
+    /// `Refused` if there is a descriptor; `Io`.
+    pub fn create<S: Folder>(self, folder: S) -> Result<Disk<S>> {
+        let failed = |name: &str| {
+            let name = name.to_owned();
+            move |e| Error::io("make", &name, e)
+        };
+        let top = folder.create(&self.top, false).map_err(failed(&self.top))?;
+        create_empty(&self.top, &top, &self.header)?;
+        let made = match folder.create(DESCRIPTOR, true) {
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+                return Err(Refusal::Exists(DESCRIPTOR.to_owned()).into());
+            }
+            other => other.map_err(failed(DESCRIPTOR))?,
+        };
+        let text = self.descriptor.to_string();
+        let written = made.write_at(text.as_bytes(), FileOffset(0));
+        let written = written.and_then(|()| made.flush());
+        written.map_err(failed(DESCRIPTOR))?;
+        folder.sync(DESCRIPTOR).map_err(failed(DESCRIPTOR))?;
+        Ok(Disk {
+            folder,
+            descriptor: self.descriptor,
+        })
+    }
+}

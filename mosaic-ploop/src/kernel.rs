@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The kernel's own ploop devices, on kernels that have them: OpenVZ's and Virtuozzo's.
+//!
+//! Each has the paths of its deltas in sysfs, from the base up: `/sys/block/ploopN/pdelta/0/image`.
+//! libploop finds the device of a disk in the same way, by the file that the path leads to.
+
+use std::fs;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+
+use mosaic_core::loopdev::Identity;
+
+const SYSFS: &str = "/sys/block";
+
+/// Whether the kernel has a ploop driver that is loaded.
+pub fn is_there() -> bool {
+    Path::new("/sys/module/ploop").exists() || Path::new("/sys/module/dm_ploop").exists()
+}
+
+/// The ploop device that has one of these files for a delta.
+pub fn find_device(files: &[impl AsFd]) -> Option<PathBuf> {
+    find_device_in(Path::new(SYSFS), files)
+}
+
+fn find_device_in(sysfs: &Path, files: &[impl AsFd]) -> Option<PathBuf> {
+    let wanted: Vec<_> = files.iter().filter_map(|f| Identity::of(f).ok()).collect();
+    for device in fs::read_dir(sysfs).ok()?.flatten() {
+        let name = device.file_name();
+        if !name.to_string_lossy().starts_with("ploop") {
+            continue;
+        }
+        let Ok(deltas) = fs::read_dir(device.path().join("pdelta")) else {
+            continue;
+        };
+        for delta in deltas.flatten() {
+            let text = fs::read_to_string(delta.path().join("image")).unwrap_or_default();
+            let image = Path::new(text.trim_end_matches('\n'));
+            let stat = statx(CWD, image, AtFlags::STATX_DONT_SYNC, StatxFlags::INO);
+            if stat.is_ok_and(|stat| wanted.contains(&Identity::from_statx(&stat))) {
+                return Some(Path::new("/dev").join(name));
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_found_by_any_of_its_deltas() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path();
+        for (device, number, image) in [
+            ("ploop123", 0, "a/base"),
+            ("ploop123", 1, "a/top"),
+            ("ploop9", 0, "gone"),
+            ("sda", 0, "b"),
+        ] {
+            let delta = at.join(format!("sys/{device}/pdelta/{number}"));
+            fs::create_dir_all(&delta).unwrap();
+            let image = format!("{}\n", at.join(image).display());
+            fs::write(delta.join("image"), image).unwrap();
+        }
+        fs::create_dir_all(at.join("sys/ploop7")).unwrap();
+        fs::create_dir(at.join("a")).unwrap();
+        let found = |name: &str| {
+            fs::write(at.join(name), "").unwrap();
+            let file = fs::File::open(at.join(name)).unwrap();
+            find_device_in(&at.join("sys"), &[file])
+        };
+        let device = Some(PathBuf::from("/dev/ploop123"));
+        assert_eq!(found("a/base"), device);
+        assert_eq!(found("a/top"), device);
+        assert_eq!(found("b"), None);
+        assert_eq!(found("other"), None);
+    }
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What `check` finds, and what it mends.
+
+use std::fs;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+
+use mosaic_core::finding::{Finding, Repair};
+
+use super::common::{Disks, MIB, disks};
+
+/// The class of each finding, and whether it was mended.
+fn classes(findings: &[Finding]) -> Vec<(Option<&str>, bool)> {
+    let class = |finding: &Finding| finding.remedy.as_ref().map(|r| r.class.clone());
+    let each = findings.iter().map(|finding| {
+        let word = class(finding).map(|class| match class.as_str() {
+            "images" => "images",
+            "lost-clusters" => "lost-clusters",
+            "deltas" => "deltas",
+            "modes" => "modes",
+            "sizes" => "sizes",
+            other => panic!("{other}"),
+        });
+        (word, finding.repaired)
+    });
+    each.collect()
+}
+
+fn named(class: &str) -> Repair {
+    Repair::classes(&[class.to_owned()]).unwrap()
+}
+
+fn patch(disks: &Disks, file: &str, at: u64, bytes: &[u8]) {
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .open(disks.file(file))
+        .unwrap();
+    file.write_all_at(bytes, at).unwrap();
+}
+
+#[test]
+fn a_disk_whose_writer_died_is_mended_without_being_named() {
+    let (_scratch, disks) = disks("mark", &[]);
+    disks.create_disk("a", 4 * MIB).unwrap();
+    disks.write("a", 0, b"data");
+    patch(&disks, "a/root.hds", 44, b"Ynot");
+    assert!(disks.resize("a", 8 * MIB).is_err());
+    assert_eq!(
+        classes(&disks.check(&Repair::Nothing)),
+        [(Some("images"), false)]
+    );
+    assert_eq!(
+        classes(&disks.check(&named("modes"))),
+        [(Some("images"), false)]
+    );
+    assert_eq!(
+        classes(&disks.check(&Repair::Usual)),
+        [(Some("images"), true)]
+    );
+    assert_eq!(disks.check(&Repair::Nothing), []);
+    assert_eq!(disks.read("a", 0, 4), b"data");
+    disks.resize("a", 8 * MIB).unwrap();
+}
+
+#[test]
+fn what_would_lose_data_is_only_done_by_name() {
+    let (_scratch, disks) = disks("hard", &[]);
+    disks.create_disk("a", 4 * MIB).unwrap();
+    disks.write("a", 0, b"data");
+    // Entry 1: far beyond the end of the file.
+    patch(&disks, "a/root.hds", 68, &[0, 0, 1, 0]);
+    let lost = [(Some("lost-clusters"), false)];
+    assert_eq!(classes(&disks.check(&Repair::Nothing)), lost);
+    assert_eq!(classes(&disks.check(&Repair::Usual)), lost);
+    assert_eq!(
+        classes(&disks.check(&named("lost-clusters"))),
+        [(lost[0].0, true)]
+    );
+    assert_eq!(disks.check(&Repair::Nothing), []);
+    assert_eq!(disks.read("a", 0, 4), b"data");
+    assert_eq!(disks.read("a", MIB, 4), [0; 4]);
+}
+
+#[test]
+fn a_stray_delta_is_only_deleted_by_name() {
+    let (_scratch, disks) = disks("stray", &[]);
+    disks.create_disk("a", 4 * MIB).unwrap();
+    let stray = disks.file("a/root.hds.{11111111-2222-4333-8444-555555555555}");
+    fs::copy(disks.file("a/root.hds"), &stray).unwrap();
+    fs::write(disks.file("a/Snapshots.xml"), "theirs").unwrap();
+    assert_eq!(
+        classes(&disks.check(&Repair::Usual)),
+        [(Some("deltas"), false)]
+    );
+    assert!(stray.exists());
+    assert_eq!(
+        classes(&disks.check(&named("deltas"))),
+        [(Some("deltas"), true)]
+    );
+    assert!(!stray.exists());
+    assert_eq!(disks.check(&Repair::Nothing), []);
+}
+
+#[test]
+fn modes_and_sizes_are_put_in_order() {
+    let (_scratch, disks) = disks("modes", &[]);
+    disks.create_disk("a", 4 * MIB).unwrap();
+    let image = disks.file("a/root.hds");
+    fs::set_permissions(&image, fs::Permissions::from_mode(0o666)).unwrap();
+    // As a resize leaves it that is killed before the descriptor.
+    let path = disks.file("a/DiskDescriptor.xml");
+    let old = fs::read_to_string(&path).unwrap();
+    disks.resize("a", 8 * MIB).unwrap();
+    fs::write(&path, old).unwrap();
+    assert_eq!(disks.size("a"), 8 * MIB);
+    let found = [(Some("modes"), false), (Some("sizes"), false)];
+    assert_eq!(classes(&disks.check(&Repair::Nothing)), found);
+    let mended = found.map(|(class, _)| (class, true));
+    assert_eq!(classes(&disks.check(&Repair::Usual)), mended);
+    assert_eq!(disks.check(&Repair::Nothing), []);
+    assert_eq!(
+        image.metadata().unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+}
+
+#[test]
+fn what_a_clone_has_too_is_not_mended() {
+    let (_scratch, disks) = disks("shared", &[]);
+    disks.create_disk("a", 4 * MIB).unwrap();
+    fs::create_dir(disks.file("b")).unwrap();
+    fs::copy(
+        disks.file("a/DiskDescriptor.xml"),
+        disks.file("b/DiskDescriptor.xml"),
+    )
+    .unwrap();
+    fs::hard_link(disks.file("a/root.hds"), disks.file("b/root.hds")).unwrap();
+    patch(&disks, "a/root.hds", 44, b"Ynot");
+    assert_eq!(classes(&disks.check(&Repair::Usual)), [(None, false); 2]);
+    assert_eq!(
+        fs::read(disks.file("b/root.hds")).unwrap()[44..48],
+        *b"Ynot"
+    );
+}
+
+#[test]
+fn looking_changes_nothing() {
+    let (_scratch, disks) = disks("look", &[]);
+    disks.create_disk("a", 4 * MIB).unwrap();
+    disks.check(&Repair::Nothing);
+    disks.names();
+    let mut files: Vec<_> = fs::read_dir(disks.file("a"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    files.sort();
+    assert_eq!(files, ["DiskDescriptor.xml", "root.hds"]);
+}
+
+#[test]
+fn strangers_are_told() {
+    let (_scratch, disks) = disks("strangers", &[]);
+    fs::write(disks.file("file"), "").unwrap();
+    fs::create_dir_all(disks.file("folder/empty")).unwrap();
+    let findings = disks.check(&Repair::Usual);
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert!(findings[0].fault.contains("file"));
+}

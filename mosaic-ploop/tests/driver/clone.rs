@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Clones share what they have in common, and nothing that one does is seen by the other.
+
+use std::os::unix::fs::MetadataExt;
+
+use mosaic_core::ErrorKind;
+use mosaic_core::finding::Repair;
+use mosaic_tests::{MountedFs, requires_program, requires_root, run};
+
+use super::common::{Disks, MIB, disks};
+
+/// The files of a volume by name, with the number of their names.
+fn links(disks: &Disks, name: &str) -> Vec<(String, u64)> {
+    let entries = std::fs::read_dir(disks.file(name)).unwrap();
+    let files = entries.map(|entry| {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        (name, entry.metadata().unwrap().nlink())
+    });
+    let mut files: Vec<_> = files.filter(|(name, _)| name.starts_with("root")).collect();
+    files.sort();
+    files
+}
+
+fn clones_are_disks_of_their_own(disks: &Disks, shares_names: bool) {
+    disks.create_disk("a", 8 * MIB).unwrap();
+    disks.write("a", 0, &[1; 3000]);
+    disks.clone("a", "b", None).unwrap();
+    let shared = if shares_names { 2 } else { 1 };
+    let counts: Vec<_> = links(disks, "b").iter().map(|(_, links)| *links).collect();
+    assert_eq!(counts, [shared, 1]);
+    assert_eq!(disks.read("b", 0, 3000), [1; 3000]);
+    // Unchanged: no further snapshot. Nor in the clone, which becomes a source.
+    disks.clone("a", "c", Some(16 * MIB)).unwrap();
+    disks.clone("b", "d", None).unwrap();
+    for name in ["a", "b", "c", "d"] {
+        assert_eq!(disks.fact(name, "deltas"), "2", "{name}");
+    }
+    assert_eq!(disks.size("c"), 16 * MIB);
+    for (name, byte) in [("a", 2), ("b", 3), ("c", 4), ("d", 5)] {
+        disks.write(name, 1000, &[byte; 1000]);
+    }
+    for (name, byte) in [("a", 2), ("b", 3), ("c", 4), ("d", 5)] {
+        let expected = [[1; 1000], [byte; 1000], [1; 1000]].concat();
+        assert_eq!(disks.read(name, 0, 3000), expected, "{name}");
+    }
+    // Changed: one more.
+    disks.clone("a", "e", None).unwrap();
+    assert_eq!(disks.fact("a", "deltas"), "3");
+    assert_eq!(disks.read("e", 1000, 1000), [2; 1000]);
+    // A snapshot that goes is merged without a write to what others have.
+    for name in ["a", "e"] {
+        let mut disk = disks.disk(name);
+        let base = disk.descriptor().chain(disk.descriptor().top())[0];
+        disk.delete(base).unwrap();
+        assert_eq!(disks.fact(name, "deltas"), "2");
+    }
+    for (name, byte) in [("a", 2), ("b", 3), ("c", 4), ("d", 5), ("e", 2)] {
+        let expected = [[1; 1000], [byte; 1000], [1; 1000]].concat();
+        assert_eq!(disks.read(name, 0, 3000), expected, "{name}");
+        if requires_program("qemu-img") {
+            for (file, _) in links(disks, name) {
+                let file = disks.file(name).join(file);
+                run(
+                    "qemu-img",
+                    &["check", "-f", "parallels", file.to_str().unwrap()],
+                )
+                .unwrap();
+            }
+        }
+    }
+    assert_eq!(disks.check(&Repair::Nothing), []);
+    for name in ["a", "c", "e"] {
+        disks.drop(name).unwrap();
+    }
+    assert_eq!(disks.read("b", 0, 1000), [1; 1000]);
+    assert_eq!(disks.read("d", 1000, 1000), [5; 1000]);
+    assert!(disks.leftovers().is_empty());
+}
+
+#[test]
+fn root_clones_share_files_where_there_is_no_reflink() {
+    if !requires_root() || !requires_program("mkfs.ext4") {
+        return;
+    }
+    let fs = MountedFs::new("ext4").unwrap();
+    clones_are_disks_of_their_own(&Disks::open(fs.path(), &[]), true);
+}
+
+#[test]
+fn root_clones_share_blocks_where_there_is_reflink() {
+    for (fs, package) in [("xfs", "mkfs.xfs"), ("btrfs", "mkfs.btrfs")] {
+        if !requires_root() || !requires_program(package) {
+            return;
+        }
+        let fs = MountedFs::new(fs).unwrap();
+        clones_are_disks_of_their_own(&Disks::open(fs.path(), &[("version", "1")]), false);
+    }
+}
+
+#[test]
+fn a_clone_of_a_raw_disk_has_a_header_of_its_own() {
+    let (_scratch, disks) = disks("raw", &[]);
+    super::foreign_disks::raw(&disks, "a", &[9; 2 << 20]);
+    disks.label("a");
+    disks.clone("a", "b", None).unwrap();
+    disks.write("b", 100, b"mine");
+    assert_eq!(disks.read("a", 100, 4), [9; 4]);
+    assert_eq!(disks.read("b", 98, 8), b"\x09\x09mine\x09\x09");
+    assert_eq!(disks.fact("b", "base"), "raw");
+}
+
+#[test]
+fn a_clone_that_fails_leaves_the_source_as_good_as_it_was() {
+    let (_scratch, disks) = disks("fail", &[]);
+    disks.create_disk("a", 4 * MIB).unwrap();
+    disks.write("a", 0, b"data");
+    disks.create_disk("b", MIB).unwrap();
+    let error = disks.clone("a", "b", None).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Exists);
+    let error = disks.clone("a", "c", Some(4 * MIB + 512)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(disks.read("a", 0, 4), b"data");
+    assert_eq!(disks.names(), ["a", "b"]);
+    assert!(disks.leftovers().is_empty());
+    assert_eq!(disks.check(&Repair::Nothing), []);
+}
+
+#[test]
+fn a_disk_with_snapshots_keeps_its_size() {
+    let (_scratch, disks) = disks("keep", &[]);
+    disks.create_disk("a", 4 * MIB).unwrap();
+    disks.clone("a", "b", None).unwrap();
+    for name in ["a", "b"] {
+        let error = disks.resize(name, MIB).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{}", error.chain());
+        disks.resize(name, 6 * MIB).unwrap();
+        assert_eq!(disks.size(name), 6 * MIB);
+    }
+}

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The driver on folders, without a block device: what needs one is tested with the attachment.
+
+mod check;
+mod clone;
+mod common;
+mod foreign_disks;
+mod in_use;
+mod volumes;
