@@ -46,6 +46,11 @@ impl Hold {
         own: &[(100, 1), (200, 5)],
         others: &[(101, 1), (103, 1), (200, 5), (300, 5)],
     };
+    /// Nobody else writes it, and libploop is to keep off: for the only image of a disk that is shown.
+    pub const WRITE_ALONE: Self = Self {
+        own: &[(100, 2), (103, 1), (200, 5)],
+        others: &[(101, 1), (103, 1), (200, 5), (300, 5)],
+    };
     /// Nobody else writes it: for the top of a disk that is shown.
     pub const WRITE: Self = Self {
         own: &[(100, 2), (103, 1), (201, 1), (203, 1)],
@@ -56,7 +61,7 @@ impl Hold {
 /// Locks on one image, for as long as this is.
 #[derive(Debug)]
 pub struct ImageLock {
-    _file: OwnedFd,
+    file: OwnedFd,
 }
 
 impl ImageLock {
@@ -84,7 +89,37 @@ impl ImageLock {
                 return Err(locked(&file, name, *range));
             }
         }
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+
+    /// Goes on with the locks of another hold, one that allows others no less: nobody is asked.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn change(&self, hold: &Hold) -> Result<()> {
+        let is_kept = |byte: i64| {
+            let mut own = hold.own.iter();
+            own.any(|(start, len)| (*start..start + len).contains(&byte))
+        };
+        let all = [100..105, 200..205, 300..305];
+        for byte in all.into_iter().flatten() {
+            let kind = if is_kept(byte) {
+                short::READ
+            } else {
+                short::UNLOCK
+            };
+            let lock = lock_of(kind, (byte, 1));
+            fcntl(&self.file, FcntlArg::F_OFD_SETLK(&lock)).map_err(|errno| {
+                let errno = std::io::Error::from_raw_os_error(errno as i32);
+                Error::io(errno, "cannot change the locks of an image")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The file that has them: a loop device that is bound to this very descriptor keeps them.
+    pub fn into_file(self) -> OwnedFd {
+        self.file
     }
 }
 
@@ -132,7 +167,13 @@ mod tests {
     /// Which pairs of users can have an image at the same time.
     #[test]
     fn readers_share_and_the_rest_excludes_each_other() {
-        let all = [Hold::ALONE, Hold::READ, Hold::READ_ALONE, Hold::WRITE];
+        let all = [
+            Hold::ALONE,
+            Hold::READ,
+            Hold::READ_ALONE,
+            Hold::WRITE,
+            Hold::WRITE_ALONE,
+        ];
         let image = tempfile::NamedTempFile::new().unwrap();
         let open = || OwnedFd::from(image.reopen().unwrap());
         for first in all {
@@ -147,6 +188,18 @@ mod tests {
                 drop((held, taken));
                 ImageLock::take(open(), "i", &Hold::ALONE).unwrap();
             }
+        }
+    }
+
+    #[test]
+    fn who_stops_writing_lets_others_read() {
+        let image = tempfile::NamedTempFile::new().unwrap();
+        let open = || OwnedFd::from(image.reopen().unwrap());
+        for first in [Hold::WRITE, Hold::WRITE_ALONE, Hold::READ_ALONE] {
+            let held = ImageLock::take(open(), "i", &first).unwrap();
+            held.change(&Hold::READ).unwrap();
+            ImageLock::take(open(), "i", &Hold::READ).unwrap();
+            ImageLock::take(open(), "i", &Hold::WRITE).unwrap_err();
         }
     }
 

@@ -16,6 +16,7 @@ use crate::files::DiskFolder;
 use crate::format::descriptor::Base;
 use crate::format::disk::Disk;
 use crate::format::storage::{Access, Folder};
+use crate::locks::{Hold, ImageLock};
 use crate::server::control;
 
 /// How long an opener that comes and goes (udev looks at every new device) is waited for.
@@ -83,9 +84,21 @@ fn raw_file(place: &Place<'_>, read_only: bool) -> Result<Option<OwnedFd>> {
     } else {
         Access::Write
     };
+    let shared = disk.folder().is_shared(name);
+    if !read_only && shared.map_err(|e| Error::io(e, format!("cannot stat {name:?}")))? {
+        let file = name.to_owned();
+        return Err(crate::format::Error::Shared { file }.into());
+    }
     let opened = disk.folder().open(name, access);
     let opened = opened.map_err(|e| Error::io(e, format!("cannot open {name:?}")))?;
-    Ok(Some(opened.into()))
+    // The loop device keeps the locks as long as it is bound to the descriptor that has them.
+    let hold = if read_only {
+        Hold::READ_ALONE
+    } else {
+        Hold::WRITE_ALONE
+    };
+    let lock = ImageLock::take(opened.into(), name, &hold)?;
+    Ok(Some(lock.into_file()))
 }
 
 impl Attached {

@@ -191,18 +191,21 @@ impl Connection {
         self.send(0, abi::NOTIFY_RESEND, &[])
     }
 
-    /// Lets the kernel know that the file is longer now. Kernels before 6.17 read the size of the
-    /// file under a loop device from what they remember of it, and ask nobody.
+    /// Lets the kernel know that the file is longer now, by a byte for the page cache at its end,
+    /// which nothing reads: the kernel takes its place for the end, and asks for the size when it
+    /// needs it. Kernels before 6.17 do not ask under a loop device.
     ///
     /// # Errors
     /// The kernel's.
     pub fn notify_length(&self, bytes: u64) -> Result<()> {
         let store = abi::NotifyStoreOut {
             nodeid: abi::ROOT_ID,
-            offset: bytes,
-            ..Default::default()
+            offset: bytes.saturating_sub(1),
+            size: 1,
+            padding: 0,
         };
-        self.send(0, abi::NOTIFY_STORE, store.as_bytes())
+        let data = [store.as_bytes(), &[0]].concat();
+        self.send(0, abi::NOTIFY_STORE, &data)
     }
 
     fn send(&self, unique: u64, error: i32, data: &[u8]) -> Result<()> {

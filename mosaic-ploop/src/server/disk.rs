@@ -7,6 +7,8 @@
 use std::os::fd::OwnedFd;
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use mosaic_core::ErrorKind;
+
 use super::files::{ServedFile, ServedFolder};
 use crate::format::chain::Chain;
 use crate::format::check::Repair;
@@ -15,7 +17,9 @@ use crate::format::error::{Error, Result};
 use crate::format::guid::Guid;
 use crate::format::layer::Layer;
 use crate::format::ledger;
+use crate::format::storage::Folder;
 use crate::format::units::{DiskOffset, Sectors};
+use crate::locks::{Hold, ImageLock};
 
 /// An open disk.
 #[derive(Debug)]
@@ -25,6 +29,8 @@ pub struct ServedDisk(RwLock<Open>);
 struct Open {
     disk: Disk<ServedFolder>,
     chain: Chain<ServedFile>,
+    /// On the images, from the base up.
+    locks: Vec<ImageLock>,
 }
 
 /// How a disk is opened.
@@ -40,30 +46,21 @@ pub enum Access {
 }
 
 impl ServedDisk {
-    /// Opens the disk; what a writer that died had left is mended first, as far as nothing is lost.
+    /// Opens the disk, once nobody else has its images; what a writer that died had left is mended
+    /// first, as far as nothing is lost.
     ///
     /// # Errors
-    /// As [`Disk::write`] and [`Disk::check`].
-    pub fn open(folder: ServedFolder, access: Access) -> Result<Self> {
-        let mut disk = Disk::open(folder)?;
-        let Access::Write { ledger } = access else {
-            let chain = disk.read(disk.descriptor().top())?;
-            return Ok(Self(RwLock::new(Open { disk, chain })));
-        };
-        let ledger = ServedFile::unnamed(ledger);
-        let failed = |e| Error::io("read the notes on", "the disk", e);
-        if let Some(pending) = ledger::load(&ledger).map_err(failed)? {
-            disk.take_over(&pending)?;
+    /// `Busy` with who has them; as [`Disk::write`] and [`Disk::check`].
+    pub fn open(folder: ServedFolder, access: Access) -> mosaic_core::Result<Self> {
+        let disk = Disk::open(folder)?;
+        let locks = lock_all(&disk, matches!(access, Access::Write { .. }))?;
+        // Nobody changes it now; somebody may have while it was not locked.
+        let disk = disk.reopen()?;
+        if images(&disk).len() != locks.len() {
+            let why = "in use: somebody has just changed it";
+            return Err(mosaic_core::Error::new(ErrorKind::Busy, why));
         }
-        let mut chain = match disk.write() {
-            Err(Error::InUse { .. } | Error::Converting { .. }) => {
-                disk.check(Some(Repair::Safe))?;
-                disk.write()?
-            }
-            other => other?,
-        };
-        chain.keep_ledger(ledger)?;
-        Ok(Self(RwLock::new(Open { disk, chain })))
+        Ok(Self(RwLock::new(Open::new(disk, locks, access)?)))
     }
 
     /// Size in bytes.
@@ -125,13 +122,20 @@ impl ServedDisk {
     ///
     /// # Errors
     /// As [`Disk::snapshot_open`].
-    pub fn freeze(&self, guid: Guid) -> Result<Guid> {
+    pub fn freeze(&self, guid: Guid) -> mosaic_core::Result<Guid> {
         let mut open = self.alone();
         if let Some(below) = open.unchanged_since() {
+            open.share_lower()?;
             return Ok(below);
         }
-        let Open { disk, chain } = &mut *open;
+        let Open { disk, chain, .. } = &mut *open;
         disk.snapshot_open(guid, chain)?;
+        let top = disk.descriptor().top();
+        if let Some(name) = disk.descriptor().file(top) {
+            let lock = disk.folder().lock(name, &Hold::WRITE)?;
+            open.locks.push(lock);
+        }
+        open.share_lower()?;
         Ok(guid)
     }
 
@@ -141,7 +145,7 @@ impl ServedDisk {
     /// As [`Disk::grow_open`].
     pub fn grow(&self, size: Sectors) -> Result<u64> {
         let mut open = self.alone();
-        let Open { disk, chain } = &mut *open;
+        let Open { disk, chain, .. } = &mut *open;
         disk.grow_open(size, chain)?;
         Ok(chain.size().bytes())
     }
@@ -165,6 +169,33 @@ impl ServedDisk {
 }
 
 impl Open {
+    fn new(mut disk: Disk<ServedFolder>, locks: Vec<ImageLock>, access: Access) -> Result<Self> {
+        let Access::Write { ledger } = access else {
+            let chain = disk.read(disk.descriptor().top())?;
+            return Ok(Self { disk, chain, locks });
+        };
+        let ledger = ServedFile::unnamed(ledger);
+        let failed = |e| Error::io("read the notes on", "the disk", e);
+        if let Some(pending) = ledger::load(&ledger).map_err(failed)? {
+            disk.take_over(&pending)?;
+        }
+        let mut chain = match disk.write() {
+            Err(Error::InUse { .. } | Error::Converting { .. }) => {
+                disk.check(Some(Repair::Safe))?;
+                disk.write()?
+            }
+            other => other?,
+        };
+        chain.keep_ledger(ledger)?;
+        Ok(Self { disk, chain, locks })
+    }
+
+    /// Lets another disk read what is beneath the top: a clone is made of it.
+    fn share_lower(&self) -> mosaic_core::Result<()> {
+        let lower = self.locks.split_last().map_or(&[][..], |(_, lower)| lower);
+        lower.iter().try_for_each(|lock| lock.change(&Hold::READ))
+    }
+
     /// The snapshot beneath the top if nothing was written since it was made.
     fn unchanged_since(&self) -> Option<Guid> {
         let Layer::Writer(writer) = self.chain.top() else {
@@ -176,4 +207,34 @@ impl Open {
         let parent = self.disk.descriptor().shot(top)?.parent;
         is_same.then_some(parent)
     }
+}
+
+/// Names of the images, from the base up.
+fn images(disk: &Disk<ServedFolder>) -> Vec<&str> {
+    let descriptor = disk.descriptor();
+    let shots = descriptor.chain(descriptor.top());
+    shots
+        .into_iter()
+        .filter_map(|shot| descriptor.file(shot))
+        .collect()
+}
+
+/// Locks all images: the top against all others, what is beneath it against writers. The base stands
+/// for the whole disk where nobody else has it too.
+fn lock_all(disk: &Disk<ServedFolder>, for_writing: bool) -> mosaic_core::Result<Vec<ImageLock>> {
+    let images = images(disk);
+    let last = images.len().saturating_sub(1);
+    let lock = |(number, name): (usize, &&str)| {
+        let folder = disk.folder();
+        let shared = folder.is_shared(name);
+        let shared = shared.map_err(|e| Error::io("look at", name, e))?;
+        let hold = match (for_writing && number == last, number == 0 && !shared) {
+            (true, true) => Hold::WRITE_ALONE,
+            (true, false) => Hold::WRITE,
+            (false, true) => Hold::READ_ALONE,
+            (false, false) => Hold::READ,
+        };
+        folder.lock(name, &hold)
+    };
+    images.iter().enumerate().map(lock).collect()
 }

@@ -10,12 +10,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 use mosaic_core::command::fd_path;
+use mosaic_core::{Error, Result};
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, statx};
 
 use crate::files::{DiskFile, DiskFolder};
 use crate::format::pages::PAGE;
 use crate::format::storage::{Access, Folder, ImageFile};
 use crate::format::units::FileOffset;
+use crate::locks::{Hold, ImageLock};
 
 /// What a multiple of is good for direct I/O on all disks there are.
 const COARSE: u64 = 4096;
@@ -45,6 +47,18 @@ impl ServedFolder {
     /// The folder with this descriptor.
     pub fn new(folder: OwnedFd) -> Self {
         Self(DiskFolder::in_dir(folder))
+    }
+}
+
+impl ServedFolder {
+    /// Locks an image, for as long as what it answers with is there.
+    ///
+    /// # Errors
+    /// `Busy`, with the holder; the kernel's.
+    pub fn lock(&self, name: &str, hold: &Hold) -> Result<ImageLock> {
+        let file = self.0.open(name, Access::Read);
+        let file = file.map_err(|e| Error::io(e, format!("cannot open {name:?}")))?;
+        ImageLock::take(file.into(), name, hold)
     }
 }
 

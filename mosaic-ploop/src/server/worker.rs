@@ -27,6 +27,9 @@ const THREADS: usize = 8;
 /// Stack of each. Little is needed, and all of it is locked in memory.
 const STACK: usize = 256 << 10;
 
+/// Seconds for which what is said of the file holds.
+const FOR_EVER: u64 = 1 << 40;
+
 /// What all threads have.
 #[derive(Debug)]
 struct Service {
@@ -54,7 +57,7 @@ pub(super) fn run(parent: BorrowedFd<'_>) -> ExitCode {
             disk,
         }),
         Err(error) => {
-            report(parent, &control::refusal(&error.into()));
+            report(parent, &control::refusal(&error));
             return ExitCode::FAILURE;
         }
     };
@@ -142,10 +145,13 @@ impl Service {
         }
     }
 
-    /// Valid for no time at all: a loop device is to see a size that has changed.
+    /// Valid for ever, so that a loop device can be asked what it shows when nobody answers any more
+    /// (it looks for the inode number, Linux 5.16 and later ask nobody for it then). The size is an
+    /// exception: the kernel forgets it with each write, and when it is told of another one.
     fn attributes(&self) -> AttrOut {
         let size = self.disk.bytes();
         AttrOut {
+            attr_valid: FOR_EVER,
             ino: ROOT_ID,
             size,
             blocks: size / 512,
@@ -209,10 +215,11 @@ impl Service {
 
     fn execute(&self, command: Command) -> Result<String> {
         match command {
-            Command::Freeze(guid) => Ok(self.disk.freeze(guid)?.to_string()),
+            Command::Freeze(guid) => self.disk.freeze(guid).map(|guid| guid.to_string()),
             Command::Grow(size) => {
                 let bytes = self.disk.grow(size)?;
-                // Only older kernels need it, and those that do not know it show no harm.
+                // Without it the device would go on with the size that the kernel remembers, and
+                // whoever asked finds that out.
                 let _ = self.connection.notify_length(bytes);
                 Ok(bytes.to_string())
             }

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Attach and detach, and what they leave: the data, and nothing else.
 
+use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use mosaic_core::ErrorKind;
-use mosaic_ploop::attachment;
+use mosaic_core::volume::Lifetime;
+use mosaic_ploop::attachment::{self, How, Window};
 use mosaic_ploop::format::disk::Kind;
 use mosaic_ploop::format::header::Version;
-use mosaic_ploop::format::units::DiskOffset;
-use mosaic_tests::requires_root;
+use mosaic_ploop::format::units::{DiskOffset, Sectors};
+use mosaic_ploop::locks::{Hold, ImageLock};
+use mosaic_tests::{requires_qemu, requires_root, run};
 
 use crate::site::{HOW, MIB, Site};
 
@@ -47,4 +51,133 @@ fn root_what_is_written_to_the_device_is_in_the_disk() {
         // Not marked in use.
         disk.write().unwrap().close().unwrap();
     }
+}
+
+#[test]
+fn root_without_its_server_a_device_fails_at_once_and_the_next_attach_repairs() {
+    if !requires_root() {
+        return;
+    }
+    let site = Site::new("killed", 64);
+    let device = site.attach();
+    let attached = site.find().unwrap();
+    assert!(attached.is_served(&site.place()).unwrap());
+    let file = open(&device);
+    file.write_all_at(&[1; 4096], MIB).unwrap();
+    file.sync_all().unwrap();
+    site.kill_servers();
+    let failed = file.write_all_at(&[2; 4096], 9 * MIB);
+    let failed = failed.and_then(|()| file.sync_all()).unwrap_err();
+    assert_eq!(failed.raw_os_error(), Some(5));
+    drop(file);
+    assert!(!attached.is_served(&site.place()).unwrap());
+    let refused = attached.grow(&site.place(), Sectors(1 << 18)).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Io);
+    site.detach();
+    site.assert_nothing_left();
+    let marked = site.disk().write().unwrap_err();
+    assert_eq!(marked.kind(), ErrorKind::Busy, "{marked}");
+    let device = site.attach();
+    let mut found = [0; 4096];
+    open(&device).read_exact_at(&mut found, MIB).unwrap();
+    assert_eq!(found, [1; 4096]);
+    site.detach();
+    site.assert_nothing_left();
+    site.disk().write().unwrap().close().unwrap();
+}
+
+#[test]
+fn root_a_device_for_a_mount_goes_with_its_last_opener() {
+    if !requires_root() {
+        return;
+    }
+    let site = Site::new("autoclear", 64);
+    let how = How {
+        lifetime: Lifetime::Mount,
+        ..HOW
+    };
+    let device = site.attach_how(&how);
+    let attached = site.find().unwrap();
+    assert!(attached.autoclear);
+    let refused = attached.detach(&site.host, &site.place()).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Busy);
+    drop(device);
+    attachment::await_closed(&site.host, &site.place()).unwrap();
+    site.assert_nothing_left();
+    site.disk().write().unwrap().close().unwrap();
+}
+
+#[test]
+fn root_a_device_can_show_a_part_and_refuse_writes() {
+    if !requires_root() {
+        return;
+    }
+    let site = Site::new("part", 64);
+    let device = site.attach();
+    open(&device).write_all_at(&[3; 512], 2 * MIB).unwrap();
+    site.detach();
+    let before = std::fs::read(site.volume().join("root.hds")).unwrap();
+    let window = Window {
+        at: 2 * MIB,
+        bytes: 5 * MIB,
+    };
+    let how = How {
+        read_only: true,
+        window: Some(window),
+        ..HOW
+    };
+    let device = site.attach_how(&how);
+    let attached = site.find().unwrap();
+    assert_eq!((attached.window, attached.read_only), (Some(window), true));
+    assert_eq!(device.size().unwrap(), window.bytes);
+    let file = File::open(device.path()).unwrap();
+    let mut found = [0; 512];
+    file.read_exact_at(&mut found, 0).unwrap();
+    assert_eq!(found, [3; 512]);
+    let written = File::options().write(true).open(device.path());
+    let written = written.and_then(|file| file.write_all_at(&found, 0));
+    assert!(written.is_err());
+    drop((file, device));
+    site.detach();
+    let after = std::fs::read(site.volume().join("root.hds")).unwrap();
+    assert!(before == after);
+    site.assert_nothing_left();
+}
+
+#[test]
+fn root_other_programs_and_a_server_keep_off_each_others_images() {
+    if !requires_root() || !requires_qemu() {
+        return;
+    }
+    let site = Site::new("qemu", 64);
+    let image = site.volume().join("root.hds");
+    let check = ["check", "-f", "parallels", image.to_str().unwrap()];
+    run("qemu-img", &check).unwrap();
+    let device = site.attach();
+    let refused = run("qemu-img", &check).unwrap_err().to_string();
+    assert!(refused.contains("lock"), "{refused}");
+    drop(device);
+    site.detach();
+    let blocked = site.disk();
+    let name = blocked
+        .descriptor()
+        .file(blocked.descriptor().top())
+        .unwrap();
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .open(site.volume().join(name));
+    let held = ImageLock::take(file.unwrap().into(), name, &Hold::WRITE).unwrap();
+    let refused = attachment::attach(&site.host, &site.place(), &HOW).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Busy);
+    let me = format!("pid {}", std::process::id());
+    assert!(refused.chain().contains(&me), "{}", refused.chain());
+    site.assert_nothing_left();
+    drop(held);
+    site.attach();
+}
+
+fn open(device: &Path) -> File {
+    let file = File::options().read(true).write(true).open(device);
+    file.unwrap()
 }

@@ -65,10 +65,6 @@ impl Site {
         self.scratch.path().join("volume")
     }
 
-    pub fn private(&self) -> &Path {
-        &self.private
-    }
-
     pub fn place(&self) -> Place<'_> {
         Place {
             folder: self.folder.as_fd(),

@@ -60,6 +60,14 @@ impl<S: Folder> Disk<S> {
         Ok(Self { folder, descriptor })
     }
 
+    /// Reads the descriptor again.
+    ///
+    /// # Errors
+    /// As [`Disk::open`].
+    pub fn reopen(self) -> Result<Self> {
+        Self::open(self.folder)
+    }
+
     /// The folder.
     pub fn folder(&self) -> &S {
         &self.folder
