@@ -127,7 +127,8 @@ impl<F: ImageFile> RawImage<F> {
     }
 
     /// The image, for reading from now on.
-    pub(super) fn into_read_only(mut self) -> Self {
+    pub(super) fn into_read_only(mut self, file: F) -> Self {
+        self.file = file;
         self.is_writable = false;
         self
     }

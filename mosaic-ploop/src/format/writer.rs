@@ -282,8 +282,9 @@ impl<F: ImageFile> Writer<F> {
         }
     }
 
-    /// The delta, for reading.
-    pub(super) fn into_delta(self) -> Delta<F> {
+    /// The delta, for reading, in the same file opened anew.
+    pub(super) fn into_delta_in(mut self, file: F) -> Delta<F> {
+        self.delta.file = file;
         self.delta
     }
 

@@ -50,15 +50,16 @@ impl<F: ImageFile> Chain<F> {
         Ok(())
     }
 
-    /// Puts an empty delta upon the top, which is read from now on and closed. The new file becomes no
-    /// longer than `limit`.
+    /// Puts an empty delta upon the top, which is read from now on and closed: through `frozen`, the
+    /// same file open for reading only, so that nobody takes us for a writer of it. The new file
+    /// becomes no longer than `limit`.
     ///
     /// What was written before is durable then. If that fails the chain is as it was, but its top may
     /// not be written any more.
     ///
     /// # Errors
     /// `Mismatch`; as [`Writer::open`] for the new one and [`Chain::close`] for the old one.
-    pub fn push(&mut self, delta: Delta<F>, limit: Option<Sectors>) -> Result<()> {
+    pub fn push(&mut self, delta: Delta<F>, limit: Option<Sectors>, frozen: F) -> Result<()> {
         let new = Layer::Delta(delta);
         new.fits_on(&self.top)?;
         let Layer::Delta(delta) = new else {
@@ -87,8 +88,8 @@ impl<F: ImageFile> Chain<F> {
         }
         let new = Layer::Writer(Box::new(writer));
         let old = match std::mem::replace(&mut self.top, new) {
-            Layer::Writer(old) => Layer::Delta(old.into_delta()),
-            Layer::Raw(raw) => Layer::Raw(raw.into_read_only()),
+            Layer::Writer(old) => Layer::Delta(old.into_delta_in(frozen)),
+            Layer::Raw(raw) => Layer::Raw(raw.into_read_only(frozen)),
             delta @ Layer::Delta(_) => delta,
         };
         self.lower.push(old);

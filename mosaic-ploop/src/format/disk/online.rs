@@ -28,12 +28,14 @@ impl<S: Folder> Disk<S> {
         let version = chain.top().version().unwrap_or(Version::V2);
         let header = Header::new(version, chain.cluster(), chain.size())?;
         let file = self.fresh_name()?;
+        let frozen = self.open_file(self.file_of(self.descriptor.top())?, Access::Read)?;
         new.insert_top(guid, &file)?;
         new.set_size(header.size)?;
         self.put_top(new, &file, &header)?;
         let delta = self.folder.open(&file, Access::Write);
         let delta = delta.map_err(|e| Error::io("open", &file, e))?;
-        chain.push(Delta::open(&file, delta)?, self.descriptor.max_delta())
+        let limit = self.descriptor.max_delta();
+        chain.push(Delta::open(&file, delta)?, limit, frozen)
     }
 
     /// Ends what a server that died left unfinished in an image, before the disk is opened again.
