@@ -3,6 +3,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use mosaic_core::loopdev::Window;
 use mosaic_core::{Context, Error, ErrorKind, Host, Result};
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::{Errno, pread};
@@ -11,7 +12,7 @@ use crate::files::DiskFile;
 use crate::format::chain::Chain;
 use crate::format::storage::is_zero;
 use crate::format::units::DiskOffset;
-use crate::gpt::{self, Window};
+use crate::gpt;
 
 /// Bytes that are copied at once.
 const PIECE: usize = 1 << 20;

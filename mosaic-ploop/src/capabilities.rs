@@ -4,14 +4,17 @@
 use mosaic_core::fs::FsType;
 use mosaic_core::label;
 use mosaic_core::volume::{Capability, Kind, capability};
-use mosaic_core::{Result, VolumeName};
+use mosaic_core::{Error, ErrorKind, Result, VolumeName, loopdev};
 use rustix::fs::StatVfsMountFlags;
 
+use crate::clone::refusal_to_renew;
 use crate::driver::Ploop;
 use crate::format::descriptor::Descriptor;
+use crate::fuse::mount::open_device;
 use crate::volume_dir::VolumeDir;
 
-const NO_DEVICE: &str = "a disk cannot be shown as a block device yet";
+const NO_PARTITION: &str = "its file system is on a partition, which Mosaic does not resize yet";
+const RAW: &str = "it is a raw image, attached without a server; detach it first";
 
 /// One answer from a reason or none.
 fn answer(name: &str, refusal: Option<String>) -> Capability {
@@ -25,7 +28,7 @@ impl Ploop {
     /// For the location, or for one volume in it.
     pub(crate) fn abilities(&self, volume: Option<&VolumeName>) -> Result<Vec<Capability>> {
         let write = self.refusal_to_write();
-        let device = Some(NO_DEVICE.to_owned());
+        let device = no_devices();
         let [mut clone, mut grow, mut shrink] = [(); 3].map(|()| write.clone());
         if let Some(name) = volume {
             let dir = VolumeDir::require(&self.location, name)?;
@@ -33,15 +36,27 @@ impl Ploop {
                 // What it holds is not known, so nothing is done to it.
                 Err(error) => [(); 3].map(|()| Some(error.chain())),
                 Ok(None) => [const { None }; 3],
-                Ok(Some(_)) => [(); 3].map(|()| device.clone()),
+                Ok(Some(fs)) => [
+                    refusal_to_renew(&fs).or_else(|| device.clone()),
+                    fs.can_grow().err(),
+                    fs.can_shrink().err(),
+                ],
             };
             let [of_clone, of_growth, of_shrinking] = refusals;
             clone = clone.or(of_clone);
             grow = grow.or(of_growth);
             shrink = shrink.or(of_shrinking);
-            let disk = dir.disk();
-            if let Ok(disk) = &disk {
+            if let Ok(Some(attached)) = self.shown(&dir).find()
+                && attached.is_raw
+            {
+                clone = clone.or_else(|| Some(RAW.to_owned()));
+            }
+            if let Ok(disk) = dir.disk() {
                 shrink = shrink.or(refusal_to_shrink(disk.descriptor()));
+            }
+            if let Err(refusal) = self.refuse_partition(&dir) {
+                grow = grow.or_else(|| Some(refusal.chain()));
+                shrink = shrink.or_else(|| Some(refusal.chain()));
             }
         }
         Ok(vec![
@@ -68,6 +83,15 @@ impl Ploop {
         }
     }
 
+    /// Refuses to resize a file system that is on a partition.
+    pub(crate) fn refuse_partition(&self, dir: &VolumeDir) -> Result<()> {
+        // A disk that cannot be read is refused for that, by whatever needs it.
+        match self.window_of(dir) {
+            Ok(Some(_)) => Err(Error::new(ErrorKind::Unsupported, NO_PARTITION)),
+            _ => Ok(()),
+        }
+    }
+
     fn refusal_to_write(&self) -> Option<String> {
         let stat = rustix::fs::fstatvfs(self.location.dir()).ok()?;
         let path = self.location.path();
@@ -83,4 +107,12 @@ fn refusal_to_shrink(descriptor: &Descriptor) -> Option<String> {
     (snapshots > 0).then(|| {
         "the disk has snapshots, or shares data with a clone, and those keep their size".to_owned()
     })
+}
+
+/// Why there can be no block device. That this user may not have one is no answer: what can be done
+/// here is the storage's and the kernel's.
+fn no_devices() -> Option<String> {
+    let looked = loopdev::open_control().and_then(|_| open_device());
+    let refusal = looked.err()?;
+    (refusal.kind() != ErrorKind::Permission).then(|| refusal.chain())
 }

@@ -5,10 +5,8 @@ use mosaic_core::label;
 use mosaic_core::{Bytes, Context, Error, ErrorKind, Result, ScratchName, VolumeName};
 use rustix::fs::fsync;
 
-use crate::claim::Claim;
 use crate::create::whole;
 use crate::driver::Ploop;
-use crate::format::units::Sectors;
 use crate::volume_dir::VolumeDir;
 
 impl Ploop {
@@ -57,7 +55,8 @@ impl Ploop {
         Err(Error::new(ErrorKind::Busy, why))
     }
 
-    /// Claim, then as [`Disk::grow`](crate::format::disk::Disk::grow) and
+    /// Of a disk that is attached the server does it, and then the device. Of any other: claim, then
+    /// as [`Disk::grow`](crate::format::disk::Disk::grow) and
     /// [`Disk::shrink`](crate::format::disk::Disk::shrink) have it: the descriptor aside, the image's
     /// header (**commit**), the descriptor. Killed after the commit the size is the header's, and
     /// the same call, or check --repair, puts the descriptor in order.
@@ -65,22 +64,25 @@ impl Ploop {
         let dir = VolumeDir::require(&self.location, name)?;
         let mut disk = dir.disk()?;
         let size = whole(size, disk.descriptor().cluster())?;
+        self.refuse_partition(&dir)?;
+        let now = disk.read(disk.descriptor().top())?.size();
+        let shown = self.shown(&dir);
+        self.host
+            .debug(&format!("resize {:?} to {size}", dir.path()));
+        if size >= now
+            && let Some(attached) = shown.find()?
+        {
+            return attached.grow(&shown.place(), size);
+        }
         let _claim = self.claim(&dir)?;
         disk = dir.disk()?;
         let now = disk.read(disk.descriptor().top())?.size();
         let says = disk.descriptor().size();
-        self.host
-            .debug(&format!("resize {:?} to {size}", dir.path()));
         match size {
-            Sectors(size) if size < now.0 => disk.shrink(Sectors(size))?,
+            size if size < now => disk.shrink(size)?,
             size if size == now && size == says => {}
             size => disk.grow(size)?,
         }
         Ok(())
-    }
-
-    /// Proof that nobody uses a volume's disk.
-    pub(crate) fn claim(&self, dir: &VolumeDir) -> Result<Claim> {
-        Claim::take(dir, &self.host)
     }
 }

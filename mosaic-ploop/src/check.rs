@@ -8,7 +8,6 @@ use mosaic_core::label;
 use mosaic_core::{Context, ErrorKind, Result, VolumeName};
 use rustix::fs::{Dir, Mode, fchmod, fstat};
 
-use crate::claim::Claim;
 use crate::driver::Ploop;
 use crate::files::DiskFolder;
 use crate::format::check::{Repair as Depth, Report};
@@ -101,9 +100,13 @@ impl Ploop {
         if let Err(error) = label::kind(dir, self.options.default_fs.name()) {
             findings.fault(error.chain());
         }
+        // Ours: what is open is not checked, and there is nothing to be said of it.
+        if self.shown(dir).find()?.is_some() {
+            return Ok(());
+        }
         let claimed = match findings.repair.is_any() {
-            true => Claim::take(dir, &self.host),
-            false => Claim::look(dir, &self.host),
+            true => self.claim(dir),
+            false => self.look(dir),
         };
         let _claim = match claimed {
             Err(error) if error.kind() == ErrorKind::Busy => {

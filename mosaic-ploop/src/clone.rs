@@ -7,26 +7,32 @@
 
 use std::os::fd::AsFd;
 
-use mosaic_core::label;
+use mosaic_core::fs::FsType;
+use mosaic_core::mounts::directory_on_device;
 use mosaic_core::volume::CloneOptions;
 use mosaic_core::{Context, Error, ErrorKind, Result, VolumeName};
+use mosaic_core::{label, loopdev};
 use rustix::fs::{self, AtFlags, IFlags};
 use rustix::io::Errno;
 
+use crate::attach::device_of;
+use crate::claim::Claim;
 use crate::create::{label_of, whole};
 use crate::driver::Ploop;
 use crate::files::{DiskFile, DiskFolder};
+use crate::format::disk::Disk;
 use crate::format::guid::Guid;
 use crate::format::storage::{Access, Folder, ImageFile as _};
 use crate::volume_dir::VolumeDir;
 
 impl Ploop {
-    /// Steps: claim the source; make a snapshot in it, or take the one beneath a top that has nothing
-    /// (one rename of its descriptor); make a folder in `.mosaic/tmp`, label it; share the files of
-    /// the snapshot; let the source go; make the clone's top and descriptor; a new size, fsync;
-    /// **commit**: one rename that replaces nothing. Killed before that the source has perhaps one
-    /// snapshot more, with the same data, and a folder is left that the next sweep deletes; after it
-    /// the clone is there.
+    /// Steps: freeze the source: of an attached one the server does it, after a sync, any other is
+    /// claimed and gets a snapshot, or has one beneath a top that has nothing (one rename of its
+    /// descriptor); make a folder in `.mosaic/tmp`, label it; share the files of the snapshot; let the
+    /// source go; make the clone's top and descriptor, grow it; a new UUID and growth of its file
+    /// system, on a device that goes with us; fsync; **commit**: one rename that replaces nothing.
+    /// Killed before that the source has perhaps one snapshot more, with the same data, and a folder
+    /// is left that the next sweep deletes; after it the clone is there.
     pub(crate) fn clone_disk(
         &self,
         from: &VolumeName,
@@ -35,20 +41,29 @@ impl Ploop {
     ) -> Result<()> {
         let source = VolumeDir::require(&self.location, from)?;
         let fs = self.file_system(&source)?;
-        let claim = self.claim(&source)?;
-        let mut disk = source.disk()?;
+        let fs = fs.as_ref();
+        if let Some(refusal) = fs.and_then(refusal_to_renew) {
+            return Err(Error::new(ErrorKind::Unsupported, refusal));
+        }
+        let disk = source.disk()?;
         let size = how
             .size
             .map(|size| whole(size, disk.descriptor().cluster()));
         let size = size.transpose()?;
-        let random = disk.folder().random();
-        let random = random.context(|| "no random numbers".to_owned())?;
-        let shot = disk.freeze(Guid::from_random(random))?;
+        let size = size.filter(|size| *size > disk.descriptor().size());
+        if fs.is_some() {
+            // Whoever may not have a device is told while nothing has changed.
+            loopdev::open_control()?;
+            if size.is_some() {
+                self.refuse_partition(&source)?;
+            }
+        }
+        let Frozen { disk, shot, claim } = self.freeze(from, &source)?;
         self.host
             .debug(&format!("share {shot} of {:?}", source.path()));
         let branch = disk.branch(shot)?;
         self.build(to, &how.scratch, |dir| {
-            label::set_kind(dir, &label_of(fs.as_ref()))?;
+            label::set_kind(dir, &label_of(fs))?;
             label::set_name(dir, to)?;
             let folder = dir.folder()?;
             for (here, there) in &branch.files {
@@ -60,9 +75,83 @@ impl Ploop {
             if let Some(size) = size.filter(|size| *size > clone.descriptor().size()) {
                 clone.grow(size)?;
             }
-            Ok(())
+            fs.map_or(Ok(()), |fs| self.renew(dir, fs, size.is_some()))
         })
     }
+
+    /// Freezes what the source holds now.
+    fn freeze(&self, from: &VolumeName, source: &VolumeDir) -> Result<Frozen> {
+        let random = source.folder()?.random();
+        let random = random.context(|| "no random numbers".to_owned())?;
+        let guid = Guid::from_random(random);
+        let shown = self.shown(source);
+        let Some(attached) = shown.find()? else {
+            let claim = self.claim(source)?;
+            let mut disk = source.disk()?;
+            let shot = disk.freeze(guid)?;
+            let claim = Some(claim);
+            return Ok(Frozen { disk, shot, claim });
+        };
+        let device = device_of(&attached);
+        match directory_on_device(&device)? {
+            Some(dir) => {
+                self.host.debug(&format!("syncfs of volume \"{from}\""));
+                fs::syncfs(dir).context(|| format!("cannot sync volume \"{from}\""))?;
+            }
+            None if attached.read_only => {}
+            None => self.host.warn(&format!(
+                "volume \"{from}\" is attached at {} and not mounted here: the clone holds what a \
+                 power cut at this instant would leave",
+                device.display()
+            )),
+        }
+        let shot = attached.freeze(&shown.place(), guid)?;
+        Ok(Frozen {
+            disk: source.disk()?,
+            shot,
+            claim: None,
+        })
+    }
+
+    /// Gives the file system of a clone a UUID of its own, and the size of its device.
+    fn renew(&self, dir: &VolumeDir, fs: &FsType, grow: bool) -> Result<()> {
+        self.with_device(dir, |device| {
+            let open = std::fs::File::open(device);
+            let open = open.context(|| format!("cannot open {device:?}"))?;
+            if !fs.clone_is_clean(open.as_fd())? {
+                return Err(Error::new(
+                    ErrorKind::Busy,
+                    "the copy caught the file system between an fsync and its commit; try again",
+                ));
+            }
+            drop(open);
+            let renewed = fs.renew_uuid(&self.host, device);
+            renewed.context(|| format!("cannot give the clone's {fs} a UUID of its own"))?;
+            if !grow {
+                return Ok(());
+            }
+            let grown = fs.grow(&self.host, device, None);
+            grown.context(|| format!("cannot grow the clone's {fs}"))
+        })
+    }
+}
+
+/// A source as it was at one instant.
+struct Frozen {
+    disk: Disk<DiskFolder>,
+    /// The snapshot that holds it.
+    shot: Guid,
+    /// Proof that nobody uses it; `None`: its server does not touch the snapshot.
+    claim: Option<Claim>,
+}
+
+/// Why a type of file system is not cloned: two with one UUID are not told apart.
+pub(crate) fn refusal_to_renew(fs: &FsType) -> Option<String> {
+    (!fs.can_renew_uuid()).then(|| {
+        format!(
+            "Mosaic cannot give a clone of {fs} a UUID of its own; it can for ext4, xfs and btrfs"
+        )
+    })
 }
 
 /// Gives another disk a file of this one.

@@ -11,6 +11,7 @@ use mosaic_core::command::fd_path;
 use mosaic_core::fs::FsType;
 use mosaic_core::label;
 use mosaic_core::location::{make_in, rename_noreplace};
+use mosaic_core::loopdev::Window;
 use mosaic_core::volume::{NewKind, NewVolume};
 use mosaic_core::{Bytes, Context, Error, ErrorKind, Place, Result, VolumeName, tree};
 use rustix::fs::{self, Mode, OFlags};
@@ -20,7 +21,7 @@ use crate::config::Partition;
 use crate::driver::Ploop;
 use crate::format::disk::{Disk, NewDisk};
 use crate::format::units::{ClusterSize, Sectors};
-use crate::gpt::{self, Window};
+use crate::gpt;
 use crate::volume_dir::VolumeDir;
 
 /// Name of a new disk's image, as newer tools have it.
@@ -62,7 +63,7 @@ impl Ploop {
     /// Where the file system of a new volume is.
     fn window(&self, size: Sectors) -> Result<Window> {
         match self.options.partition {
-            Partition::None => Ok(Window::whole(size)),
+            Partition::None => Ok(gpt::whole(size)),
             Partition::Gpt => gpt::partition(size, self.options.cluster).ok_or_else(|| {
                 let cluster = Bytes(self.options.cluster.bytes());
                 let size = Bytes(size.bytes());

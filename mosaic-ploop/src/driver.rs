@@ -3,14 +3,17 @@
 
 use mosaic_core::finding::{Finding, Repair};
 use mosaic_core::volume::{
-    Capability, CloneOptions, Dropped, InitOptions, MountSource, NewVolume, Space, Volume,
+    About, Attachment, Capability, CloneOptions, Dropped, InitOptions, MountSource, NewVolume,
+    Space, Volume,
 };
 use mosaic_core::{
     Bytes, Driver, Error, ErrorKind, Host, Key, Location, LockScope, Result, ScratchName, Settings,
     VolumeName,
 };
 
+use crate::attachment;
 use crate::config::{self, Options};
+use crate::info;
 use crate::layout;
 use crate::volume_dir::VolumeDir;
 
@@ -62,11 +65,13 @@ impl Driver for Ploop {
 
     fn list(&self) -> Result<Vec<Volume>> {
         let inventory = layout::inventory(&self.location, self.options.metadata.as_deref())?;
+        let attached = attachment::all().unwrap_or_default();
         let mut volumes = Vec::with_capacity(inventory.volumes.len());
         for name in &inventory.volumes {
-            match self.find(name) {
-                // `None`: dropped while we were looking.
-                Ok(found) => volumes.extend(found),
+            match VolumeDir::find(&self.location, name) {
+                Ok(Some(dir)) => volumes.push(self.volume(name, &dir, &attached)),
+                // Dropped while we were looking.
+                Ok(None) => {}
                 Err(error) => self.host.warn(&error.chain()),
             }
         }
@@ -75,7 +80,11 @@ impl Driver for Ploop {
 
     fn find(&self, name: &VolumeName) -> Result<Option<Volume>> {
         let found = VolumeDir::find(&self.location, name)?;
-        Ok(found.map(|dir| self.volume(name, &dir)))
+        Ok(found.map(|dir| self.volume(name, &dir, &attachment::all().unwrap_or_default())))
+    }
+
+    fn about(&self) -> Result<About> {
+        Ok(info::about())
     }
 
     fn create(&self, name: &VolumeName, new: &NewVolume) -> Result<()> {
@@ -99,11 +108,22 @@ impl Driver for Ploop {
         self.resize_disk(name, size)
     }
 
-    fn mount_source(&self, _: Option<&VolumeName>, _: bool) -> Result<MountSource> {
-        Err(Error::new(
-            ErrorKind::Unsupported,
-            "a disk cannot be attached yet",
-        ))
+    fn attach(&self, name: &VolumeName, read_only: bool) -> Result<Attachment> {
+        self.attach_disk(name, read_only)
+    }
+
+    fn detach(&self, name: &VolumeName) -> Result<()> {
+        self.detach_disk(name)
+    }
+
+    fn mount_source(&self, name: Option<&VolumeName>, read_only: bool) -> Result<MountSource> {
+        match name {
+            Some(name) => self.mount_disk(name, read_only),
+            None => Err(Error::new(
+                ErrorKind::Unsupported,
+                "the metadata of a location of disks is its layout.fs folder; none is configured",
+            )),
+        }
     }
 
     fn check(&self, repair: &Repair) -> Result<Vec<Finding>> {

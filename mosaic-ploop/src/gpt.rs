@@ -4,6 +4,8 @@
 //!
 //! UEFI specification 2.10, chapter 5: sizes and offsets of the header and of an entry.
 
+use mosaic_core::loopdev::Window;
+
 use crate::format::units::{ClusterSize, SECTOR, Sectors};
 
 /// `EFI PART`, in the sector behind the protective MBR.
@@ -22,22 +24,11 @@ const LINUX: [u8; 16] = [
     0xaf, 0x3d, 0xc6, 0x0f, 0x83, 0x84, 0x72, 0x47, 0x8e, 0x79, 0x3d, 0x69, 0xd8, 0x47, 0x7d, 0xe4,
 ];
 
-/// Where a partition is on its disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window {
-    /// First byte.
-    pub at: u64,
-    /// How many.
-    pub bytes: u64,
-}
-
-impl Window {
-    /// All of a disk.
-    pub fn whole(size: Sectors) -> Self {
-        Self {
-            at: 0,
-            bytes: size.bytes(),
-        }
+/// All of a disk.
+pub fn whole(size: Sectors) -> Window {
+    Window {
+        at: 0,
+        bytes: size.bytes(),
     }
 }
 

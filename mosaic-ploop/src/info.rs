@@ -7,10 +7,11 @@ use std::os::fd::AsFd;
 
 use mosaic_core::label;
 use mosaic_core::location::open_in;
-use mosaic_core::volume::{Access, Kind, Volume};
+use mosaic_core::volume::{About, Access, Kind, Volume};
 use mosaic_core::{Bytes, Context, Result, VolumeName};
 use rustix::fs::{self, AtFlags, Dir, FileType};
 
+use crate::attachment::{Attached, VolumeId};
 use crate::driver::Ploop;
 use crate::files::DiskFolder;
 use crate::format::delta::Delta;
@@ -20,6 +21,7 @@ use crate::format::guid::Guid;
 use crate::format::header::Version;
 use crate::format::storage::{Access as FileAccess, Folder};
 use crate::format::units::Sectors;
+use crate::kernel;
 use crate::volume_dir::VolumeDir;
 
 /// Blocks of `st_blocks`, always 512 bytes (stat(2)).
@@ -37,7 +39,12 @@ struct Usage {
 
 impl Ploop {
     /// The volume, whatever of it can be seen.
-    pub(crate) fn volume(&self, name: &VolumeName, dir: &VolumeDir) -> Volume {
+    pub(crate) fn volume(
+        &self,
+        name: &VolumeName,
+        dir: &VolumeDir,
+        attached: &[Attached],
+    ) -> Volume {
         let mut volume = Volume {
             stored: name.stored().to_owned(),
             user: label::name(dir).ok().flatten(),
@@ -72,8 +79,55 @@ impl Ploop {
         if let Err(error) = describe_disk(dir, &mut volume) {
             volume.notes.push(error.chain());
         }
+        if let Err(error) = self.describe_device(dir, attached, &mut volume) {
+            volume.notes.push(error.chain());
+        }
         volume
     }
+
+    /// The device that shows it.
+    fn describe_device(
+        &self,
+        dir: &VolumeDir,
+        attached: &[Attached],
+        volume: &mut Volume,
+    ) -> Result<()> {
+        let id = VolumeId::of(dir)?;
+        let Some(attached) = attached.iter().find(|attached| attached.id == id) else {
+            return Ok(());
+        };
+        volume.attachment = Some(attached.attachment());
+        let by = if attached.is_raw {
+            "the loop device itself"
+        } else {
+            "a block server"
+        };
+        volume.facts.push(("served by".into(), by.into()));
+        if let Some(window) = attached.window {
+            let at = format!("{} bytes from byte {} on", window.bytes, window.at);
+            volume.facts.push(("device shows".into(), at));
+        }
+        if !attached.is_served(&self.shown(dir).place())? {
+            let note = "its block server has been killed: what is read and written fails; detach \
+                        or unmount it, the next attach repairs it";
+            volume.notes.push(note.to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// What a user should know of any location: by what disks are shown here.
+pub(crate) fn about() -> About {
+    let mut about = About::default();
+    let has_kernel = kernel::is_there();
+    let fact = if has_kernel { "yes" } else { "no" };
+    about.facts.push(("kernel ploop".into(), fact.into()));
+    if has_kernel {
+        let note = "this kernel has a ploop driver of its own; disks are shown by Mosaic's block \
+                    server all the same, and those that ploop shows are left to it";
+        about.notes.push(note.to_owned());
+    }
+    about
 }
 
 /// Size, and the facts of the format.

@@ -23,6 +23,7 @@ pub mod locks;
 pub mod server;
 pub mod volume_dir;
 
+mod attach;
 mod blank;
 mod capabilities;
 mod change;

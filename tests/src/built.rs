@@ -13,11 +13,12 @@ use anyhow::{Context, Result, ensure};
 use crate::requires::is_set;
 
 /// What tests run: `moctl` and every driver.
-const PACKAGES: [&str; 5] = [
+const PACKAGES: [&str; 6] = [
     "moctl",
     "mosaic-btrfs",
     "mosaic-dmthin",
     "mosaic-loop",
+    "mosaic-ploop",
     "mosaic-plain",
 ];
 

@@ -58,6 +58,8 @@ drivers! {
     loop_on_xfs: "loop" on "xfs", "default_fs: ext4\n";
     loop_on_btrfs: "loop" on "btrfs", "default_fs: ext4\n";
     loop_on_ext4: "loop" on "ext4", "default_fs: ext4\n";
+    ploop_on_xfs: "ploop" on "xfs", "default_fs: ext4\n";
+    ploop_on_ext4: "ploop" on "ext4", "default_fs: ext4\nversion: 1\ncluster_size: 64K\n";
     plain_on_ext4: "plain" on "ext4", "";
     plain_on_xfs: "plain" on "xfs", "";
     plain_on_ext4_with_quota: "plain" on "ext4+prjquota", "";

@@ -21,7 +21,7 @@ use mosaic_core::{Context, Error, Result};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-pub use attach::{attach, await_closed};
+pub use attach::{attach, attached_at, await_closed};
 pub use find::{Attached, all, find};
 pub use mosaic_core::loopdev::Window;
 

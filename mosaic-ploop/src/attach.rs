@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Attach, detach, and the device that a mount gets.
+//!
+//! What stays and what goes is the kernel's to know: a device for a mount has autoclear set, an
+//! explicit one has not. There is no other record.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use mosaic_core::busy::{self, Use};
+use mosaic_core::loopdev::{LoopDevice, Window};
+use mosaic_core::volume::{Attachment, Kind, Lifetime, MountSource};
+use mosaic_core::{Error, ErrorKind, Place, Result, VolumeName, label};
+
+use crate::attachment::{self, Attached, How, attached_at};
+use crate::claim::Claim;
+use crate::driver::Ploop;
+use crate::format::units::DiskOffset;
+use crate::gpt;
+use crate::volume_dir::VolumeDir;
+
+/// How long an opener that comes and goes (udev looks at every new device) is waited for.
+const PASSING: Duration = Duration::from_secs(1);
+/// How long a device that is just going away is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A volume that may be attached: its folder, and where its server is called.
+#[derive(Debug)]
+pub(crate) struct Shown<'a> {
+    dir: &'a VolumeDir,
+    private: PathBuf,
+}
+
+impl Shown<'_> {
+    pub(crate) fn place(&self) -> attachment::Place<'_> {
+        attachment::Place {
+            folder: std::os::fd::AsFd::as_fd(self.dir),
+            private: &self.private,
+        }
+    }
+
+    /// The device that shows it.
+    pub(crate) fn find(&self) -> Result<Option<Attached>> {
+        attachment::find(&self.place())
+    }
+}
+
+impl Ploop {
+    /// A volume's folder as an attachment has it.
+    pub(crate) fn shown<'a>(&self, dir: &'a VolumeDir) -> Shown<'a> {
+        let private = self.location.path().join(mosaic_core::scratch::PRIVATE_DIR);
+        Shown { dir, private }
+    }
+
+    /// Proof that nobody uses a volume's disk. A server whose device has just gone is waited for.
+    pub(crate) fn claim(&self, dir: &VolumeDir) -> Result<Claim> {
+        self.refuse_attached(dir)?;
+        Claim::take(dir, &self.host)
+    }
+
+    /// The same, for one that only looks.
+    pub(crate) fn look(&self, dir: &VolumeDir) -> Result<Claim> {
+        self.refuse_attached(dir)?;
+        Claim::look(dir, &self.host)
+    }
+
+    fn refuse_attached(&self, dir: &VolumeDir) -> Result<()> {
+        let shown = self.shown(dir);
+        let start = Instant::now();
+        while let Some(attached) = shown.find()? {
+            // One for a mount goes after the last mount, a moment later.
+            let is_leaving =
+                attached.autoclear && busy::openers_of_device(&device_of(&attached))?.is_empty();
+            if !is_leaving || start.elapsed() > PATIENCE {
+                return Err(attached_at(&attached));
+            }
+            self.host.check_cancelled()?;
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        attachment::await_closed(&self.host, &shown.place())
+    }
+
+    /// Steps: claim the disk and let it go, which proves that nobody has it; find the partition; start
+    /// a server, which locks the images; **commit**: one LOOP_CONFIGURE. Killed before the commit the
+    /// server ends by itself, after it the disk is attached.
+    pub(crate) fn attach_disk(&self, name: &VolumeName, read_only: bool) -> Result<Attachment> {
+        let dir = VolumeDir::require(&self.location, name)?;
+        let device = self.bind(&dir, read_only, Lifetime::Explicit)?;
+        let number = device.number();
+        Ok(mosaic_core::loopdev::attachment(
+            number, read_only, false, false,
+        ))
+    }
+
+    pub(crate) fn bind(
+        &self,
+        dir: &VolumeDir,
+        read_only: bool,
+        lifetime: Lifetime,
+    ) -> Result<LoopDevice> {
+        // The socket of the server is there.
+        self.location.private_folder(Place::Tmp)?;
+        let claim = match read_only {
+            true => self.look(dir)?,
+            false => self.claim(dir)?,
+        };
+        let how = How {
+            read_only,
+            lifetime,
+            window: self.window_of(dir)?,
+        };
+        drop(claim);
+        attachment::attach(&self.host, &self.shown(dir).place(), &how)
+    }
+
+    /// Where the file system of an idle volume is, if it is on a partition: disks of `ploop init` have
+    /// it on the first. A disk is shown whole, whatever its user has put there.
+    pub(crate) fn window_of(&self, dir: &VolumeDir) -> Result<Option<Window>> {
+        if label::kind(dir, self.options.default_fs.name())? == Kind::Disk {
+            return Ok(None);
+        }
+        let disk = dir.disk()?;
+        let chain = disk.read(disk.descriptor().top())?;
+        let mut start = vec![0; gpt::START];
+        if chain.size().bytes() < start.len() as u64 {
+            return Ok(None);
+        }
+        chain.read(&mut start, DiskOffset(0))?;
+        Ok(gpt::first_partition(&start, chain.size()))
+    }
+
+    /// Steps: find the volume's device and open it, which keeps it, and prove that it shows the
+    /// volume; or attach it so that it goes with its last opener. Killed at any point the kernel
+    /// takes a device away that nothing is mounted from, and its server ends.
+    pub(crate) fn mount_disk(&self, name: &VolumeName, read_only: bool) -> Result<MountSource> {
+        let dir = VolumeDir::require(&self.location, name)?;
+        // The kind has to be certain before the kernel is let loose on the content.
+        if label::kind(&dir, self.options.default_fs.name())? == Kind::Disk {
+            let why = "it is a disk, whose content is its user's";
+            return Err(Error::new(ErrorKind::Invalid, why));
+        }
+        let shown = self.shown(&dir);
+        let start = Instant::now();
+        while let Some(attached) = shown.find()? {
+            if let Some(device) = attached.open_same(rustix::fs::OFlags::empty())? {
+                return self.share(&attached, device, read_only);
+            }
+            if start.elapsed() > PATIENCE {
+                return Err(attached_at(&attached));
+            }
+            self.host.check_cancelled()?;
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(source(self.bind(&dir, read_only, Lifetime::Mount)?))
+    }
+
+    /// A device that is there already: another mount's, which any number of mounts can share, or an
+    /// explicitly attached one that nobody else works on.
+    fn share(
+        &self,
+        attached: &Attached,
+        device: LoopDevice,
+        read_only: bool,
+    ) -> Result<MountSource> {
+        if attached.read_only && !read_only {
+            return Err(attached_at(attached).context("it is attached read-only"));
+        }
+        // Autoclear alone proves nothing: a killed call's resize2fs may still work on it.
+        let mounted = !busy::mounts_of_device(&device.path())?.is_empty();
+        if !attached.autoclear || !mounted {
+            self.refuse_shared_use(&device.path())?;
+        }
+        Ok(source(device))
+    }
+
+    /// Refuses a device that somebody besides mounts has open, after a look or two: programs that
+    /// list devices open them for a moment.
+    fn refuse_shared_use(&self, device: &Path) -> Result<()> {
+        let others = |used: &Use| !matches!(used, Use::Mount { .. });
+        let start = Instant::now();
+        loop {
+            let users = busy::openers_of_device(device)?;
+            if !users.uses.iter().any(others) {
+                return Ok(());
+            }
+            if start.elapsed() > PASSING {
+                let why = format!("{} is {}", device.display(), users.describe());
+                return Err(Error::new(ErrorKind::Busy, why));
+            }
+            self.host.check_cancelled()?;
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// As [`Attached::detach`].
+    pub(crate) fn detach_disk(&self, name: &VolumeName) -> Result<()> {
+        let dir = VolumeDir::require(&self.location, name)?;
+        let shown = self.shown(&dir);
+        let attached = shown.find()?.ok_or_else(|| {
+            let why = format!("volume \"{name}\" is not attached");
+            Error::new(ErrorKind::NotFound, why)
+        })?;
+        attached.detach(&self.host, &shown.place())
+    }
+
+    /// Runs `step` with a device of an idle disk that goes with us, and returns when it is gone.
+    pub(crate) fn with_device(
+        &self,
+        dir: &VolumeDir,
+        step: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<()> {
+        let device = self.bind(dir, false, Lifetime::Mount)?;
+        let done = step(&device.path());
+        drop(device);
+        // udev may still look at it.
+        match (done, self.refuse_attached(dir)) {
+            (Err(error), Err(left)) => Err(error.with_failed_undo(&left)),
+            (done, gone) => done.and(gone),
+        }
+    }
+}
+
+pub(crate) fn device_of(attached: &Attached) -> PathBuf {
+    mosaic_core::loopdev::path(attached.number)
+}
+
+fn source(device: LoopDevice) -> MountSource {
+    MountSource::Device {
+        path: device.path(),
+        handle: device.into_fd(),
+    }
+}
