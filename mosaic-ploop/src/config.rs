@@ -133,6 +133,24 @@ mod tests {
     use mosaic_core::ErrorKind;
 
     #[test]
+    fn the_manuals_have_the_keys_of_the_schema() {
+        let config = include_str!("../../doc/config.md");
+        let readme = include_str!("../README.md");
+        for key in schema() {
+            let value = match &key.kind {
+                KeyKind::Size => "a size".to_owned(),
+                KeyKind::Flag => "`true` or `false`".to_owned(),
+                KeyKind::Choice(words) => format!("one of `{}`", words.join("`, `")),
+                other => panic!("{:?} is described as {other:?}", key.path),
+            };
+            let default = key.default.unwrap_or_default();
+            let row = format!("| `{}` | {value} | `{default}` | {} |\n", key.path, key.help);
+            assert!(config.contains(&row), "doc/config.md should have:\n{row}");
+            assert!(readme.contains(&row), "README.md should have:\n{row}");
+        }
+    }
+
+    #[test]
     fn new_disks_are_of_version_2_unless_said_otherwise() {
         let mut settings = Settings::new("/srv/vz");
         let options = Options::new(&settings).unwrap();
