@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Snapshots, growth and kills while somebody writes: nothing is lost, nothing is mixed up.
 
+use std::time::Duration;
+
 use mosaic_ploop::format::guid::Guid;
 use mosaic_ploop::format::storage::Folder;
 use mosaic_ploop::format::units::Sectors;
-use mosaic_tests::{eventually, requires_root, run};
+use mosaic_tests::{eventually, requires_program, requires_qemu, requires_root, run};
 
 use crate::fio::{Fio, requires_fio};
 use crate::site::{MIB, Site};
@@ -80,4 +82,99 @@ fn root_a_killed_worker_is_followed_by_another_and_nobody_notices() {
     site.assert_nothing_left();
     let device = site.attach();
     assert_eq!(checksum(&device), before);
+}
+
+#[test]
+fn root_a_worker_killed_while_it_freezes_or_grows_loses_nothing() {
+    if !requires_root() || !requires_fio() {
+        return;
+    }
+    let site = Site::new("killed-online", 128);
+    let device = site.attach();
+    let attached = site.find().unwrap();
+    let mut fio = Fio::start(&device, 128, 800, 11);
+    for round in 0..8 {
+        assert!(eventually(|| site.servers().len() == 2));
+        let worker = *site.servers().last().unwrap();
+        let new = guid(&site);
+        let size = Sectors((128 + round * 8) * MIB / 512);
+        std::thread::scope(|scope| {
+            let done = scope.spawn(|| {
+                let frozen = attached.freeze(&site.place(), new);
+                frozen.and_then(|_| attached.grow(&site.place(), size))
+            });
+            // Each time in the midst of something else.
+            std::thread::sleep(Duration::from_millis(round * 3));
+            run("kill", &["-KILL", &worker.to_string()]).unwrap();
+            done.join().unwrap().unwrap();
+        });
+        let shots = site.disk();
+        let shots = shots.descriptor();
+        assert!(shots.shot(new).is_some() || shots.shots().len() < round as usize + 2);
+        assert_eq!(shots.size(), size);
+        if round == 0 {
+            assert!(fio.is_running(), "there was nothing under way");
+        }
+    }
+    fio.assert_well();
+    let before = checksum(&device);
+    site.detach();
+    site.assert_nothing_left();
+    let report = site.disk().check(None).unwrap();
+    assert!(report.is_clean(), "{report:?}");
+    let device = site.attach();
+    assert_eq!(checksum(&device), before);
+}
+
+/// The disk as its owner sees it, and as QEMU reads the same images.
+#[test]
+fn root_three_deltas_under_a_file_system_read_as_qemu_reads_them() {
+    let possible = requires_root() && requires_fio() && requires_qemu();
+    if !possible || !requires_program("mkfs.ext4") {
+        return;
+    }
+    let site = Site::new("qemu-compare", 128);
+    let device = site.attach();
+    let attached = site.find().unwrap();
+    let raw = site.volume().with_file_name("raw");
+    let at = site.volume().with_file_name("mounted");
+    std::fs::create_dir(&at).unwrap();
+    let [node, mountpoint] = [&device, &at].map(|path| path.to_str().unwrap());
+    run("mkfs.ext4", &["-q", node]).unwrap();
+    run("mount", &["-o", "discard", node, mountpoint]).unwrap();
+    for seed in 0..2 {
+        let mut fio = Fio::start(&at.join(format!("file{seed}")), 24, 150, seed);
+        assert!(eventually(|| at.join(format!("file{seed}")).exists()));
+        attached.freeze(&site.place(), guid(&site)).unwrap();
+        let size = Sectors((128 + (seed + 1) * 32) * MIB / 512);
+        attached.grow(&site.place(), size).unwrap();
+        fio.is_running();
+        fio.assert_well();
+        if seed == 0 {
+            std::fs::remove_file(at.join("file0")).unwrap();
+        }
+    }
+    run("umount", &[mountpoint]).unwrap();
+    run("e2fsck", &["-fn", node]).unwrap();
+    run("cp", &[node, raw.to_str().unwrap()]).unwrap();
+    site.detach();
+    let disk = site.disk();
+    let descriptor = disk.descriptor();
+    assert_eq!(descriptor.shots().len(), 3);
+    let files = descriptor.chain(descriptor.top());
+    let files = files.into_iter().map(|shot| descriptor.file(shot).unwrap());
+    let chain = files.fold(None, |below: Option<String>, file| {
+        let path = site.volume().join(file);
+        let backing = below.map_or(String::new(), |below| format!(r#","backing":{below}"#));
+        Some(format!(
+            r#"{{"driver":"parallels","file":{{"driver":"file","filename":"{}"}}{backing}}}"#,
+            path.display()
+        ))
+    });
+    let chain = format!("json:{}", chain.unwrap());
+    run(
+        "qemu-img",
+        &["compare", "-F", "raw", &chain, raw.to_str().unwrap()],
+    )
+    .unwrap();
 }

@@ -122,6 +122,8 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
+        // What a test that failed left mounted.
+        let _ = run("umount", &[self.scratch.path().join("mounted")]);
         if let Ok(Some(attached)) = attachment::find(&self.place()) {
             let _ = attached.detach(&self.host, &self.place());
         }
