@@ -144,7 +144,10 @@ mod tests {
                 other => panic!("{:?} is described as {other:?}", key.path),
             };
             let default = key.default.unwrap_or_default();
-            let row = format!("| `{}` | {value} | `{default}` | {} |\n", key.path, key.help);
+            let row = format!(
+                "| `{}` | {value} | `{default}` | {} |\n",
+                key.path, key.help
+            );
             assert!(config.contains(&row), "doc/config.md should have:\n{row}");
             assert!(readme.contains(&row), "README.md should have:\n{row}");
         }

@@ -19,6 +19,7 @@
 //! long asks [`is_quick`] and says by [`left_out`] what it did not do.
 
 mod await_condition;
+mod block_servers;
 mod btrfs;
 mod btrfs_site;
 mod built;
@@ -48,6 +49,7 @@ mod unhosted;
 pub mod vm;
 
 pub use await_condition::{eventually, eventually_within};
+pub use block_servers::block_servers_beneath;
 pub use btrfs::{Qgroup, Quota, Subvolume, make_subvolumes, qgroups, quota, subvolumes};
 pub use built::{built_program, target_folder};
 pub use children::{descendants, kill_descendants};

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 use crate::await_condition::eventually;
+use crate::block_servers::detach_served_beneath;
 use crate::ioctl;
 use crate::scratch::{Scratch, keep};
 use crate::shell;
@@ -108,6 +109,7 @@ fn backing_file(device: &Path) -> Option<PathBuf> {
 /// Detaches them. A device that goes by itself may be given to another process at any time, so
 /// each is opened first, which keeps its file bound, and then asked again.
 pub(crate) fn detach_beneath(path: &Path) {
+    detach_served_beneath(path);
     for device in loop_devices_beneath(path) {
         let Ok(handle) = std::fs::File::open(&device) else {
             continue;

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use mosaic_core::Host;
@@ -14,7 +14,7 @@ use mosaic_ploop::files::DiskFolder;
 use mosaic_ploop::format::disk::{Disk, Kind, NewDisk};
 use mosaic_ploop::format::header::Version;
 use mosaic_ploop::format::units::{ClusterSize, Sectors};
-use mosaic_tests::{Said, Scratch, eventually, run};
+use mosaic_tests::{Said, Scratch, block_servers_beneath, eventually, run};
 
 pub const MIB: u64 = 1 << 20;
 
@@ -96,11 +96,7 @@ impl Site {
 
     /// The processes that serve it: the keeper first, then the worker.
     pub fn servers(&self) -> Vec<u32> {
-        let volume = self.volume();
-        let mut found: Vec<u32> = processes().filter(|pid| has_open(*pid, &volume)).collect();
-        found.retain(|pid| *pid != std::process::id());
-        found.sort_unstable();
-        found
+        block_servers_beneath(&self.volume())
     }
 
     pub fn kill_servers(&self) {
@@ -128,19 +124,4 @@ impl Drop for Site {
             let _ = attached.detach(&self.host, &self.place());
         }
     }
-}
-
-fn processes() -> impl Iterator<Item = u32> {
-    let entries = std::fs::read_dir("/proc").unwrap().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(|pid| {
-        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        name.starts_with("mosaic-ploop-sr")
-    })
-}
-
-fn has_open(pid: u32, folder: &Path) -> bool {
-    let fds = std::fs::read_dir(format!("/proc/{pid}/fd"));
-    let mut fds = fds.into_iter().flatten().flatten();
-    fds.any(|fd| std::fs::read_link(fd.path()).is_ok_and(|path| path == folder))
 }

@@ -15,8 +15,8 @@ use std::cell::Cell;
 use std::process::Command;
 
 use mosaic_tests::{
-    Action, Outcome, Output, Site, SystemCall, Traced, Tracee, eventually, is_long, qgroups,
-    requires_program, requires_root, requires_thin_pools, run, run_status,
+    Action, Outcome, Output, Site, SystemCall, Traced, Tracee, block_servers_beneath, eventually,
+    is_long, qgroups, requires_program, requires_root, requires_thin_pools, run, run_status,
 };
 use serde_json::{Value, json};
 
@@ -209,6 +209,11 @@ impl Stage {
             "{place}\nloop devices {:?}, {expected} expected",
             site.loop_devices()
         );
+        assert!(
+            eventually(|| self.is_served(&state)),
+            "{place}\nblock servers {:?}",
+            block_servers_beneath(site.location())
+        );
         match site.pool() {
             Some(pool) => {
                 let disturbed = Disturbed {
@@ -232,8 +237,8 @@ impl Stage {
     /// The next command leaves nothing half-made, and file systems are clean.
     fn verify_next(&self, state: &Value, place: &str) {
         let site = &self.site;
-        let is_loop = self.scenario.driver == "loop";
-        let kind = if is_loop { "disk" } else { "fs" };
+        let is_image = matches!(self.scenario.driver, "loop" | "ploop");
+        let kind = if is_image { "disk" } else { "fs" };
         site.ok(&["new", kind, "next", "1M"]);
         site.ok(&["drop", "next"]);
         assert!(
@@ -242,7 +247,9 @@ impl Stage {
             site.leftovers()
         );
         assert_eq!(site.state(), state["volumes"], "{place}");
-        for volume in volumes(state).filter(|v| v["fs"] == "ext4" && v["state"] == "idle") {
+        // A ploop disk is looked at by each attach.
+        let images = volumes(state).filter(|_| self.scenario.driver == "loop");
+        for volume in images.filter(|v| v["fs"] == "ext4" && v["state"] == "idle") {
             let image = site.location().join(volume["name"].as_str().unwrap());
             let checked = run_status("e2fsck", &["-fn".as_ref(), image.as_path()]).unwrap();
             assert_eq!(checked, Some(0), "{place}\n{volume} is not clean");
@@ -269,6 +276,18 @@ impl Stage {
             state == self.before
         });
         assert!(back, "cannot get back: {state}, before {}", self.before);
+        // One that still closes its disk is waited for by the next command, in calls of its own.
+        assert!(eventually(|| self.is_served(&state)));
+    }
+
+    /// Whether there are a keeper and a worker for each ploop disk that is shown, and none else.
+    fn is_served(&self, state: &Value) -> bool {
+        let shown = volumes(state).filter(|volume| volume["state"] != "idle");
+        let expected = match self.scenario.driver {
+            "ploop" => 2 * shown.count(),
+            _ => 0,
+        };
+        block_servers_beneath(self.site.location()).len() == expected
     }
 
     /// What a user can tell apart, and on btrfs the subvolumes that are not Mosaic's own.

@@ -18,6 +18,17 @@ pub const LOOP: Scenario = Scenario {
     cuts_power: false,
 };
 
+const PLOOP: Scenario = Scenario {
+    driver: "ploop",
+    fs: "xfs",
+    config: "default_fs: ext4\n",
+    prepare: &[],
+    command: &[],
+    reset: &[],
+    asks: 100,
+    cuts_power: false,
+};
+
 const PLAIN: Scenario = Scenario {
     driver: "plain",
     fs: "ext4",
@@ -125,6 +136,42 @@ pub const SCENARIOS: &[Named] = &[
             command: &["detach", "a"],
             reset: &[&["attach", "a"]],
             ..LOOP
+        },
+    ),
+    (
+        "ploop attach",
+        Scenario {
+            prepare: &[&["new", "disk", "a", "8M"]],
+            command: &["attach", "a"],
+            reset: &[&["detach", "a"]],
+            ..PLOOP
+        },
+    ),
+    (
+        "ploop detach",
+        Scenario {
+            prepare: &[&["new", "disk", "a", "8M"], &["attach", "a"]],
+            command: &["detach", "a"],
+            reset: &[&["attach", "a"]],
+            ..PLOOP
+        },
+    ),
+    (
+        "ploop mount",
+        Scenario {
+            prepare: &[&["new", "fs", "a", "16M"]],
+            command: &["mount", "a", "AT"],
+            reset: &[&["umount", "a", "AT"]],
+            ..PLOOP
+        },
+    ),
+    (
+        "ploop clone attached",
+        Scenario {
+            prepare: &[&["new", "disk", "a", "8M"], &["attach", "a"]],
+            command: &["clone", "a", "b"],
+            reset: &[&["drop", "b"]],
+            ..PLOOP
         },
     ),
     (
