@@ -199,21 +199,23 @@ impl LoopDevice {
 
     /// Undoes the binding if the device is not what was asked for.
     fn verified(self, file: BorrowedFd<'_>, how: &Binding<'_>) -> Result<Self> {
-        let identity = Identity::of(file).context(|| format!("cannot stat {:?}", how.path))?;
-        let right = self.status()?.is_some_and(|status| {
-            status.backing == identity
-                && status.info.lo_number == self.number
-                && status.window() == how.window
-                && status.read_only == how.read_only
-                && status.autoclear == (how.lifetime == Lifetime::Mount)
-        });
-        if right && (how.read_only || self.allow_writes()?) {
-            return Ok(self);
-        }
-        let wrong = Error::new(
-            ErrorKind::Io,
-            format!("{:?} did not become what was asked for", self.path()),
-        );
+        let wrong = match self.is_as_asked(file, how) {
+            Ok(true) => return Ok(self),
+            Ok(false) => Error::new(
+                ErrorKind::Io,
+                format!("{:?} did not become what was asked for", self.path()),
+            ),
+            // A file whose server died meanwhile: nobody could say any more what is bound here.
+            Err(error) => {
+                return Err(match ioctl::clear(&self.fd) {
+                    Ok(()) | Err(Errno::NXIO) => error,
+                    Err(errno) => {
+                        let left = Error::io(errno, format!("left {:?} attached", self.path()));
+                        error.with_failed_undo(&left)
+                    }
+                });
+            }
+        };
         match self.release() {
             Ok(Release::Gone) => Err(wrong),
             Ok(Release::HeldUp) => {
@@ -222,6 +224,18 @@ impl LoopDevice {
             }
             Err(left) => Err(wrong.with_failed_undo(&left)),
         }
+    }
+
+    fn is_as_asked(&self, file: BorrowedFd<'_>, how: &Binding<'_>) -> Result<bool> {
+        let identity = Identity::of(file).context(|| format!("cannot stat {:?}", how.path))?;
+        let right = self.status()?.is_some_and(|status| {
+            status.backing == identity
+                && status.info.lo_number == self.number
+                && status.window() == how.window
+                && status.read_only == how.read_only
+                && status.autoclear == (how.lifetime == Lifetime::Mount)
+        });
+        Ok(right && (how.read_only || self.allow_writes()?))
     }
 
     /// A read-only mark (BLKROSET) outlives whatever the device was bound to when it was set, and

@@ -90,6 +90,11 @@ impl FileMount {
         };
         let path = fd_path(self.0.as_fd());
         let opened = rustix::fs::open(path, access | OFlags::CLOEXEC, Mode::empty());
-        opened.context(|| "cannot open the file of the block server".into())
+        let failed = || "cannot open the file of the block server".into();
+        let file = opened.context(failed)?;
+        // From now on the kernel knows its attributes, and can say what a loop device shows, also if
+        // the server dies before it is asked.
+        rustix::fs::fstat(&file).context(failed)?;
+        Ok(file)
     }
 }

@@ -4,15 +4,18 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::Duration;
 
 use mosaic_core::ErrorKind;
+use mosaic_core::loopdev::{LoopDevice, sysfs};
 use mosaic_core::volume::Lifetime;
 use mosaic_ploop::attachment::{self, How, Window};
 use mosaic_ploop::format::disk::Kind;
 use mosaic_ploop::format::header::Version;
 use mosaic_ploop::format::units::{DiskOffset, Sectors};
 use mosaic_ploop::locks::{Hold, ImageLock};
-use mosaic_tests::{requires_qemu, requires_root, run};
+use mosaic_tests::{eventually, requires_qemu, requires_root, run};
+use rustix::fs::OFlags;
 
 use crate::site::{HOW, MIB, Site};
 
@@ -180,4 +183,75 @@ fn root_other_programs_and_a_server_keep_off_each_others_images() {
 fn open(device: &Path) -> File {
     let file = File::options().read(true).write(true).open(device);
     file.unwrap()
+}
+
+/// Kills servers at more and more of the way through attach and detach: each is done or not, and what
+/// comes next works.
+#[test]
+fn root_servers_killed_at_any_moment_of_attach_and_detach_leave_nothing() {
+    if !requires_root() {
+        return;
+    }
+    let site = Site::new("any-moment", 64);
+    let (mut attached, mut refused) = (0, 0);
+    let before = nameless();
+    for turn in 0..40 {
+        let delay = Duration::from_micros(turn * 700);
+        let hunt = |after: Duration| {
+            std::thread::sleep(after);
+            for pid in site.servers() {
+                let _ = run("kill", &["-KILL", &pid.to_string()]);
+            }
+        };
+        let done = std::thread::scope(|scope| {
+            scope.spawn(|| hunt(delay));
+            attachment::attach(&site.host, &site.place(), &HOW).map(drop)
+        });
+        match done {
+            Ok(()) => {
+                attached += 1;
+                let attached = site.find().expect("it said so");
+                std::thread::scope(|scope| {
+                    scope.spawn(|| hunt(delay / 4));
+                    attached.detach(&site.host, &site.place()).unwrap();
+                });
+            }
+            Err(_) => refused += 1,
+        }
+        site.assert_nothing_left();
+    }
+    assert!(
+        attached > 0 && refused > 0,
+        "{attached} attached, {refused} refused"
+    );
+    site.attach();
+    site.detach();
+    site.disk().write().unwrap().close().unwrap();
+}
+
+#[test]
+fn root_without_its_keeper_a_worker_goes_on_to_its_end() {
+    if !requires_root() {
+        return;
+    }
+    let site = Site::new("keeper", 64);
+    let device = site.attach();
+    let keeper = site.servers()[0];
+    run("kill", &["-KILL", &keeper.to_string()]).unwrap();
+    assert!(eventually(|| site.servers().len() == 1));
+    open(&device).write_all_at(&[4; 4096], MIB).unwrap();
+    site.detach();
+    site.assert_nothing_left();
+    site.disk().write().unwrap().close().unwrap();
+}
+
+/// Loop devices of which the kernel cannot say what they show.
+fn nameless() -> Vec<u32> {
+    let bound = sysfs::bound().unwrap().into_iter();
+    let bound = bound.map(|shown| shown.number);
+    let is_nameless = |number: &u32| {
+        let device = LoopDevice::open(*number, OFlags::RDONLY);
+        device.is_ok_and(|device| device.status().is_err())
+    };
+    bound.filter(is_nameless).collect()
 }

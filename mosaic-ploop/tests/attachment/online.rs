@@ -110,7 +110,7 @@ fn root_a_worker_killed_while_it_freezes_or_grows_loses_nothing() {
         });
         let shots = site.disk();
         let shots = shots.descriptor();
-        assert!(shots.shot(new).is_some() || shots.shots().len() < round as usize + 2);
+        assert!(shots.shot(new).is_some() || (shots.shots().len() as u64) < round + 2);
         assert_eq!(shots.size(), size);
         if round == 0 {
             assert!(fio.is_running(), "there was nothing under way");
