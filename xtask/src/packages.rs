@@ -70,6 +70,7 @@ pub const FOR_BENCH: &[&str] = &[
     "dmsetup",
     "thin_check",
     "thin_ls",
+    "fio",
     "cc",
 ];
 

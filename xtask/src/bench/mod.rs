@@ -4,6 +4,8 @@
 //! All three do the same thing to a volume of their own, one after the other in each round, so that
 //! whatever else the machine does meets them alike. Medians, and ratios of medians.
 
+mod disks;
+mod fio;
 mod ground;
 mod images;
 mod subvolumes;
@@ -48,10 +50,11 @@ enum Measured {
     Loop,
     Btrfs,
     Dmthin,
+    Ploop,
 }
 
 /// What is built for it, and run.
-const BUILD: [&str; 12] = [
+const BUILD: [&str; 14] = [
     "build",
     "--release",
     "--package",
@@ -62,6 +65,8 @@ const BUILD: [&str; 12] = [
     "mosaic-btrfs",
     "--package",
     "mosaic-dmthin",
+    "--package",
+    "mosaic-ploop",
     "--package",
     "xtask",
 ];
@@ -112,6 +117,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     if is_asked(Measured::Btrfs) {
         subvolumes::measure(options, &interrupt)?;
+    }
+    if is_asked(Measured::Ploop) {
+        disks::measure(options, &interrupt)?;
     }
     if is_asked(Measured::Dmthin) {
         let elsewhere = "this kernel has no device-mapper for dmthin: cargo xtask bench --vm";
