@@ -2,7 +2,6 @@
 //! Writing to the top of a chain: in place where it has the cluster, else a whole new cluster whose
 //! rest comes from below.
 
-use std::io;
 use std::ops::Range;
 
 use super::{Chain, Lower};
@@ -79,7 +78,7 @@ impl<F: ImageFile> Chain<F> {
         if is_zero(data) && self.lower.locate(piece.cluster)?.is_none() {
             return Ok(());
         }
-        self.add_around(piece, |file, at| file.write_at(data, at))
+        self.add_around(piece, Some(data))
     }
 
     /// Makes a range of the disk read as zeros, to the byte.
@@ -106,23 +105,41 @@ impl<F: ImageFile> Chain<F> {
             Some(place) => writer.punch(place.plus(piece.within), piece.bytes),
             None if !is_below => Ok(()),
             // There is no entry that says zeros, so a cluster of them hides what is below.
-            None => self.add_around(piece, |file, at| file.zero(at, piece.bytes)),
+            None => self.add_around(piece, None),
         }
     }
 
-    /// Adds a cluster to the top: the piece as `middle` writes it, around it what is below.
-    fn add_around(
-        &mut self,
-        piece: Piece,
-        middle: impl FnOnce(&F, FileOffset) -> io::Result<()>,
-    ) -> Result<()> {
+    /// Adds a cluster to the top: the piece with this data, or zeros, around it what is below.
+    fn add_around(&mut self, piece: Piece, data: Option<&[u8]>) -> Result<()> {
         let size = self.cluster().bytes();
         let (lower, scratch) = (&self.lower, self.scratch.bytes_mut());
-        writer(&mut self.top)?.add(piece.cluster, |delta, at| {
-            let end = piece.within + piece.bytes;
-            copy(lower, piece.cluster, 0..piece.within, delta, at, scratch)?;
-            middle(delta.file(), at.plus(piece.within)).map_err(delta.io("write"))?;
-            copy(lower, piece.cluster, end..size, delta, at, scratch)
+        let is_below = lower.locate(piece.cluster)?.is_some();
+        writer(&mut self.top)?.add(piece.cluster, |delta, at| match data {
+            Some(data) if piece.bytes == size => write(delta, data, at),
+            _ if !is_below => {
+                let zeroed = delta.file().zero(at, size);
+                zeroed.map_err(delta.io("write"))?;
+                data.map_or(Ok(()), |data| write(delta, data, at.plus(piece.within)))
+            }
+            _ => match scratch.get_mut(..usize::try_from(size).unwrap_or(usize::MAX)) {
+                Some(whole) => {
+                    patched(lower, piece, data, whole)?;
+                    write(delta, whole, at)
+                }
+                None => {
+                    let end = piece.within + piece.bytes;
+                    copy(lower, piece.cluster, 0..piece.within, delta, at, scratch)?;
+                    let middle = at.plus(piece.within);
+                    match data {
+                        Some(data) => write(delta, data, middle)?,
+                        None => {
+                            let zeroed = delta.file().zero(middle, piece.bytes);
+                            zeroed.map_err(delta.io("write"))?;
+                        }
+                    }
+                    copy(lower, piece.cluster, end..size, delta, at, scratch)
+                }
+            },
         })
     }
 
@@ -217,6 +234,31 @@ impl<F: ImageFile> Chain<F> {
     }
 }
 
+fn write<F: ImageFile>(delta: &Delta<F>, data: &[u8], at: FileOffset) -> Result<()> {
+    let written = delta.file().write_at(data, at);
+    written.map_err(delta.io("write"))
+}
+
+/// Fills `whole` with a cluster as it is below, and in it the piece with data, or zeros.
+fn patched<F: ImageFile>(
+    lower: &Lower<F>,
+    piece: Piece,
+    data: Option<&[u8]>,
+    whole: &mut [u8],
+) -> Result<()> {
+    // Both are within a buffer, whose length is a usize.
+    let within = usize::try_from(piece.within).unwrap_or(whole.len());
+    let (head, rest) = whole.split_at_mut(within);
+    let bytes = usize::try_from(piece.bytes).unwrap_or(rest.len());
+    let (middle, tail) = rest.split_at_mut(bytes);
+    lower.read(piece.cluster, 0, head)?;
+    match data {
+        Some(data) => middle.copy_from_slice(data),
+        None => middle.fill(0),
+    }
+    lower.read(piece.cluster, piece.within + piece.bytes, tail)
+}
+
 /// Copies a range of a cluster from what is below to the place `at` of the top's file.
 fn copy<F: ImageFile>(
     lower: &Lower<F>,
@@ -226,14 +268,6 @@ fn copy<F: ImageFile>(
     at: FileOffset,
     scratch: &mut [u8],
 ) -> Result<()> {
-    if range.is_empty() {
-        return Ok(());
-    }
-    if lower.locate(cluster)?.is_none() {
-        let bytes = range.end - range.start;
-        let zeroed = delta.file().zero(at.plus(range.start), bytes);
-        return zeroed.map_err(delta.io("write"));
-    }
     let mut next = range.start;
     while next < range.end {
         let left = usize::try_from(range.end - next).unwrap_or(scratch.len());
