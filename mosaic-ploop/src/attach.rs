@@ -15,6 +15,8 @@ use mosaic_core::{Error, ErrorKind, Place, Result, VolumeName, label};
 use crate::attachment::{self, Attached, How, attached_at};
 use crate::claim::Claim;
 use crate::driver::Ploop;
+use crate::files::DiskFolder;
+use crate::format::disk::Disk;
 use crate::format::units::DiskOffset;
 use crate::gpt;
 use crate::volume_dir::VolumeDir;
@@ -58,7 +60,14 @@ impl Ploop {
         Claim::take(dir, &self.host)
     }
 
-    /// The same, for one that only looks.
+    /// The disk of a volume that is claimed, with what killed operations left of it put in order.
+    pub(crate) fn settled(&self, dir: &VolumeDir, _: &Claim) -> Result<Disk<DiskFolder>> {
+        let mut disk = dir.disk()?;
+        disk.settle()?;
+        Ok(disk)
+    }
+
+    /// The same as [`Ploop::claim`], for one that only looks.
     pub(crate) fn look(&self, dir: &VolumeDir) -> Result<Claim> {
         self.refuse_attached(dir)?;
         Claim::look(dir, &self.host)

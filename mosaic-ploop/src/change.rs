@@ -62,7 +62,7 @@ impl Ploop {
     /// the same call, or check --repair, puts the descriptor in order.
     pub(crate) fn resize_disk(&self, name: &VolumeName, size: Bytes) -> Result<()> {
         let dir = VolumeDir::require(&self.location, name)?;
-        let mut disk = dir.disk()?;
+        let disk = dir.disk()?;
         let size = whole(size, disk.descriptor().cluster())?;
         self.refuse_partition(&dir)?;
         let now = disk.read(disk.descriptor().top())?.size();
@@ -74,8 +74,8 @@ impl Ploop {
         {
             return attached.grow(&shown.place(), size);
         }
-        let _claim = self.claim(&dir)?;
-        disk = dir.disk()?;
+        let claim = self.claim(&dir)?;
+        let mut disk = self.settled(&dir, &claim)?;
         let now = disk.read(disk.descriptor().top())?.size();
         let says = disk.descriptor().size();
         match size {

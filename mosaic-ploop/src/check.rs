@@ -119,7 +119,14 @@ impl Ploop {
         };
         let mut disk = dir.disk()?;
         check_modes(&disk, findings)?;
-        check_strays(dir, &disk, findings)?;
+        match disk.is_interrupted()? {
+            true => {
+                let fault = "a change of it was interrupted".to_owned();
+                let remedy = Remedy::new("leftovers", "delete what that left");
+                findings.mend(fault, remedy, || Ok(disk.settle()?));
+            }
+            false => check_strays(dir, &disk, findings)?,
+        }
         let report = match disk.check(None) {
             Err(FormatError::Converting { file }) => {
                 let fault = format!("{file:?} is in the middle of a conversion between versions");

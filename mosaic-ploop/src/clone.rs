@@ -87,7 +87,7 @@ impl Ploop {
         let shown = self.shown(source);
         let Some(attached) = shown.find()? else {
             let claim = self.claim(source)?;
-            let mut disk = source.disk()?;
+            let mut disk = self.settled(source, &claim)?;
             let shot = disk.freeze(guid)?;
             let claim = Some(claim);
             return Ok(Frozen { disk, shot, claim });

@@ -6,15 +6,49 @@ use std::io;
 
 use super::names::is_new_delta;
 use super::{Disk, absent, load};
+use crate::format::check::Repair;
 use crate::format::delta::Delta;
 use crate::format::descriptor::{Base, DESCRIPTOR, DESCRIPTOR_NEW, Descriptor};
 use crate::format::error::{Error, Result};
 use crate::format::guid::Guid;
 use crate::format::header::{Mark, RawHeader};
+use crate::format::layer::Layer;
 use crate::format::storage::{Access, Folder, ImageFile, is_zero};
 use crate::format::units::FileOffset;
 
 impl<S: Folder> Disk<S> {
+    /// Whether an operation was interrupted before the disk had a new descriptor.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn is_interrupted(&self) -> Result<bool> {
+        match self.folder.open(DESCRIPTOR_NEW, Access::Read) {
+            Ok(_) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(Error::io("open", DESCRIPTOR_NEW, e)),
+        }
+    }
+
+    /// Puts in order what operations left that were interrupted: what they had made and nobody has
+    /// used, and the marks of files that were open for writing. That nobody uses the disk is for the
+    /// caller to know. Damage stays as it is.
+    ///
+    /// # Errors
+    /// As [`Disk::check`]; `Refused`.
+    pub fn settle(&mut self) -> Result<()> {
+        self.changeable()?;
+        self.clear_interrupted()?;
+        for shot in self.descriptor.shots() {
+            let Layer::Delta(delta) = self.layer(shot.guid, Access::Read)? else {
+                continue;
+            };
+            if delta.header().mark == Mark::InUse {
+                return self.check(Some(Repair::Safe)).map(drop);
+            }
+        }
+        Ok(())
+    }
+
     /// Begins a change: the descriptor that is to become the new one.
     pub(super) fn begin(&self) -> Result<Descriptor> {
         self.changeable()?;
