@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 
 use mosaic_core::label;
 use mosaic_core::location::open_in;
+use mosaic_core::loopdev::sysfs;
 use mosaic_core::volume::{About, Access, Kind, Volume};
 use mosaic_core::{Bytes, Context, Result, VolumeName};
 use rustix::fs::{self, AtFlags, Dir, FileType};
@@ -106,6 +107,17 @@ impl Ploop {
         if let Some(window) = attached.window {
             let at = format!("{} bytes from byte {} on", window.bytes, window.at);
             volume.facts.push(("device shows".into(), at));
+        }
+        let disk = volume.size.map_or(0, |size| size.0);
+        if attached.window.is_none()
+            && let Some(shown) = sysfs::size(attached.number)
+            && shown < disk
+        {
+            // A resize was cut short: the volume has the size that its users see.
+            volume.size = Some(Bytes(shown));
+            volume.notes.push(format!(
+                "the disk has {disk} bytes, its device {shown}; resize it again"
+            ));
         }
         if !attached.is_served(&self.shown(dir).place())? {
             let note = "its block server has been killed: what is read and written fails; detach \

@@ -87,6 +87,14 @@ scenarios! {
     root_killed_mount_of_a_pools_metadata_is_before_or_after: "dmthin mount metadata"
     root_killed_umount_of_a_pools_metadata_is_before_or_after: "dmthin umount metadata"
     root_killed_growth_of_an_idle_thin_device_is_before_or_after: "dmthin grow idle"
+    root_killed_new_fs_on_ploop_is_before_or_after: "ploop new fs"
+    root_killed_new_mapped_disk_on_ploop_is_before_or_after: "ploop new disk mapped"
+    root_killed_clone_of_a_ploop_disk_is_before_or_after: "ploop clone disk"
+    root_killed_clone_of_a_ploop_fs_is_before_or_after: "ploop clone fs"
+    root_killed_drop_of_a_ploop_disk_is_before_or_after: "ploop drop"
+    root_killed_mapped_rename_of_a_ploop_disk_is_before_or_after: "ploop rename mapped"
+    root_killed_resize_of_a_ploop_disk_is_before_or_after: "ploop resize disk"
+    root_killed_growth_of_a_ploop_disk_in_use_is_before_or_after: "ploop grow in use"
 }
 
 #[test]

@@ -92,6 +92,14 @@ scenarios! {
     root_an_error_in_mount_of_a_pools_metadata_leaves_before_or_after: "dmthin mount metadata"
     root_an_error_in_umount_of_a_pools_metadata_leaves_before_or_after: "dmthin umount metadata"
     root_an_error_in_growth_of_an_idle_thin_device_leaves_before_or_after: "dmthin grow idle"
+    root_an_error_in_new_fs_on_ploop_leaves_before_or_after: "ploop new fs"
+    root_an_error_in_new_mapped_disk_on_ploop_leaves_before_or_after: "ploop new disk mapped"
+    root_an_error_in_clone_of_a_ploop_disk_leaves_before_or_after: "ploop clone disk"
+    root_an_error_in_clone_of_a_ploop_fs_leaves_before_or_after: "ploop clone fs"
+    root_an_error_in_drop_of_a_ploop_disk_leaves_before_or_after: "ploop drop"
+    root_an_error_in_mapped_rename_of_a_ploop_disk_leaves_before_or_after: "ploop rename mapped"
+    root_an_error_in_resize_of_a_ploop_disk_leaves_before_or_after: "ploop resize disk"
+    root_an_error_in_growth_of_a_ploop_disk_in_use_leaves_before_or_after: "ploop grow in use"
 }
 
 #[test]

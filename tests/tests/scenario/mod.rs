@@ -12,6 +12,7 @@ mod pools;
 mod verbs;
 
 use std::cell::Cell;
+use std::path::PathBuf;
 use std::process::Command;
 
 use mosaic_tests::{
@@ -247,13 +248,30 @@ impl Stage {
             site.leftovers()
         );
         assert_eq!(site.state(), state["volumes"], "{place}");
-        // A ploop disk is looked at by each attach.
-        let images = volumes(state).filter(|_| self.scenario.driver == "loop");
-        for volume in images.filter(|v| v["fs"] == "ext4" && v["state"] == "idle") {
-            let image = site.location().join(volume["name"].as_str().unwrap());
+        let is_ploop = self.scenario.driver == "ploop";
+        for volume in volumes(state).filter(|v| v["fs"] == "ext4" && v["state"] == "idle") {
+            let name = volume["name"].as_str().unwrap();
+            let image = match is_ploop {
+                true => self.device_of(name),
+                false => site.location().join(name),
+            };
             let checked = run_status("e2fsck", &["-fn".as_ref(), image.as_path()]).unwrap();
             assert_eq!(checked, Some(0), "{place}\n{volume} is not clean");
+            if is_ploop {
+                site.ok(&["detach", name]);
+            }
         }
+        if is_ploop {
+            // What the next change of the same disk would put in order, and then nothing more.
+            site.expect(0, &["check", "--repair=leftovers,images,sizes"]);
+            site.ok(&["check"]);
+        }
+    }
+
+    /// Attaches a volume.
+    fn device_of(&self, name: &str) -> PathBuf {
+        let said = self.site.json(&["attach", name]);
+        PathBuf::from(said["attachment"]["device"].as_str().unwrap())
     }
 
     fn reset(&self) {

@@ -20,13 +20,15 @@ pub const LOOP: Scenario = Scenario {
 
 const PLOOP: Scenario = Scenario {
     driver: "ploop",
-    fs: "xfs",
-    config: "default_fs: ext4\n",
-    prepare: &[],
-    command: &[],
-    reset: &[],
-    asks: 100,
-    cuts_power: false,
+    ..LOOP
+};
+
+/// Without reflink, and with clusters so small that growth has to move some.
+const PLOOP_ON_EXT4: Scenario = Scenario {
+    fs: "ext4",
+    config: "default_fs: ext4\ncluster_size: 32K\n",
+    asks: 20,
+    ..PLOOP
 };
 
 const PLAIN: Scenario = Scenario {
@@ -376,6 +378,83 @@ pub const SCENARIOS: &[Named] = &[
             command: &["umount", "a", "AT"],
             reset: &[&["mount", "a", "AT"]],
             ..BTRFS
+        },
+    ),
+    (
+        "ploop new fs",
+        Scenario {
+            command: &["new", "fs", "a", "16M"],
+            reset: &[&["drop", "a"]],
+            ..PLOOP_ON_EXT4
+        },
+    ),
+    (
+        "ploop new disk mapped",
+        Scenario {
+            config: MAP,
+            command: &["new", "disk", "a", "1M"],
+            reset: &[&["drop", "a"]],
+            ..PLOOP_ON_EXT4
+        },
+    ),
+    (
+        "ploop clone disk",
+        Scenario {
+            prepare: &[&["new", "disk", "a", "1M"]],
+            command: &["clone", "a", "b", "--size", "64M"],
+            // So that the source has no snapshot yet.
+            reset: &[&["drop", "b"], &["drop", "a"], &["new", "disk", "a", "1M"]],
+            ..PLOOP_ON_EXT4
+        },
+    ),
+    (
+        "ploop clone fs",
+        Scenario {
+            prepare: &[&["new", "fs", "a", "16M"]],
+            command: &["clone", "a", "b", "--size", "32M"],
+            reset: &[&["drop", "b"]],
+            ..PLOOP
+        },
+    ),
+    (
+        "ploop drop",
+        Scenario {
+            prepare: &[&["new", "disk", "a", "1M"]],
+            command: &["drop", "a"],
+            reset: &[&["new", "disk", "a", "1M"]],
+            ..PLOOP_ON_EXT4
+        },
+    ),
+    (
+        "ploop rename mapped",
+        Scenario {
+            config: MAP,
+            prepare: &[&["new", "disk", "a", "1M"]],
+            command: &["rename", "a", "b"],
+            reset: &[&["rename", "b", "a"]],
+            ..PLOOP_ON_EXT4
+        },
+    ),
+    (
+        "ploop resize disk",
+        Scenario {
+            prepare: &[&["new", "disk", "a", "1M"]],
+            command: &["resize", "a", "512M"],
+            reset: &[&["drop", "a"], &["new", "disk", "a", "1M"]],
+            ..PLOOP_ON_EXT4
+        },
+    ),
+    (
+        "ploop grow in use",
+        Scenario {
+            prepare: &[&["new", "disk", "a", "1M"], &["attach", "a"]],
+            command: &["resize", "a", "512M"],
+            reset: &[
+                &["detach", "a"],
+                &["resize", "a", "1M", "--shrink"],
+                &["attach", "a"],
+            ],
+            ..PLOOP_ON_EXT4
         },
     ),
 ];
