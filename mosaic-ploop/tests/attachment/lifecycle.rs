@@ -4,13 +4,14 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mosaic_core::ErrorKind;
 use mosaic_core::loopdev::{LoopDevice, sysfs};
 use mosaic_core::volume::Lifetime;
 use mosaic_ploop::attachment::{self, How, Window};
 use mosaic_ploop::format::disk::Kind;
+use mosaic_ploop::format::guid::Guid;
 use mosaic_ploop::format::header::Version;
 use mosaic_ploop::format::units::{DiskOffset, Sectors};
 use mosaic_ploop::locks::{Hold, ImageLock};
@@ -195,8 +196,12 @@ fn root_servers_killed_at_any_moment_of_attach_and_detach_leave_nothing() {
     let site = Site::new("any-moment", 64);
     let (mut attached, mut refused) = (0, 0);
     let before = nameless();
+    let start = Instant::now();
+    site.attach();
+    let whole = start.elapsed();
+    site.detach();
     for turn in 0..40 {
-        let delay = Duration::from_micros(turn * 700);
+        let delay = whole * turn / 32;
         let hunt = |after: Duration| {
             std::thread::sleep(after);
             for pid in site.servers() {
@@ -219,6 +224,7 @@ fn root_servers_killed_at_any_moment_of_attach_and_detach_leave_nothing() {
             Err(_) => refused += 1,
         }
         site.assert_nothing_left();
+        assert_eq!(nameless(), before);
     }
     assert!(
         attached > 0 && refused > 0,
@@ -254,4 +260,84 @@ fn nameless() -> Vec<u32> {
         device.is_ok_and(|device| device.status().is_err())
     };
     bound.filter(is_nameless).collect()
+}
+
+#[test]
+fn root_a_disk_freezes_and_grows_while_it_is_attached() {
+    if !requires_root() {
+        return;
+    }
+    let site = Site::new("grows", 64);
+    let device = site.attach();
+    let attached = site.find().unwrap();
+    let file = open(&device);
+    file.write_all_at(&[1; 8192], MIB).unwrap();
+    file.sync_all().unwrap();
+    let guid = |byte| Guid::from_random([byte; 16]);
+    assert_eq!(attached.freeze(&site.place(), guid(1)).unwrap(), guid(1));
+    // Nothing was written since: there is no need for another one.
+    assert_eq!(attached.freeze(&site.place(), guid(2)).unwrap(), guid(1));
+    file.write_all_at(&[2; 4096], MIB).unwrap();
+    file.sync_all().unwrap();
+    let size = Sectors(100 * MIB / 512);
+    attached.grow(&site.place(), size).unwrap();
+    attached.grow(&site.place(), size).unwrap();
+    let smaller = attached
+        .grow(&site.place(), Sectors(MIB / 512))
+        .unwrap_err();
+    assert_eq!(smaller.kind(), ErrorKind::Invalid);
+    file.write_all_at(&[3; 4096], 99 * MIB).unwrap();
+    file.sync_all().unwrap();
+    attached.flush(&site.place()).unwrap();
+    drop(file);
+    site.detach();
+    let disk = site.disk();
+    let descriptor = disk.descriptor();
+    assert_eq!((descriptor.shots().len(), descriptor.size()), (2, size));
+    let read = |shot, at| {
+        let mut found = [9; 8192];
+        let chain = disk.read(shot).unwrap();
+        chain.read(&mut found, DiskOffset(at)).unwrap();
+        [found[0], found[4096]]
+    };
+    assert_eq!(read(guid(1), MIB), [1, 1]);
+    assert_eq!(read(descriptor.top(), MIB), [2, 1]);
+    assert_eq!(read(descriptor.top(), 99 * MIB), [3, 0]);
+    site.assert_nothing_left();
+}
+
+/// Clones share what is beneath their tops, and each has a server that is content with that.
+#[test]
+fn root_disks_with_the_same_base_are_attached_at_once() {
+    if !requires_root() {
+        return;
+    }
+    let [one, other] = ["one", "other"].map(|name| Site::new(name, 64));
+    let device = one.attach();
+    let file = open(&device);
+    file.write_all_at(&[1; 4096], MIB).unwrap();
+    file.sync_all().unwrap();
+    let frozen = one.find().unwrap();
+    frozen
+        .freeze(&one.place(), Guid::from_random([1; 16]))
+        .unwrap();
+    for file in one.volume().read_dir().unwrap().flatten() {
+        let name = file.file_name();
+        let to = other.volume().join(&name);
+        let _ = std::fs::remove_file(&to);
+        match name == "root.hds" {
+            true => std::fs::hard_link(file.path(), &to).unwrap(),
+            false => drop(std::fs::copy(file.path(), &to).unwrap()),
+        }
+    }
+    let device = other.attach();
+    let mut found = [0; 4096];
+    open(&device).read_exact_at(&mut found, MIB).unwrap();
+    assert_eq!(found, [1; 4096]);
+    open(&device).write_all_at(&[2; 4096], MIB).unwrap();
+    drop(file);
+    one.detach();
+    let device = one.attach();
+    open(&device).read_exact_at(&mut found, MIB).unwrap();
+    assert_eq!(found, [1; 4096]);
 }

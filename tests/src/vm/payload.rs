@@ -17,8 +17,8 @@ use crate::shell;
 
 /// Where it is mounted.
 const AT: &str = "/run/payload";
-/// `moctl`, and what the bench runs beside it.
-const PROGRAMS: [&str; 3] = ["moctl", "floor", "thin_floor"];
+/// `moctl`, what a driver runs, and what the bench runs beside them.
+const PROGRAMS: [&str; 4] = ["moctl", "mosaic-ploop-server", "floor", "thin_floor"];
 
 /// An image, used by any number of machines, gone when it is dropped.
 #[derive(Debug)]

@@ -16,13 +16,14 @@ use anyhow::{Context, Result, ensure};
 use crate::shell;
 
 /// Modules that are there, loaded in this order if the kernel does not have them built in.
-pub(super) const MODULES: [&str; 16] = [
+pub(super) const MODULES: [&str; 17] = [
     // What the kernel asks for by other names: crypto-crc32c of ext4, xfs, btrfs and dm-thin.
     "crc32c_generic",
     "virtio_pci",
     "virtio_blk",
     "virtio_console",
     "loop",
+    "fuse",
     "ext4",
     "xfs",
     "btrfs",
