@@ -60,9 +60,12 @@ impl SystemCall {
         // include/uapi/linux/dm-ioctl.h: DM_VERSION, DM_LIST_DEVICES, DM_DEV_STATUS,
         // DM_TABLE_STATUS. The last has a pool commit, which a killed program does not undo.
         const DEVICE_MAPPER: [u64; 4] = [0, 2, 7, 12];
+        // include/uapi/linux/loop.h: LOOP_GET_STATUS64.
+        const LOOP: [u64; 1] = [0x05];
         let [kind, number] = [self.args[1] >> 8 & 0xff, self.args[1] & 0xff];
         let asks: &[u64] = match kind {
             0x12 => &BLOCK,
+            0x4c => &LOOP,
             0x54 => &TERMINAL,
             0x94 => &BTRFS,
             0xfd => &DEVICE_MAPPER,
@@ -168,13 +171,20 @@ mod tests {
     #[test]
     fn what_asks_a_driver_is_told_from_what_changes_it() {
         let ioctl = |request| call(libc::SYS_ioctl, [3, request, 0]);
-        // TCGETS, BLKGETSIZE64, BTRFS_IOC_FS_INFO, DM_TABLE_STATUS.
-        for asking in [0x5401, 0x8008_1272, 0x8400_941f, 0xc138_fd0c] {
+        // TCGETS, BLKGETSIZE64, BTRFS_IOC_FS_INFO, DM_TABLE_STATUS, LOOP_GET_STATUS64.
+        for asking in [0x5401, 0x8008_1272, 0x8400_941f, 0xc138_fd0c, 0x4c05] {
             let call = ioctl(asking);
             assert!(call.leaves_nothing() && call.can_matter(), "{call:x?}");
         }
-        // BLKDISCARD, FICLONE, DM_DEV_CREATE, DM_DEV_SUSPEND, DM_TARGET_MSG.
-        for changing in [0x1277, 0x4004_9409, 0xc138_fd03, 0xc138_fd06, 0xc138_fd0e] {
+        // BLKDISCARD, FICLONE, DM_DEV_CREATE, DM_DEV_SUSPEND, DM_TARGET_MSG, LOOP_CONFIGURE.
+        for changing in [
+            0x4c0a,
+            0x1277,
+            0x4004_9409,
+            0xc138_fd03,
+            0xc138_fd06,
+            0xc138_fd0e,
+        ] {
             let call = ioctl(changing);
             assert!(!call.leaves_nothing() && call.can_matter(), "{call:x?}");
         }

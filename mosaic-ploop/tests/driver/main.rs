@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The driver on folders, without a block device: what needs one is tested with the attachment.
 
+mod attached;
 mod check;
 mod clone;
 mod common;
