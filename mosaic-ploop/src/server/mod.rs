@@ -23,6 +23,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 
+use nix::sys::signal::{SigSet, Signal};
+
 pub use files::{ServedFile, ServedFolder};
 
 /// Name of the program.
@@ -37,6 +39,7 @@ const WORKER: &str = "work";
 pub fn run(role: Option<&str>) -> ExitCode {
     // What a thread leaves half-done when it panics is for the next worker to mend.
     std::panic::set_hook(Box::new(|_| std::process::abort()));
+    refuse_to_stop();
     // It would be called after the link that it was started by.
     let _ = rustix::thread::set_name(SHORT);
     let stdin = std::io::stdin();
@@ -70,6 +73,15 @@ fn command(role: &str) -> Command {
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     command
+}
+
+/// A disk that is in use does not go because somebody asks politely, such as a session that ends or a
+/// system that shuts down and has not unmounted it yet. It goes with its device.
+fn refuse_to_stop() {
+    let asked = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+    let asked: SigSet = asked.into_iter().collect();
+    // Threads that are started later have the mask too; fails for no set of signals.
+    let _ = asked.thread_block();
 }
 
 /// Says how it went to who started us; who has gone meanwhile does not want to know.

@@ -2,7 +2,7 @@
 //! Attach and detach, and what they leave: the data, and nothing else.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use mosaic_ploop::format::guid::Guid;
 use mosaic_ploop::format::header::Version;
 use mosaic_ploop::format::units::{DiskOffset, Sectors};
 use mosaic_ploop::locks::{Hold, ImageLock};
-use mosaic_tests::{eventually, requires_qemu, requires_root, run};
+use mosaic_tests::{eventually, requires_program, requires_qemu, requires_root, run};
 use rustix::fs::OFlags;
 
 use crate::site::{HOW, MIB, Site};
@@ -236,6 +236,25 @@ fn root_servers_killed_at_any_moment_of_attach_and_detach_leave_nothing() {
 }
 
 #[test]
+fn root_a_server_is_not_asked_to_stop() {
+    if !requires_root() {
+        return;
+    }
+    let site = Site::new("asked", 64);
+    let device = site.attach();
+    let servers = site.servers();
+    for signal in ["-TERM", "-INT", "-HUP"] {
+        for pid in &servers {
+            run("kill", &[signal, &pid.to_string()]).unwrap();
+        }
+    }
+    let file = open(&device);
+    file.write_all_at(&[5; 4096], MIB).unwrap();
+    file.sync_all().unwrap();
+    assert_eq!(site.servers(), servers);
+}
+
+#[test]
 fn root_without_its_keeper_a_worker_goes_on_to_its_end() {
     if !requires_root() {
         return;
@@ -340,4 +359,47 @@ fn root_disks_with_the_same_base_are_attached_at_once() {
     let device = one.attach();
     open(&device).read_exact_at(&mut found, MIB).unwrap();
     assert_eq!(found, [1; 4096]);
+}
+
+/// A discard has to hide what is in the snapshot beneath, and is there to save space.
+#[test]
+fn root_what_is_discarded_reads_as_zeros_and_takes_no_space() {
+    if !requires_root() || !requires_program("blkdiscard") {
+        return;
+    }
+    let site = Site::new("discard", 64);
+    let device = site.attach();
+    let file = open(&device);
+    file.write_all_at(&vec![1; 8 << 20], 8 * MIB).unwrap();
+    file.sync_all().unwrap();
+    drop(file);
+    let taken = || {
+        let files = site.volume().read_dir().unwrap().flatten();
+        let blocks = files.map(|file| file.metadata().unwrap().blocks());
+        blocks.sum::<u64>() * 512
+    };
+    let discard = |at: u64, bytes: u64| {
+        let [at, bytes] = [at, bytes].map(|number| number.to_string());
+        let device = device.to_str().unwrap();
+        run("blkdiscard", &["-o", &at, "-l", &bytes, device]).unwrap();
+    };
+    let attached = site.find().unwrap();
+    attached
+        .freeze(&site.place(), Guid::from_random([1; 16]))
+        .unwrap();
+    let before = taken();
+    discard(9 * MIB, 4 * MIB);
+    let mut found = vec![9; 8 << 20];
+    open(&device).read_exact_at(&mut found, 8 * MIB).unwrap();
+    let ones = |range: std::ops::Range<usize>| found[range].iter().filter(|b| **b == 1).count();
+    assert_eq!(ones(0..8 << 20), 4 << 20);
+    assert_eq!(ones(1 << 20..5 << 20), 0);
+    attached.flush(&site.place()).unwrap();
+    assert!(taken() < before + MIB, "{} of {before}", taken());
+    site.detach();
+    let disk = site.disk();
+    let frozen = disk.read(Guid::from_random([1; 16])).unwrap();
+    frozen.read(&mut found, DiskOffset(8 * MIB)).unwrap();
+    assert!(found.iter().all(|byte| *byte == 1));
+    assert!(site.disk().check(None).unwrap().is_clean());
 }

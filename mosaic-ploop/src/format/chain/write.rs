@@ -116,6 +116,8 @@ impl<F: ImageFile> Chain<F> {
         let is_below = lower.locate(piece.cluster)?.is_some();
         writer(&mut self.top)?.add(piece.cluster, |delta, at| match data {
             Some(data) if piece.bytes == size => write(delta, data, at),
+            // Discards come this way too, and are not to take space.
+            None if piece.bytes == size => hole(delta, at, size),
             _ if !is_below => {
                 let zeroed = delta.file().zero(at, size);
                 zeroed.map_err(delta.io("write"))?;
@@ -232,6 +234,16 @@ impl<F: ImageFile> Chain<F> {
         let there = self.size().bytes().saturating_sub(start).min(size);
         piece.within == 0 && piece.bytes == there
     }
+}
+
+/// Makes a range that nothing points to read as zeros, without taking space where that is possible.
+fn hole<F: ImageFile>(delta: &Delta<F>, at: FileOffset, bytes: u64) -> Result<()> {
+    let end = at.plus(bytes).0;
+    if delta.length() < end {
+        let extended = delta.file().set_length(end);
+        extended.map_err(delta.io("extend"))?;
+    }
+    delta.file().punch(at, bytes).map_err(delta.io("write"))
 }
 
 fn write<F: ImageFile>(delta: &Delta<F>, data: &[u8], at: FileOffset) -> Result<()> {
