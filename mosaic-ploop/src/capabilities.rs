@@ -28,7 +28,8 @@ impl Ploop {
     /// For the location, or for one volume in it.
     pub(crate) fn abilities(&self, volume: Option<&VolumeName>) -> Result<Vec<Capability>> {
         let write = self.refusal_to_write();
-        let device = no_devices();
+        // A server is called at a socket in the location.
+        let device = no_devices().or_else(|| write.clone());
         let [mut clone, mut grow, mut shrink] = [(); 3].map(|()| write.clone());
         if let Some(name) = volume {
             let dir = VolumeDir::require(&self.location, name)?;

@@ -5,11 +5,14 @@
 
 use mosaic_tests::{Site, requires_program, requires_root};
 
-const DRIVERS: [&str; 3] = ["plain", "loop", "btrfs"];
+const DRIVERS: [&str; 4] = ["plain", "loop", "ploop", "btrfs"];
 
-/// `disk` on loop: nothing here runs a program.
+/// `disk` where there are any: nothing here runs a program.
 fn kind(driver: &str) -> &'static str {
-    if driver == "loop" { "disk" } else { "fs" }
+    match driver {
+        "loop" | "ploop" => "disk",
+        _ => "fs",
+    }
 }
 
 /// A fresh mosaic; None where there is no btrfs to be had: that was said.

@@ -66,10 +66,50 @@ fn root_a_new_image_under_new_parents_survives() {
         cut();
         assert_eq!(site.names(), ["123"]);
     });
+    each(map, "ploop", |site, cut| {
+        site.ok(&["new", "disk", "123", "1M"]);
+        cut();
+        assert_eq!(site.names(), ["123"]);
+    });
     each(map, "plain", |site, cut| {
         site.ok(&["new", "fs", "123", "1M"]);
         cut();
         assert_eq!(site.names(), ["123"]);
+    });
+}
+
+#[test]
+fn root_ploop_disks_and_their_clones_survive() {
+    if !ready() {
+        return;
+    }
+    each("default_fs: ext4\n", "ploop", |site, cut| {
+        let size = |name: &str| site.json(&["info", name])["volume"]["size"].as_u64();
+        site.ok(&["new", "fs", "a", "16M"]);
+        cut();
+        site.ok(&["check"]);
+        site.ok(&["clone", "a", "b", "--size", "32M"]);
+        cut();
+        site.ok(&["check"]);
+        assert_eq!(site.names(), ["a", "b"]);
+        for name in ["a", "b"] {
+            let device = site.json(&["attach", name]);
+            let device = device["attachment"]["device"].as_str().unwrap().to_owned();
+            assert_eq!(run_status("e2fsck", &["-fn", &device]).unwrap(), Some(0));
+            site.ok(&["detach", name]);
+        }
+        site.ok(&["new", "disk", "d", "1M"]);
+        site.ok(&["resize", "d", "512M"]);
+        cut();
+        assert_eq!((size("b"), size("d")), (Some(32 << 20), Some(512 << 20)));
+        site.ok(&["resize", "d", "2M", "--shrink"]);
+        cut();
+        assert_eq!(size("d"), Some(2 << 20));
+        site.ok(&["drop", "a"]);
+        site.ok(&["rename", "b", "c"]);
+        cut();
+        assert_eq!(site.names(), ["c", "d"]);
+        site.ok(&["check"]);
     });
 }
 

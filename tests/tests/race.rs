@@ -17,15 +17,19 @@ fn rounds(all: usize, sample: usize) -> usize {
 
 /// Each driver, what it makes without a program, and a fresh mosaic of it.
 fn each_driver() -> impl Iterator<Item = (&'static str, &'static str, Site)> {
-    [("plain", "fs"), ("loop", "disk"), ("btrfs", "fs")]
-        .into_iter()
-        .filter_map(|(driver, kind)| {
-            if driver != "btrfs" {
-                return Some((driver, kind, Site::in_folder(driver, "").unwrap()));
-            }
-            let ready = requires_root() && requires_program("mkfs.btrfs");
-            ready.then(|| (driver, kind, Site::on("btrfs+simple", driver, "").unwrap()))
-        })
+    let kinds = [
+        ("plain", "fs"),
+        ("loop", "disk"),
+        ("ploop", "disk"),
+        ("btrfs", "fs"),
+    ];
+    kinds.into_iter().filter_map(|(driver, kind)| {
+        if driver != "btrfs" {
+            return Some((driver, kind, Site::in_folder(driver, "").unwrap()));
+        }
+        let ready = requires_root() && requires_program("mkfs.btrfs");
+        ready.then(|| (driver, kind, Site::on("btrfs+simple", driver, "").unwrap()))
+    })
 }
 
 #[track_caller]
