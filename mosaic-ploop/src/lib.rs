@@ -4,7 +4,8 @@
 //! [`driver`] is the list of verbs. What they stand on, from the bottom: [`mod@format`], the format,
 //! pure and on files that a trait describes; [`files`], such files; [`volume_dir`], the folder of a
 //! volume; [`layout`], which folders of a location are volumes; [`locks`], [`kernel`] and [`claim`],
-//! who else uses a disk, and proof that nobody does; [`gpt`], the partition that a disk may have.
+//! who else uses a disk, and proof that nobody does; [`gpt`], the partition that a disk may have;
+//! [`attachment`], a disk as a block device, by the program that [`server`] is, through [`fuse`].
 //!
 //! Nothing is written down but in the format's own files: what is attached, mounted or in use is
 //! asked of the kernel each time.

@@ -5,6 +5,7 @@ mod chain;
 mod check;
 mod crash;
 mod disk;
+mod ledger;
 mod model;
 mod online;
 mod qemu;

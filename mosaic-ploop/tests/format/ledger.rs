@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A writer that is killed while who wrote goes on: whoever comes after it has all that was written,
+//! flushed or not.
+
+use mosaic_ploop::format::Error;
+use mosaic_ploop::format::chain::Chain;
+use mosaic_ploop::format::check::Repair;
+use mosaic_ploop::format::disk::Disk;
+use mosaic_ploop::format::ledger;
+use mosaic_ploop::format::storage::{Access, Folder};
+use mosaic_ploop::format::units::{DiskOffset, Sectors};
+
+use crate::disk::{CLUSTER, CLUSTERS, V1, V2, assert_clean, fill, guid, small};
+use crate::storage::{Loss, MemFile, MemFolder, after_crash};
+
+/// Stands for memory that outlives a process.
+const LEDGER: &str = "ledger";
+
+type MemChain = Chain<MemFile>;
+
+/// What is done, in this order.
+const OPERATIONS: [fn(&mut Disk<MemFolder>, &mut MemChain); 14] = [
+    |_, chain| put(chain, 2 * CLUSTER, 1),
+    |_, chain| put(chain, 2 * CLUSTER + 512, 2),
+    // Over what is in the snapshot.
+    |_, chain| put(chain, 512, 3),
+    |_, chain| chain.flush().unwrap(),
+    |_, chain| put(chain, 5 * CLUSTER, 4),
+    |_, chain| zero(chain, 2 * CLUSTER),
+    |_, chain| put(chain, 6 * CLUSTER, 5),
+    |_, chain| zero(chain, CLUSTER),
+    |disk, chain| disk.snapshot_open(guid(7), chain).unwrap(),
+    |_, chain| put(chain, 5 * CLUSTER + 512, 6),
+    |disk, chain| {
+        disk.grow_open(Sectors(9000 * CLUSTER / 512), chain)
+            .unwrap()
+    },
+    |_, chain| put(chain, 8 * CLUSTER, 7),
+    |_, chain| chain.flush().unwrap(),
+    |_, chain| put(chain, 9 * CLUSTER, 8),
+];
+
+fn put(chain: &mut MemChain, at: u64, byte: u8) {
+    chain.write(&[byte; 512], DiskOffset(at)).unwrap();
+}
+
+fn zero(chain: &mut MemChain, at: u64) {
+    chain.write_zeroes(DiskOffset(at), CLUSTER).unwrap();
+}
+
+/// The beginning of the disk, where all is that is written.
+fn seen(chain: &MemChain) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(CLUSTERS * CLUSTER).unwrap()];
+    chain.read(&mut bytes, DiskOffset(0)).unwrap();
+    bytes
+}
+
+/// Opens the disk as a server does that takes over.
+fn take_over(folder: &MemFolder) -> (Disk<MemFolder>, MemChain) {
+    let mut disk = Disk::open(folder.clone()).unwrap();
+    let notes = folder.open(LEDGER, Access::Write).unwrap();
+    if let Some(pending) = ledger::load(&notes).unwrap() {
+        disk.take_over(&pending).unwrap();
+    }
+    let chain = match disk.write() {
+        Err(Error::InUse { .. }) => {
+            disk.check(Some(Repair::Safe)).unwrap();
+            disk.write().unwrap()
+        }
+        other => other.unwrap(),
+    };
+    (disk, chain)
+}
+
+#[test]
+fn nothing_that_was_written_is_lost_with_its_writer() {
+    for kind in [V1, V2] {
+        for has_snapshot in [false, true] {
+            let mut disk = small(kind);
+            fill(&disk, 0, 2 * CLUSTER, 9);
+            if has_snapshot {
+                disk.snapshot(guid(1)).unwrap();
+            }
+            let notes = disk.folder().create(LEDGER, false).unwrap();
+            let mut chain = disk.write().unwrap();
+            chain.keep_ledger(notes).unwrap();
+            let start = disk.folder().content();
+            disk.folder().take_steps();
+            // After how many steps what was there.
+            let mut answered = vec![(0, seen(&chain))];
+            let mut steps = Vec::new();
+            for operation in OPERATIONS {
+                operation(&mut disk, &mut chain);
+                steps.extend(disk.folder().take_steps());
+                answered.push((steps.len(), seen(&chain)));
+            }
+            for done in 0..=steps.len() {
+                let killed = after_crash(&start, &steps[..done], Loss::Nothing);
+                let (mut disk, chain) = take_over(&killed);
+                let now = seen(&chain);
+                let last = answered.iter().rposition(|(at, _)| *at <= done).unwrap();
+                let under_way = answered.get(last + 1).unwrap_or(&answered[last]);
+                assert!(
+                    now == answered[last].1 || now == under_way.1,
+                    "{kind:?}, snapshot {has_snapshot}, killed after step {done} in operation {last}"
+                );
+                chain.close().unwrap();
+                killed.remove_name(LEDGER);
+                // The next change removes what an interrupted one left.
+                disk.snapshot(guid(8)).unwrap();
+                assert_clean(&mut disk);
+            }
+        }
+    }
+}
