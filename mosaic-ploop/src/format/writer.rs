@@ -259,7 +259,7 @@ impl<F: ImageFile> Writer<F> {
         Ok(self.delta)
     }
 
-    /// Does what [`Writer::close`] does; afterwards only [`Writer::into_delta`] makes sense.
+    /// Does what [`Writer::close`] does; nothing is written to it afterwards.
     pub(super) fn finish(&mut self) -> Result<()> {
         self.flush()?;
         self.trim_end()?;
