@@ -12,7 +12,7 @@ use mosaic_core::mounts::directory_on_device;
 use mosaic_core::volume::CloneOptions;
 use mosaic_core::{Context, Error, ErrorKind, Result, VolumeName};
 use mosaic_core::{label, loopdev};
-use rustix::fs::{self, AtFlags, IFlags};
+use rustix::fs::{self, AtFlags, IFlags, XattrFlags};
 use rustix::io::Errno;
 
 use crate::attach::device_of;
@@ -20,10 +20,15 @@ use crate::claim::Claim;
 use crate::create::{label_of, whole};
 use crate::driver::Ploop;
 use crate::files::{DiskFile, DiskFolder};
-use crate::format::disk::Disk;
+use crate::format::disk::{Deletion, Disk};
 use crate::format::guid::Guid;
 use crate::format::storage::{Access, Folder, ImageFile as _};
 use crate::volume_dir::VolumeDir;
+
+/// What a snapshot's file carries that was made for a clone.
+const FOR_CLONE: &str = "user.mosaic.snapshot";
+/// Deltas of a disk from which on snapshots are merged that no clone has any more.
+const MANY: usize = 64;
 
 impl Ploop {
     /// Steps: freeze the source: of an attached one the server does it, after a sync, any other is
@@ -88,7 +93,9 @@ impl Ploop {
         let Some(attached) = shown.find()? else {
             let claim = self.claim(source)?;
             let mut disk = self.settled(source, &claim)?;
+            self.merge_unused(&mut disk)?;
             let shot = disk.freeze(guid)?;
+            mark(&disk, shot, guid);
             let claim = Some(claim);
             return Ok(Frozen { disk, shot, claim });
         };
@@ -106,11 +113,27 @@ impl Ploop {
             )),
         }
         let shot = attached.freeze(&shown.place(), guid)?;
-        Ok(Frozen {
-            disk: source.disk()?,
-            shot,
-            claim: None,
-        })
+        let disk = source.disk()?;
+        mark(&disk, shot, guid);
+        let claim = None;
+        Ok(Frozen { disk, shot, claim })
+    }
+
+    /// Merges snapshots that were made for clones which have them no more, if there are so many that a
+    /// disk would soon have no room for another. Each step is one that may be killed.
+    fn merge_unused(&self, disk: &mut Disk<DiskFolder>) -> Result<()> {
+        while disk.descriptor().images().len() > MANY {
+            let Some(guid) = unused(disk) else {
+                return Ok(());
+            };
+            self.host.check_cancelled()?;
+            self.host
+                .debug(&format!("merge {guid}, which no clone has any more"));
+            if disk.delete(guid)? == Deletion::Waits {
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     /// Gives the file system of a clone a UUID of its own, and the size of its device.
@@ -134,6 +157,32 @@ impl Ploop {
             grown.context(|| format!("cannot grow the clone's {fs}"))
         })
     }
+}
+
+/// Notes of a snapshot that was just made that it is there for a clone. Without a note it stays.
+fn mark(disk: &Disk<DiskFolder>, shot: Guid, made: Guid) {
+    let file = disk.descriptor().file(shot).filter(|_| shot == made);
+    if let Some(Ok(file)) = file.map(|file| disk.folder().open(file, Access::Read)) {
+        let _ = fs::fsetxattr(&file, FOR_CLONE, b"clone", XattrFlags::empty());
+    }
+}
+
+/// A snapshot that was made for a clone, whose file is this disk's alone, and which can be merged with
+/// the only one upon it.
+fn unused(disk: &Disk<DiskFolder>) -> Option<Guid> {
+    let descriptor = disk.descriptor();
+    let mut shots = descriptor.shots().iter().map(|shot| shot.guid);
+    shots.find(|guid| {
+        let name = descriptor.file(*guid).unwrap_or_default();
+        let is_marked = || {
+            let file = disk.folder().open(name, Access::Read).ok()?;
+            fs::fgetxattr(&file, FOR_CLONE, &mut [0; 16][..]).ok()
+        };
+        *guid != descriptor.top()
+            && descriptor.children(*guid).count() == 1
+            && disk.folder().is_shared(name).is_ok_and(|shared| !shared)
+            && is_marked().is_some()
+    })
 }
 
 /// A source as it was at one instant.
