@@ -28,8 +28,7 @@ impl Ploop {
     /// For the location, or for one volume in it.
     pub(crate) fn abilities(&self, volume: Option<&VolumeName>) -> Result<Vec<Capability>> {
         let write = self.refusal_to_write();
-        // A server is called at a socket in the location.
-        let device = no_devices().or_else(|| write.clone());
+        let device = no_devices();
         let [mut clone, mut grow, mut shrink] = [(); 3].map(|()| write.clone());
         if let Some(name) = volume {
             let dir = VolumeDir::require(&self.location, name)?;

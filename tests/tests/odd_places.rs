@@ -62,7 +62,7 @@ fn root_a_location_that_went_read_only_can_be_taken_down_and_looked_at() {
     if !requires_root() || !requires_program("mkfs.ext4") {
         return;
     }
-    for driver in ["plain", "loop"] {
+    for driver in ["plain", "loop", "ploop"] {
         let site = Site::on("ext4", driver, "").unwrap();
         let location = site.fs().unwrap().path().to_str().unwrap().to_owned();
         let at = site.mountpoint("mnt");

@@ -44,7 +44,7 @@ pub fn attach(host: &Host, place: &Place<'_>, how: &How) -> Result<LoopDevice> {
     let is_raw = raw.is_some();
     let started = match raw {
         Some(file) => Ok(file),
-        None => serve::start(host, place, id, how.read_only),
+        None => start(host, place, id, how.read_only),
     };
     let bound = started.and_then(|file| bind(host, id, is_raw, &file, how));
     if bound.is_err() {
@@ -52,6 +52,23 @@ pub fn attach(host: &Host, place: &Place<'_>, how: &How) -> Result<LoopDevice> {
         let _ = await_closed(host, place);
     }
     bound
+}
+
+/// Starts a server. One that only reads may have had no socket at which its end could be awaited: its
+/// locks are waited for.
+fn start(host: &Host, place: &Place<'_>, id: VolumeId, read_only: bool) -> Result<OwnedFd> {
+    let start = Instant::now();
+    loop {
+        match serve::start(host, place, id, read_only) {
+            Err(error)
+                if read_only && error.kind() == ErrorKind::Busy && start.elapsed() < PASSING =>
+            {
+                host.check_cancelled()?;
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            other => return other,
+        }
+    }
 }
 
 fn bind(host: &Host, id: VolumeId, is_raw: bool, file: &OwnedFd, how: &How) -> Result<LoopDevice> {

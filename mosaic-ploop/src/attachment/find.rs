@@ -8,6 +8,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::{Place, VolumeId};
+use crate::format::pages::{PAGE, Pages};
 use crate::server::control;
 
 /// With what the names of our loop devices begin: those of served disks, and of raw files.
@@ -96,10 +97,21 @@ impl Attached {
         if self.is_raw {
             return Ok(true);
         }
-        Ok(match place.private()? {
+        let called = match place.private()? {
             Some(private) => control::call(&private, &self.id.socket())?.is_some(),
             None => false,
-        })
+        };
+        Ok(called || self.read_only && self.is_read())
+    }
+
+    /// Whether the disk's beginning is read: of a server without a socket nothing else can be asked.
+    fn is_read(&self) -> bool {
+        let flags = OFlags::RDONLY | OFlags::DIRECT;
+        let Ok(device) = LoopDevice::open(self.number, flags) else {
+            return false;
+        };
+        let mut sector = Pages::new(PAGE);
+        rustix::io::pread(&device, sector.bytes_mut(), 0).is_ok()
     }
 }
 

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::program;
 use super::{Place, VolumeId};
 use crate::fuse::mount::{FileMount, open_device};
-use crate::server::{control, handover};
+use crate::server::{READ, WRITE, control, handover};
 
 /// How often it is looked whether the user wants to stop, in nanoseconds.
 const LOOK: i64 = 50_000_000;
@@ -27,17 +27,25 @@ const LOOK: i64 = 50_000_000;
 /// the server from opening the disk; `Interrupted`; the kernel's.
 pub fn start(host: &Host, place: &Place<'_>, id: VolumeId, read_only: bool) -> Result<OwnedFd> {
     let program = program::find()?;
-    let private = place.private()?.ok_or_else(|| {
-        let message = format!("{:?} is missing", place.private);
-        Error::new(ErrorKind::NotFound, message)
-    })?;
+    let private = match place.private()? {
+        Some(private) => private,
+        // Where nothing was ever made, and perhaps nothing can be: the server needs no socket then.
+        None if read_only => {
+            let folder = place.folder.try_clone_to_owned();
+            folder.context(|| "cannot open the disk's folder".into())?
+        }
+        None => {
+            let message = format!("{:?} is missing", place.private);
+            return Err(Error::new(ErrorKind::NotFound, message));
+        }
+    };
     let device = open_device()?;
     let mount = FileMount::new(device.as_fd(), &format!("mosaic-ploop:{}", id.numbers()))?;
     let failed = || format!("cannot start {program:?}");
     let (ours, theirs) = handover::pair().context(failed)?;
     host.debug(&format!("start {program:?}"));
     launch_server(&program, theirs)?;
-    let access = if read_only { "ro" } else { "rw" };
+    let access = if read_only { READ } else { WRITE };
     let text = format!("{access} {}", id.socket());
     let fds = [device.as_fd(), place.folder, private.as_fd()];
     handover::send(&ours, &text, &fds).context(failed)?;

@@ -10,9 +10,11 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use mosaic_core::Error;
 use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::io::Errno;
 
-use super::{WORKER, control, handover, report};
+use super::{READ, WORKER, control, handover, report};
 use crate::fuse::{Connection, Inbox};
 
 /// Workers that may be killed within [`WHILE`]. One that brings itself down would do so again.
@@ -23,7 +25,7 @@ const WHILE: Duration = Duration::from_secs(60);
 struct Keeper<'a> {
     connection: Connection,
     folder: OwnedFd,
-    listener: BorrowedFd<'a>,
+    listener: Option<BorrowedFd<'a>>,
     ledger: OwnedFd,
     access: String,
 }
@@ -43,23 +45,32 @@ pub(super) fn run(parent: BorrowedFd<'_>) -> ExitCode {
         return ExitCode::from(2);
     };
     let socket = match control::Socket::bind(private, name) {
-        Ok(socket) => socket,
+        Ok(socket) => Some(socket),
+        // There is nothing to tell a server that only reads.
+        Err(error) if access == READ && is_read_only(&error) => None,
         Err(error) => {
             report(parent, &control::refusal(&error));
             return ExitCode::FAILURE;
         }
     };
-    let listener = socket.listener();
+    let listener = socket.as_ref().map(control::Socket::listener);
     let kept = keep(parent, connection, folder, listener, access);
-    socket.remove();
+    if let Some(socket) = socket {
+        socket.remove();
+    }
     kept
+}
+
+/// Whether the location is on a file system to which nobody writes.
+fn is_read_only(error: &Error) -> bool {
+    error.errno() == Some(Errno::ROFS.raw_os_error())
 }
 
 fn keep(
     parent: BorrowedFd<'_>,
     connection: OwnedFd,
     folder: OwnedFd,
-    listener: BorrowedFd<'_>,
+    listener: Option<BorrowedFd<'_>>,
     access: &str,
 ) -> ExitCode {
     let connection = Connection::new(connection);
@@ -97,12 +108,12 @@ impl Keeper<'_> {
         let Ok(mut worker) = worker else {
             return false;
         };
-        let fds = [
-            self.connection.as_fd(),
-            self.folder.as_fd(),
-            self.listener,
-            self.ledger.as_fd(),
-        ];
+        let always = [&self.folder, &self.ledger].map(AsFd::as_fd);
+        let fds: Vec<_> = [self.connection.as_fd()]
+            .into_iter()
+            .chain(always)
+            .chain(self.listener)
+            .collect();
         let text = format!("{} {which}", self.access);
         let _ = handover::send(&ours, &text, &fds);
         let begun = handover::receive(&ours).ok().flatten();

@@ -35,6 +35,11 @@ const SHORT: &std::ffi::CStr = c"mosaic-ploop-sr";
 const KEEPER: &str = "keep";
 const WORKER: &str = "work";
 
+/// What a server is told about how to open the disk.
+pub const READ: &str = "ro";
+/// The same, for writing.
+pub const WRITE: &str = "rw";
+
 /// The whole program. Its standard input is a socket to who started it; see [`handover`].
 pub fn run(role: Option<&str>) -> ExitCode {
     // What a thread leaves half-done when it panics is for the next worker to mend.

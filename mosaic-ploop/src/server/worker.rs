@@ -15,7 +15,7 @@ use zerocopy::IntoBytes;
 use super::control::{self, Command};
 use super::disk::{Access, ServedDisk};
 use super::files::ServedFolder;
-use super::{handover, report};
+use super::{WRITE, handover, report};
 use crate::format;
 use crate::fuse::abi::{
     AttrOut, FOPEN_DIRECT_IO, FOPEN_PARALLEL_DIRECT_WRITES, OpenOut, ROOT_ID, StatfsOut, WriteOut,
@@ -38,16 +38,18 @@ struct Service {
 }
 
 /// Everything a worker does. It gets one message: `ro` or `rw`, and `first` or `next`; with it the
-/// descriptors of the connection, the disk's folder, the control socket and the ledger.
+/// descriptors of the connection, the disk's folder, the ledger and perhaps the control socket.
 pub(super) fn run(parent: BorrowedFd<'_>) -> ExitCode {
     let Ok(Some((text, fds))) = handover::receive(parent) else {
         return ExitCode::FAILURE;
     };
-    let Ok([connection, folder, listener, ledger]) = <[OwnedFd; 4]>::try_from(fds) else {
+    let mut fds = fds.into_iter();
+    let (Some(connection), Some(folder), Some(ledger)) = (fds.next(), fds.next(), fds.next())
+    else {
         return ExitCode::from(2);
     };
     super::harden();
-    let access = match text.starts_with("rw") {
+    let access = match text.starts_with(WRITE) {
         true => Access::Write { ledger },
         false => Access::Read,
     };
@@ -65,12 +67,11 @@ pub(super) fn run(parent: BorrowedFd<'_>) -> ExitCode {
         return ExitCode::FAILURE;
     }
     report(parent, &control::success(""));
-    serve(service, listener)
+    serve(service, fds.next())
 }
 
 /// Answers until the file has no user any more, and closes the disk.
-fn serve(service: Arc<Service>, listener: OwnedFd) -> ExitCode {
-    let told = Arc::clone(&service);
+fn serve(service: Arc<Service>, listener: Option<OwnedFd>) -> ExitCode {
     let mut threads = Vec::with_capacity(THREADS);
     for _ in 0..THREADS {
         let service = Arc::clone(&service);
@@ -80,8 +81,12 @@ fn serve(service: Arc<Service>, listener: OwnedFd) -> ExitCode {
         };
         threads.push(thread);
     }
-    let listening = Builder::new().stack_size(STACK);
-    let listening = listening.spawn(move || told.listen(&listener));
+    // Without it the disk is served all the same.
+    let listening = listener.map(|listener| {
+        let told = Arc::clone(&service);
+        let thread = Builder::new().stack_size(STACK);
+        thread.spawn(move || told.listen(&listener))
+    });
     // Each is waited for, however the others ended.
     let ended: Vec<_> = threads.into_iter().map(JoinHandle::join).collect();
     let is_well = ended.iter().all(|ended| matches!(ended, Ok(Ok(()))));
