@@ -4,6 +4,7 @@
 //! Whatever the disturbance, afterwards there is the state before or the state after; nothing is
 //! left in the kernel; the next changing command leaves nothing half-made in `.mosaic`.
 
+mod ploop_verbs;
 mod points;
 mod pool_repair;
 mod pool_start;
@@ -30,7 +31,10 @@ pub type Named = (&'static str, Scenario);
 
 /// All scenarios.
 pub fn all() -> impl Iterator<Item = &'static Named> {
-    verbs::SCENARIOS.iter().chain(pool_verbs::SCENARIOS)
+    verbs::SCENARIOS
+        .iter()
+        .chain(pool_verbs::SCENARIOS)
+        .chain(ploop_verbs::SCENARIOS)
 }
 
 /// The location is a thin pool instead.

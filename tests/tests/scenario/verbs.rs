@@ -18,19 +18,6 @@ pub const LOOP: Scenario = Scenario {
     cuts_power: false,
 };
 
-const PLOOP: Scenario = Scenario {
-    driver: "ploop",
-    ..LOOP
-};
-
-/// Without reflink, and with clusters so small that growth has to move some.
-const PLOOP_ON_EXT4: Scenario = Scenario {
-    fs: "ext4",
-    config: "default_fs: ext4\ncluster_size: 32K\n",
-    asks: 20,
-    ..PLOOP
-};
-
 const PLAIN: Scenario = Scenario {
     driver: "plain",
     fs: "ext4",
@@ -60,7 +47,7 @@ const FULL: Scenario = Scenario {
 };
 
 /// Stored names are `a/a`: folders come and go with volumes, which carry their user's name.
-const MAP: &str = "volumeMap: ^\\(.\\)\\(.*\\)$ \\1/\\1\\2\n";
+pub const MAP: &str = "volumeMap: ^\\(.\\)\\(.*\\)$ \\1/\\1\\2\n";
 
 /// The volume `a` with subvolumes in it, two deep, one of them read-only.
 const NESTED: &[&[&str]] = &[
@@ -138,42 +125,6 @@ pub const SCENARIOS: &[Named] = &[
             command: &["detach", "a"],
             reset: &[&["attach", "a"]],
             ..LOOP
-        },
-    ),
-    (
-        "ploop attach",
-        Scenario {
-            prepare: &[&["new", "disk", "a", "8M"]],
-            command: &["attach", "a"],
-            reset: &[&["detach", "a"]],
-            ..PLOOP
-        },
-    ),
-    (
-        "ploop detach",
-        Scenario {
-            prepare: &[&["new", "disk", "a", "8M"], &["attach", "a"]],
-            command: &["detach", "a"],
-            reset: &[&["attach", "a"]],
-            ..PLOOP
-        },
-    ),
-    (
-        "ploop mount",
-        Scenario {
-            prepare: &[&["new", "fs", "a", "16M"]],
-            command: &["mount", "a", "AT"],
-            reset: &[&["umount", "a", "AT"]],
-            ..PLOOP
-        },
-    ),
-    (
-        "ploop clone attached",
-        Scenario {
-            prepare: &[&["new", "disk", "a", "8M"], &["attach", "a"]],
-            command: &["clone", "a", "b"],
-            reset: &[&["drop", "b"]],
-            ..PLOOP
         },
     ),
     (
@@ -378,83 +329,6 @@ pub const SCENARIOS: &[Named] = &[
             command: &["umount", "a", "AT"],
             reset: &[&["mount", "a", "AT"]],
             ..BTRFS
-        },
-    ),
-    (
-        "ploop new fs",
-        Scenario {
-            command: &["new", "fs", "a", "16M"],
-            reset: &[&["drop", "a"]],
-            ..PLOOP_ON_EXT4
-        },
-    ),
-    (
-        "ploop new disk mapped",
-        Scenario {
-            config: MAP,
-            command: &["new", "disk", "a", "1M"],
-            reset: &[&["drop", "a"]],
-            ..PLOOP_ON_EXT4
-        },
-    ),
-    (
-        "ploop clone disk",
-        Scenario {
-            prepare: &[&["new", "disk", "a", "1M"]],
-            command: &["clone", "a", "b", "--size", "64M"],
-            // So that the source has no snapshot yet.
-            reset: &[&["drop", "b"], &["drop", "a"], &["new", "disk", "a", "1M"]],
-            ..PLOOP_ON_EXT4
-        },
-    ),
-    (
-        "ploop clone fs",
-        Scenario {
-            prepare: &[&["new", "fs", "a", "16M"]],
-            command: &["clone", "a", "b", "--size", "32M"],
-            reset: &[&["drop", "b"]],
-            ..PLOOP
-        },
-    ),
-    (
-        "ploop drop",
-        Scenario {
-            prepare: &[&["new", "disk", "a", "1M"]],
-            command: &["drop", "a"],
-            reset: &[&["new", "disk", "a", "1M"]],
-            ..PLOOP_ON_EXT4
-        },
-    ),
-    (
-        "ploop rename mapped",
-        Scenario {
-            config: MAP,
-            prepare: &[&["new", "disk", "a", "1M"]],
-            command: &["rename", "a", "b"],
-            reset: &[&["rename", "b", "a"]],
-            ..PLOOP_ON_EXT4
-        },
-    ),
-    (
-        "ploop resize disk",
-        Scenario {
-            prepare: &[&["new", "disk", "a", "1M"]],
-            command: &["resize", "a", "512M"],
-            reset: &[&["drop", "a"], &["new", "disk", "a", "1M"]],
-            ..PLOOP_ON_EXT4
-        },
-    ),
-    (
-        "ploop grow in use",
-        Scenario {
-            prepare: &[&["new", "disk", "a", "1M"], &["attach", "a"]],
-            command: &["resize", "a", "512M"],
-            reset: &[
-                &["detach", "a"],
-                &["resize", "a", "1M", "--shrink"],
-                &["attach", "a"],
-            ],
-            ..PLOOP_ON_EXT4
         },
     ),
 ];

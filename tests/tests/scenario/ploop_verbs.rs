@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Every changing verb on ploop. Without umount: how often it asks for a server that ends differs from
+//! run to run.
+
+use super::verbs::{LOOP, MAP};
+use super::{Named, Scenario};
+
+const PLOOP: Scenario = Scenario {
+    driver: "ploop",
+    ..LOOP
+};
+
+/// Without reflink, and with clusters so small that growth has to move some.
+const PLOOP_ON_EXT4: Scenario = Scenario {
+    fs: "ext4",
+    config: "default_fs: ext4\ncluster_size: 32K\n",
+    asks: 20,
+    ..PLOOP
+};
+
+/// By name.
+pub const SCENARIOS: &[Named] = &[
+    (
+        "ploop attach",
+        Scenario {
+            prepare: &[&["new", "disk", "a", "8M"]],
+            command: &["attach", "a"],
+            reset: &[&["detach", "a"]],
+            ..PLOOP
+        },
+    ),
+    (
+        "ploop detach",
+        Scenario {
+            prepare: &[&["new", "disk", "a", "8M"], &["attach", "a"]],
+            command: &["detach", "a"],
+            reset: &[&["attach", "a"]],
+            ..PLOOP
+        },
+    ),
+    (
+        "ploop mount",
+        Scenario {
+            prepare: &[&["new", "fs", "a", "16M"]],
+            command: &["mount", "a", "AT"],
+            reset: &[&["umount", "a", "AT"]],
+            ..PLOOP
+        },
+    ),
+    (
+        "ploop clone attached",
+        Scenario {
+            prepare: &[&["new", "disk", "a", "8M"], &["attach", "a"]],
+            command: &["clone", "a", "b"],
+            reset: &[&["drop", "b"]],
+            ..PLOOP
+        },
+    ),
+    (
+        "ploop new fs",
+        Scenario {
+            command: &["new", "fs", "a", "16M"],
+            reset: &[&["drop", "a"]],
+            ..PLOOP_ON_EXT4
+        },
+    ),
+    (
+        "ploop new disk mapped",
+        Scenario {
+            config: MAP,
+            command: &["new", "disk", "a", "1M"],
+            reset: &[&["drop", "a"]],
+            ..PLOOP_ON_EXT4
+        },
+    ),
+    (
+        "ploop clone disk",
+        Scenario {
+            prepare: &[&["new", "disk", "a", "1M"]],
+            command: &["clone", "a", "b", "--size", "64M"],
+            // So that the source has no snapshot yet.
+            reset: &[&["drop", "b"], &["drop", "a"], &["new", "disk", "a", "1M"]],
+            ..PLOOP_ON_EXT4
+        },
+    ),
+    (
+        "ploop clone fs",
+        Scenario {
+            prepare: &[&["new", "fs", "a", "16M"]],
+            command: &["clone", "a", "b", "--size", "32M"],
+            reset: &[&["drop", "b"]],
+            ..PLOOP
+        },
+    ),
+    (
+        "ploop drop",
+        Scenario {
+            prepare: &[&["new", "disk", "a", "1M"]],
+            command: &["drop", "a"],
+            reset: &[&["new", "disk", "a", "1M"]],
+            ..PLOOP_ON_EXT4
+        },
+    ),
+    (
+        "ploop rename mapped",
+        Scenario {
+            config: MAP,
+            prepare: &[&["new", "disk", "a", "1M"]],
+            command: &["rename", "a", "b"],
+            reset: &[&["rename", "b", "a"]],
+            ..PLOOP_ON_EXT4
+        },
+    ),
+    (
+        "ploop resize disk",
+        Scenario {
+            prepare: &[&["new", "disk", "a", "1M"]],
+            command: &["resize", "a", "512M"],
+            reset: &[&["drop", "a"], &["new", "disk", "a", "1M"]],
+            ..PLOOP_ON_EXT4
+        },
+    ),
+    (
+        "ploop grow in use",
+        Scenario {
+            prepare: &[&["new", "disk", "a", "1M"], &["attach", "a"]],
+            command: &["resize", "a", "512M"],
+            reset: &[
+                &["detach", "a"],
+                &["resize", "a", "1M", "--shrink"],
+                &["attach", "a"],
+            ],
+            ..PLOOP_ON_EXT4
+        },
+    ),
+];
