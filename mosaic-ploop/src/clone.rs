@@ -12,7 +12,7 @@ use mosaic_core::mounts::directory_on_device;
 use mosaic_core::volume::CloneOptions;
 use mosaic_core::{Context, Error, ErrorKind, Result, VolumeName};
 use mosaic_core::{label, loopdev};
-use rustix::fs::{self, AtFlags, IFlags, XattrFlags};
+use rustix::fs::{self, IFlags, XattrFlags};
 use rustix::io::Errno;
 
 use crate::attach::device_of;
@@ -213,7 +213,7 @@ fn share(from: &DiskFolder, here: &str, to: &DiskFolder, there: &str) -> Result<
     if reflink(&file, to, there).context(failed)? {
         return Ok(());
     }
-    let link = fs::linkat(from, here, to, there, AtFlags::empty());
+    let link = file.link(to, there);
     link.map_err(|errno| match errno {
         Errno::PERM | Errno::OPNOTSUPP => Error::new(
             ErrorKind::Unsupported,

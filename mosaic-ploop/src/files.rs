@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -105,6 +105,19 @@ impl DiskFile {
     /// A regular file that is open.
     pub fn opened(file: OwnedFd) -> Self {
         Self(file.into())
+    }
+
+    /// Gives the file a name in a folder as well. It is this very file, whatever has become of the
+    /// name by which it was opened.
+    ///
+    /// open(2), `O_TMPFILE`: the link in /proc needs no privilege, which `AT_EMPTY_PATH` does.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn link(&self, folder: &DiskFolder, name: &str) -> Result<(), Errno> {
+        let this = format!("/proc/self/fd/{}", self.0.as_raw_fd());
+        let followed = AtFlags::SYMLINK_FOLLOW;
+        rustix::fs::linkat(rustix::fs::CWD, this, folder, name, followed)
     }
 }
 
@@ -314,6 +327,26 @@ mod tests {
         folder.rename("b", "c").unwrap();
         folder.remove("c").unwrap();
         assert!(!folder.is_shared("a").unwrap());
+    }
+
+    #[test]
+    fn a_second_name_is_that_of_the_file_that_was_opened() {
+        let (path, folder) = folder();
+        let at = |name: &str| path.path().join(name);
+        std::fs::create_dir_all(at("theirs")).unwrap();
+        std::fs::create_dir_all(at("sub")).unwrap();
+        std::fs::write(at("theirs/a"), "theirs").unwrap();
+        std::fs::write(at("sub/a"), "ours").unwrap();
+        let file = folder.open("sub/a", Access::Read).unwrap();
+        // What its owner can do at any time: the same path is another file now.
+        std::fs::rename(at("sub"), at("gone")).unwrap();
+        std::os::unix::fs::symlink("theirs", at("sub")).unwrap();
+        assert_eq!(std::fs::read(at("sub/a")).unwrap(), b"theirs");
+        file.link(&folder, "b").unwrap();
+        assert_eq!(std::fs::read(at("b")).unwrap(), b"ours");
+        assert!(!folder.is_shared("theirs/a").unwrap());
+        let exists = file.link(&folder, "b").unwrap_err();
+        assert_eq!(exists, Errno::EXIST);
     }
 
     #[test]
