@@ -25,7 +25,8 @@ use crate::format::guid::Guid;
 use crate::format::storage::{Access, Folder, ImageFile as _};
 use crate::volume_dir::VolumeDir;
 
-/// What a snapshot's file carries that was made for a clone.
+/// What a snapshot's file carries that was made for a clone: the snapshot's GUID. A merge may give the
+/// file to another one, which somebody has made for himself.
 const FOR_CLONE: &str = "user.mosaic.snapshot";
 /// Deltas of a disk from which on snapshots are merged that no clone has any more.
 const MANY: usize = 64;
@@ -129,8 +130,16 @@ impl Ploop {
             self.host.check_cancelled()?;
             self.host
                 .debug(&format!("merge {guid}, which no clone has any more"));
-            if disk.delete(guid)? == Deletion::Waits {
-                return Ok(());
+            match disk.delete(guid) {
+                Ok(Deletion::Done) => {}
+                Ok(Deletion::Waits) => return Ok(()),
+                Err(error) => {
+                    self.host.warn(&format!(
+                        "snapshot {guid}, which no clone has any more, is not merged: {error}"
+                    ));
+                    // The clone needs no room for that; what it does need is a disk in order.
+                    return Ok(disk.settle()?);
+                }
             }
         }
         Ok(())
@@ -163,7 +172,8 @@ impl Ploop {
 fn mark(disk: &Disk<DiskFolder>, shot: Guid, made: Guid) {
     let file = disk.descriptor().file(shot).filter(|_| shot == made);
     if let Some(Ok(file)) = file.map(|file| disk.folder().open(file, Access::Read)) {
-        let _ = fs::fsetxattr(&file, FOR_CLONE, b"clone", XattrFlags::empty());
+        let made = made.to_string();
+        let _ = fs::fsetxattr(&file, FOR_CLONE, made.as_bytes(), XattrFlags::empty());
     }
 }
 
@@ -176,7 +186,9 @@ fn unused(disk: &Disk<DiskFolder>) -> Option<Guid> {
         let name = descriptor.file(*guid).unwrap_or_default();
         let is_marked = || {
             let file = disk.folder().open(name, Access::Read).ok()?;
-            fs::fgetxattr(&file, FOR_CLONE, &mut [0; 16][..]).ok()
+            let mut made = [0; 64];
+            let length = fs::fgetxattr(&file, FOR_CLONE, &mut made[..]).ok()?;
+            (made.get(..length)? == guid.to_string().as_bytes()).then_some(())
         };
         *guid != descriptor.top()
             && descriptor.children(*guid).count() == 1

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Clones share what they have in common, and nothing that one does is seen by the other.
 
-use std::os::unix::fs::MetadataExt;
+use std::fs::File;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 use mosaic_core::ErrorKind;
 use mosaic_core::finding::Repair;
+use mosaic_ploop::format::guid::Guid;
+use mosaic_ploop::format::units::DiskOffset;
 use mosaic_tests::{MountedFs, requires_program, requires_root, run};
 
 use super::common::{Disks, MIB, disks};
@@ -160,4 +163,64 @@ fn a_disk_that_is_cloned_again_and_again_keeps_no_snapshot_that_no_clone_has() {
     }
     assert_eq!(disks.read("kept", 0, 100_000), [0; 100_000]);
     assert_eq!(disks.check(&Repair::Nothing), []);
+}
+
+#[test]
+fn a_snapshot_of_the_users_outlives_all_that_were_made_for_clones() {
+    let (_scratch, disks) = disks("theirs", &[("cluster_size", "32K")]);
+    disks.create_disk("a", MIB).unwrap();
+    let mut theirs = Vec::new();
+    for turn in 1..=40_u8 {
+        disks.write("a", u64::from(turn) * 1000, &[turn; 1000]);
+        disks.clone("a", "b", None).unwrap();
+        disks.drop("b").unwrap();
+        disks.write("a", 0, &[turn; 1000]);
+        let guid = Guid::from_random([turn; 16]);
+        disks.disk("a").snapshot(guid).unwrap();
+        theirs.push((turn, guid));
+    }
+    let disk = disks.disk("a");
+    let deltas = disk.descriptor().images().len();
+    // Some of the others have gone, or nothing is shown.
+    assert!((41..=66).contains(&deltas), "{deltas}");
+    for (turn, guid) in theirs {
+        let chain = disk.read(guid).unwrap();
+        let mut bytes = [0; 1000];
+        for at in [0, u64::from(turn) * 1000] {
+            chain.read(&mut bytes, DiskOffset(at)).unwrap();
+            assert_eq!(bytes, [turn; 1000], "{turn}");
+        }
+    }
+    assert_eq!(disks.check(&Repair::Nothing), []);
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_merged_is_no_obstacle() {
+    let (_scratch, disks) = disks("stuck", &[("cluster_size", "32K")]);
+    disks.create_disk("a", MIB).unwrap();
+    for turn in 1..=65_u8 {
+        disks.write("a", 0, &[turn; 1000]);
+        disks.clone("a", "b", None).unwrap();
+        disks.drop("b").unwrap();
+    }
+    assert_eq!(disks.said.lines(), [""; 0]);
+    // An entry that leads nowhere, in what would be merged into the base.
+    let disk = disks.disk("a");
+    let descriptor = disk.descriptor();
+    let second = descriptor.chain(descriptor.top())[1];
+    let file = disks.file("a").join(descriptor.file(second).unwrap());
+    let opened = File::options().write(true).open(file).unwrap();
+    let entry = 1000_u32.to_le_bytes();
+    opened.write_all_at(&entry, 64 + 4 * 31).unwrap();
+    drop(opened);
+    disks.write("a", 0, &[66; 1000]);
+    disks.clone("a", "b", None).unwrap();
+    let said = disks.said.take();
+    assert!(
+        said.len() == 1 && said[0].contains("is not merged"),
+        "{said:?}"
+    );
+    assert_eq!(disks.read("b", 0, 1000), [66; 1000]);
+    disks.write("a", 0, &[67; 1000]);
+    assert_eq!(disks.read("a", 0, 1000), [67; 1000]);
 }
