@@ -15,27 +15,25 @@ use std::time::{Duration, Instant};
 
 use mosaic_core::busy::{self, Lease, LeaseOutcome};
 use mosaic_core::{Context, Error, ErrorKind, Host, Result};
-use rustix::fs::{self, AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::format::descriptor::{DESCRIPTOR, DESCRIPTOR_NEW};
 use crate::kernel;
+use crate::lock_file::{LOCK_FILE, LockFile, Purpose};
 use crate::locks::{Hold, ImageLock};
 use crate::volume_dir::VolumeDir;
 
-/// The lock file of libploop up to 7, beside the descriptor. It is never removed.
-pub const LOCK_FILE: &str = "DiskDescriptor.xml.lck";
-
 /// How long somebody unknown may have a file open before it is found out who.
 const PASSING: Duration = Duration::from_millis(300);
-/// How long a lock, or an opener that is not to be found, is waited for.
+/// How long an opener that is not to be found is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// A disk that nobody else uses.
 #[derive(Debug)]
 pub struct Claim {
-    _descriptor: Option<OwnedFd>,
+    _descriptor: Option<LockFile>,
     _images: Vec<ImageLock>,
 }
 
@@ -45,7 +43,7 @@ impl Claim {
     /// # Errors
     /// `Busy`, with who uses it; `Permission`; the kernel's.
     pub fn take(dir: &VolumeDir, host: &Host) -> Result<Self> {
-        Self::with(dir, host, OFlags::RDWR | OFlags::CREATE)
+        Self::with(dir, host, Purpose::Change)
     }
 
     /// The same without a trace: a lock file that is not there is not made.
@@ -53,11 +51,11 @@ impl Claim {
     /// # Errors
     /// As [`Claim::take`].
     pub fn look(dir: &VolumeDir, host: &Host) -> Result<Self> {
-        Self::with(dir, host, OFlags::RDONLY)
+        Self::with(dir, host, Purpose::Look)
     }
 
-    fn with(dir: &VolumeDir, host: &Host, access: OFlags) -> Result<Self> {
-        let descriptor = lock_descriptor(dir, host, access)?;
+    fn with(dir: &VolumeDir, host: &Host, purpose: Purpose) -> Result<Self> {
+        let descriptor = lock_descriptor(dir, host, purpose)?;
         let files = images(dir)?;
         if let Some(device) =
             kernel::find_device(&files.iter().map(|f| &f.file).collect::<Vec<_>>())
@@ -128,32 +126,13 @@ impl Image {
     }
 }
 
-/// Takes the lock of libploop up to 7: flock(2) on a file made for it. `None`: it is not there.
-fn lock_descriptor(dir: &VolumeDir, host: &Host, access: OFlags) -> Result<Option<OwnedFd>> {
-    let failed = || format!("cannot lock {:?}", dir.path().join(LOCK_FILE));
-    let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match fs::openat(dir, LOCK_FILE, flags, Mode::RUSR | Mode::WUSR) {
-        Err(Errno::NOENT) => return Ok(None),
-        other => other.context(failed)?,
-    };
-    let start = Instant::now();
-    loop {
-        match fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(Some(file)),
-            Err(Errno::WOULDBLOCK) if start.elapsed() < PATIENCE => {}
-            Err(Errno::WOULDBLOCK) => {
-                let by = match busy::flock_holder(file.as_fd()) {
-                    Some((pid, command)) => format!("pid {pid} ({command})"),
-                    None => "a program that is not to be seen from here".to_owned(),
-                };
-                let why = format!("in use: {LOCK_FILE} is locked by {by}");
-                return Err(Error::new(ErrorKind::Busy, why));
-            }
-            Err(errno) => return Err(errno).context(failed),
-        }
+/// Takes the lock of libploop up to 7. `None`: it is not there.
+fn lock_descriptor(dir: &VolumeDir, host: &Host, purpose: Purpose) -> Result<Option<LockFile>> {
+    LockFile::take(dir, purpose, || {
         host.check_cancelled()?;
         std::thread::sleep(PAUSE);
-    }
+        Ok(())
+    })
 }
 
 /// The files of a disk: those in its folder, and those that its descriptor has in folders within,

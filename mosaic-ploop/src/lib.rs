@@ -3,8 +3,8 @@
 //!
 //! [`driver`] is the list of verbs. What they stand on, from the bottom: [`mod@format`], the format,
 //! pure and on files that a trait describes; [`files`], such files; [`volume_dir`], the folder of a
-//! volume; [`layout`], which folders of a location are volumes; [`locks`], [`kernel`] and [`claim`],
-//! who else uses a disk, and proof that nobody does; [`gpt`], the partition that a disk may have;
+//! volume; [`layout`], which folders of a location are volumes; [`locks`], [`lock_file`], [`kernel`]
+//! and [`claim`], who else uses a disk, and proof that nobody does; [`gpt`], the partition that a disk may have;
 //! [`attachment`], a disk as a block device, by the program that [`server`] is, through [`fuse`].
 //!
 //! Nothing is written down but in the format's own files: what is attached, mounted or in use is
@@ -20,6 +20,7 @@ pub mod fuse;
 pub mod gpt;
 pub mod kernel;
 pub mod layout;
+pub mod lock_file;
 pub mod locks;
 pub mod server;
 pub mod volume_dir;

@@ -10,16 +10,24 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use mosaic_core::Error;
+use mosaic_core::{Error, ErrorKind, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
 
+use super::orders::{Orders, Turn};
 use super::{READ, WORKER, control, handover, report};
 use crate::fuse::{Connection, Inbox};
+use crate::lock_file::{LockFile, Purpose};
 
 /// Workers that may be killed within [`WHILE`]. One that brings itself down would do so again.
 const MOST: usize = 32;
 const WHILE: Duration = Duration::from_secs(60);
+/// Between two looks at a lock that somebody else has.
+const PAUSE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 5_000_000,
+};
 
 /// What a keeper is started with.
 struct Keeper<'a> {
@@ -27,6 +35,7 @@ struct Keeper<'a> {
     folder: OwnedFd,
     listener: Option<BorrowedFd<'a>>,
     ledger: OwnedFd,
+    lock: Option<LockFile>,
     access: String,
 }
 
@@ -54,11 +63,38 @@ pub(super) fn run(parent: BorrowedFd<'_>) -> ExitCode {
         }
     };
     let listener = socket.as_ref().map(control::Socket::listener);
-    let kept = keep(parent, connection, folder, listener, access);
+    let kept = match lock(parent, &folder, access) {
+        // It is given back before the socket goes, at which our end is awaited.
+        Ok(lock) => keep(parent, connection, folder, listener, lock, access),
+        Err(error) => {
+            report(parent, &control::refusal(&error));
+            ExitCode::FAILURE
+        }
+    };
     if let Some(socket) = socket {
         socket.remove();
     }
     kept
+}
+
+/// Takes the lock of libploop up to 7, which knows no other and would change the disk beneath us. It
+/// is ours for as long as there is a keeper or a worker: between two workers nobody gets it.
+fn lock(parent: BorrowedFd<'_>, folder: &OwnedFd, access: &str) -> Result<Option<LockFile>> {
+    let purpose = match access {
+        READ => Purpose::Look,
+        _ => Purpose::Change,
+    };
+    LockFile::take(folder, purpose, || {
+        let mut ready = [PollFd::new(&parent, PollFlags::IN)];
+        match poll(&mut ready, Some(&PAUSE)) {
+            Ok(0) | Err(Errno::INTR) => Ok(()),
+            // Nothing else is said to us: it has gone.
+            _ => Err(Error::new(
+                ErrorKind::Interrupted,
+                "nobody waits for it any more",
+            )),
+        }
+    })
 }
 
 /// Whether the location is on a file system to which nobody writes.
@@ -71,6 +107,7 @@ fn keep(
     connection: OwnedFd,
     folder: OwnedFd,
     listener: Option<BorrowedFd<'_>>,
+    lock: Option<LockFile>,
     access: &str,
 ) -> ExitCode {
     let connection = Connection::new(connection);
@@ -85,13 +122,14 @@ fn keep(
         folder,
         listener,
         ledger,
+        lock,
         access: access.to_owned(),
     };
-    if !keeper.worked("first", Some(parent)) || !features.resend {
+    if !keeper.worked(Turn::First, Some(parent)) || !features.resend {
         return ExitCode::SUCCESS;
     }
     let mut killed = vec![Instant::now()];
-    while killed.len() < MOST && keeper.worked("next", None) {
+    while killed.len() < MOST && keeper.worked(Turn::Next, None) {
         killed.retain(|when| when.elapsed() < WHILE);
         killed.push(Instant::now());
     }
@@ -100,7 +138,7 @@ fn keep(
 
 impl Keeper<'_> {
     /// Lets a worker work, and tells `parent` how it began. Whether it was killed at work.
-    fn worked(&self, which: &str, parent: Option<BorrowedFd<'_>>) -> bool {
+    fn worked(&self, turn: Turn, parent: Option<BorrowedFd<'_>>) -> bool {
         let Ok((ours, theirs)) = handover::pair() else {
             return false;
         };
@@ -108,14 +146,16 @@ impl Keeper<'_> {
         let Ok(mut worker) = worker else {
             return false;
         };
-        let always = [&self.folder, &self.ledger].map(AsFd::as_fd);
-        let fds: Vec<_> = [self.connection.as_fd()]
-            .into_iter()
-            .chain(always)
-            .chain(self.listener)
-            .collect();
-        let text = format!("{} {which}", self.access);
-        let _ = handover::send(&ours, &text, &fds);
+        let orders = Orders {
+            access: self.access.clone(),
+            turn,
+            connection: self.connection.as_fd(),
+            folder: self.folder.as_fd(),
+            ledger: self.ledger.as_fd(),
+            listener: self.listener,
+            lock: self.lock.as_ref().map(AsFd::as_fd),
+        };
+        let _ = orders.send(&ours);
         let begun = handover::receive(&ours).ok().flatten();
         if let (Some(parent), Some((text, _))) = (parent, &begun) {
             report(parent, text);

@@ -15,6 +15,7 @@ mod disk;
 mod files;
 pub mod handover;
 mod keeper;
+mod orders;
 mod worker;
 
 pub mod control;

@@ -15,12 +15,14 @@ use zerocopy::IntoBytes;
 use super::control::{self, Command};
 use super::disk::{Access, ServedDisk};
 use super::files::ServedFolder;
+use super::orders::{Orders, Turn};
 use super::{WRITE, handover, report};
 use crate::format;
 use crate::fuse::abi::{
     AttrOut, FOPEN_DIRECT_IO, FOPEN_PARALLEL_DIRECT_WRITES, OpenOut, ROOT_ID, StatfsOut, WriteOut,
 };
 use crate::fuse::{Connection, Inbox, Task};
+use crate::lock_file::LockFile;
 
 /// Requests that are answered at the same time.
 const THREADS: usize = 8;
@@ -37,25 +39,23 @@ struct Service {
     disk: ServedDisk,
 }
 
-/// Everything a worker does. It gets one message: `ro` or `rw`, and `first` or `next`; with it the
-/// descriptors of the connection, the disk's folder, the ledger and perhaps the control socket.
+/// Everything a worker does. It gets one message, its [`Orders`].
 pub(super) fn run(parent: BorrowedFd<'_>) -> ExitCode {
-    let Ok(Some((text, fds))) = handover::receive(parent) else {
+    let Ok(Some(orders)) = Orders::receive(parent) else {
         return ExitCode::FAILURE;
     };
-    let mut fds = fds.into_iter();
-    let (Some(connection), Some(folder), Some(ledger)) = (fds.next(), fds.next(), fds.next())
-    else {
-        return ExitCode::from(2);
-    };
     super::harden();
-    let access = match text.starts_with(WRITE) {
-        true => Access::Write { ledger },
+    // The lock is the keeper's too, and goes with the last of us.
+    let _lock = orders.lock.map(LockFile::given);
+    let access = match orders.access == WRITE {
+        true => Access::Write {
+            ledger: orders.ledger,
+        },
         false => Access::Read,
     };
-    let service = match ServedDisk::open(ServedFolder::new(folder), access) {
+    let service = match ServedDisk::open(ServedFolder::new(orders.folder), access) {
         Ok(disk) => Arc::new(Service {
-            connection: Connection::new(connection),
+            connection: Connection::new(orders.connection),
             disk,
         }),
         Err(error) => {
@@ -63,11 +63,11 @@ pub(super) fn run(parent: BorrowedFd<'_>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    if text.ends_with("next") && service.connection.resend().is_err() {
+    if orders.turn == Turn::Next && service.connection.resend().is_err() {
         return ExitCode::FAILURE;
     }
     report(parent, &control::success(""));
-    serve(service, fds.next())
+    serve(service, orders.listener)
 }
 
 /// Answers until the file has no user any more, and closes the disk.

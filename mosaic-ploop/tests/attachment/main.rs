@@ -2,6 +2,7 @@
 //! Disks shown as block devices, by the real server and the real kernel.
 
 mod fio;
+mod keeper;
 mod lifecycle;
 mod online;
 mod site;

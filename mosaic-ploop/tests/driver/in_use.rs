@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use mosaic_core::{ErrorKind, Result};
-use mosaic_ploop::claim::LOCK_FILE;
+use mosaic_ploop::lock_file::LOCK_FILE;
 use mosaic_tests::{eventually, requires_program, requires_root, stdout_of};
 
 use super::common::{Disks, MIB, disks};

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The lock of libploop up to 7: flock(2) on a file beside the descriptor.
+//!
+//! It is all that those versions look at besides the kernel's ploop devices, so whoever has a disk
+//! open holds it for as long. It belongs to the open file, and so to all who were given that.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use mosaic_core::busy;
+use mosaic_core::{Context, Error, ErrorKind, Result};
+use rustix::fs::{FlockOperation, Mode, OFlags, ResolveFlags, flock, openat2};
+use rustix::io::Errno;
+
+/// Name of the file. It is never removed.
+pub const LOCK_FILE: &str = "DiskDescriptor.xml.lck";
+
+/// How long somebody else's lock is waited for: libploop has it for as long as an operation takes,
+/// and so have we where nothing is attached.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// For what a disk is locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To change it: nobody else has it.
+    Change,
+    /// To look at it: nobody changes it. Leaves no trace: a lock file that is not there is not made.
+    Look,
+}
+
+/// The lock, for as long as somebody has this open.
+#[derive(Debug)]
+pub struct LockFile(OwnedFd);
+
+impl LockFile {
+    /// Locks the disk in a folder; `None`: there is no lock file. While somebody else has the lock,
+    /// `pause` is called again and again, and an error of it ends the waiting.
+    ///
+    /// # Errors
+    /// `Busy`, with the holder; `pause`'s; the kernel's.
+    ///
+    /// flock(2); openat2(2), Linux 5.6. libploop up to 7: lib/lock.c, `do_lock`.
+    pub fn take(
+        folder: impl AsFd,
+        purpose: Purpose,
+        mut pause: impl FnMut() -> Result<()>,
+    ) -> Result<Option<Self>> {
+        let failed = || format!("cannot lock {LOCK_FILE:?}");
+        let (access, mode, operation) = match purpose {
+            Purpose::Change => (
+                OFlags::RDWR | OFlags::CREATE,
+                Mode::RUSR | Mode::WUSR,
+                FlockOperation::NonBlockingLockExclusive,
+            ),
+            Purpose::Look => (
+                OFlags::RDONLY,
+                Mode::empty(),
+                FlockOperation::NonBlockingLockShared,
+            ),
+        };
+        let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let file = match openat2(folder, LOCK_FILE, flags, mode, resolve) {
+            Err(Errno::NOENT) => return Ok(None),
+            other => other.context(failed)?,
+        };
+        let start = Instant::now();
+        loop {
+            match flock(&file, operation) {
+                Ok(()) => return Ok(Some(Self(file))),
+                Err(Errno::WOULDBLOCK) if start.elapsed() < PATIENCE => pause()?,
+                Err(Errno::WOULDBLOCK) => return Err(held(file.as_fd())),
+                Err(errno) => return Err(errno).context(failed),
+            }
+        }
+    }
+
+    /// One that another process holds too, which gave it to us.
+    pub fn given(file: OwnedFd) -> Self {
+        Self(file)
+    }
+}
+
+impl AsFd for LockFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn held(file: BorrowedFd<'_>) -> Error {
+    let by = busy::flock_holder(file).map_or_else(
+        || "a program that is not to be seen from here".to_owned(),
+        |(pid, command)| format!("pid {pid} ({command})"),
+    );
+    let why = format!("in use: {LOCK_FILE} is locked by {by}");
+    Error::new(ErrorKind::Busy, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_who_look_share_it_and_who_changes_has_it_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || std::fs::File::open(folder.path()).unwrap();
+        let gone = || Err(Error::new(ErrorKind::Interrupted, "enough"));
+        let take = |purpose| LockFile::take(open(), purpose, gone);
+        assert!(take(Purpose::Look).unwrap().is_none());
+        assert!(folder.path().read_dir().unwrap().next().is_none());
+        let change = take(Purpose::Change).unwrap();
+        for purpose in [Purpose::Look, Purpose::Change] {
+            let error = take(purpose).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Interrupted);
+        }
+        drop(change);
+        let look = take(Purpose::Look).unwrap().unwrap();
+        take(Purpose::Look).unwrap().unwrap();
+        take(Purpose::Change).unwrap_err();
+        // The other end of a duplicate holds it.
+        let given = LockFile::given(look.as_fd().try_clone_to_owned().unwrap());
+        drop(look);
+        take(Purpose::Change).unwrap_err();
+        drop(given);
+        take(Purpose::Change).unwrap().unwrap();
+    }
+}
