@@ -282,6 +282,31 @@ impl<F: ImageFile> Writer<F> {
         }
     }
 
+    /// Goes on after [`Writer::finish`] as if that had not been.
+    ///
+    /// # Errors
+    /// `Io`, and then nothing is written.
+    pub(super) fn reopen(&mut self) -> Result<()> {
+        *self.is_broken.get_mut() = false;
+        self.set_mark(Mark::InUse)
+    }
+
+    /// Writes nothing more.
+    pub(super) fn give_up(&mut self) {
+        *self.is_broken.get_mut() = true;
+    }
+
+    /// Notes changes where those of another image were noted, which are durable.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(super) fn go_on_with(&mut self, mut ledger: Ledger<F>) -> Result<()> {
+        let turned = ledger.turn_to(&self.delta.name);
+        turned.map_err(self.delta.io("note changes of"))?;
+        self.ledger = Some(ledger);
+        Ok(())
+    }
+
     /// The delta, for reading, in the same file opened anew.
     pub(super) fn into_delta_in(mut self, file: F) -> Delta<F> {
         self.delta.file = file;
@@ -299,7 +324,10 @@ impl<F: ImageFile> Writer<F> {
         }
         delta.file.set_length(end).map_err(delta.io("cut off"))?;
         delta.length = end;
-        self.flush_file()
+        *self.is_broken.get_mut() = true;
+        self.flush_file()?;
+        *self.is_broken.get_mut() = false;
+        Ok(())
     }
 
     /// Writes the header as it is in memory and makes it durable; the BAT is clean.

@@ -85,19 +85,34 @@ fn after_a_failed_snapshot_nothing_is_lost() {
             steps = good;
             break;
         }
-        // The chain may have gone on, or it says that it does not.
-        let written = chain
-            .write(&[3], DiskOffset(1))
-            .and_then(|()| chain.close());
+        // The chain may go on, or it says that it does not: with this snapshot and the next one.
+        let mut now = [0; 4];
+        chain.read(&mut now, DiskOffset(0)).unwrap();
+        assert_eq!(now, [2, 1, 1, 1], "{good}: {done:?}");
+        let written = chain.write(&[3], DiskOffset(1));
+        let again = disk.snapshot_open(guid(2), &mut chain);
+        let after = chain.write(&[4], DiskOffset(2));
+        chain.read(&mut now, DiskOffset(0)).unwrap();
+        let byte = |done: &Result<(), Error>, byte| if done.is_ok() { byte } else { 1 };
+        let expected = [2, byte(&written, 3), byte(&after, 4), 1];
+        assert_eq!(now, expected, "{good}: {done:?} {written:?} {again:?}");
+        let closed = chain.close();
         let mut disk = Disk::open(disk.folder().clone()).unwrap();
         let repair = Some(mosaic_ploop::format::check::Repair::Safe);
         assert!(disk.check(repair).unwrap().is_clean(), "{good}: {done:?}");
         let now = read_top(&disk);
-        assert_eq!(now[0], 2, "{good}: {done:?}");
+        let is_all = now[..4] == expected;
         assert!(
-            written.is_err() || now[1] == 3,
-            "{good}: {done:?} {written:?}"
+            is_all || now[..4] == [2, 1, 1, 1] && closed.is_err(),
+            "{good}: {done:?} {written:?} {again:?} {after:?} {closed:?}"
         );
+        // What is called a snapshot is not written any more.
+        for (shot, frozen) in [(1, [2, 1]), (2, [2, byte(&written, 3)])] {
+            if disk.descriptor().shot(guid(shot)).is_some() {
+                let found = read(&disk, guid(shot));
+                assert_eq!(found[..2], frozen, "{good}: {done:?} {again:?}");
+            }
+        }
     }
     assert!(steps > 10, "{steps}");
 }

@@ -15,6 +15,7 @@ use super::storage::ImageFile;
 use super::units::{ClusterSize, DiskOffset, FileOffset, Sectors, VirtualCluster};
 
 pub use lower::Lower;
+pub use online::NextTop;
 
 /// Bytes that are copied at once where a cluster is copied.
 const SCRATCH: usize = 1 << 20;

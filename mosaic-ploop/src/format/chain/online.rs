@@ -50,49 +50,69 @@ impl<F: ImageFile> Chain<F> {
         Ok(())
     }
 
-    /// Puts an empty delta upon the top, which is read from now on and closed: through `frozen`, the
-    /// same file open for reading only, so that nobody takes us for a writer of it. The new file
-    /// becomes no longer than `limit`.
+    /// Ends the top: all of it is durable, it has no mark, and nothing is written to it any more. The
+    /// empty delta is ready to be written in its place, no longer than `limit`.
     ///
-    /// What was written before is durable then. If that fails the chain is as it was, but its top may
-    /// not be written any more.
+    /// If that fails the chain is as it was, but its top may not be written any more.
     ///
     /// # Errors
     /// `Mismatch`; as [`Writer::open`] for the new one and [`Chain::close`] for the old one.
-    pub fn push(&mut self, delta: Delta<F>, limit: Option<Sectors>, frozen: F) -> Result<()> {
+    pub fn end_top(&mut self, delta: Delta<F>, limit: Option<Sectors>) -> Result<NextTop<F>> {
         let new = Layer::Delta(delta);
         new.fits_on(&self.top)?;
         let Layer::Delta(delta) = new else {
-            return Ok(());
+            let file = self.top.name().to_owned();
+            return Err(Error::ReadOnly { file });
         };
-        let mut writer = Writer::open(delta)?;
-        writer.limit(limit);
-        let finished = match &mut self.top {
-            Layer::Writer(old) => old.finish(),
-            Layer::Raw(raw) => raw.flush(),
-            Layer::Delta(_) => Ok(()),
-        };
-        if let Err(error) = finished {
-            // Only so that it has no mark: there is nothing in it.
-            let _ = writer.close();
-            return Err(error);
+        let mut next = Writer::open(delta)?;
+        next.limit(limit);
+        match &mut self.top {
+            Layer::Writer(old) => {
+                old.finish()?;
+                // All that was noted is durable.
+                if let Some(ledger) = old.take_ledger() {
+                    next.go_on_with(ledger)?;
+                }
+            }
+            Layer::Raw(raw) => raw.flush()?,
+            Layer::Delta(_) => {}
         }
-        // All that was noted is durable. Noting goes on before anything is done to the new one.
-        if let Layer::Writer(old) = &mut self.top
-            && let Some(mut ledger) = old.take_ledger()
-        {
-            let name = writer.delta().name();
-            let turned = ledger.turn_to(name);
-            turned.map_err(|e| Error::io("note changes of", name, e))?;
-            writer.keep_ledger(ledger);
-        }
-        let new = Layer::Writer(Box::new(writer));
-        let old = match std::mem::replace(&mut self.top, new) {
+        Ok(NextTop(Box::new(next)))
+    }
+
+    /// Puts the next top upon the one that was ended. That is read from now on through `frozen`, the
+    /// same file open for reading only, so that nobody takes us for a writer of it.
+    pub fn push(&mut self, next: NextTop<F>, frozen: F) {
+        let old = match std::mem::replace(&mut self.top, Layer::Writer(next.0)) {
             Layer::Writer(old) => Layer::Delta(old.into_delta_in(frozen)),
             Layer::Raw(raw) => Layer::Raw(raw.into_read_only(frozen)),
             delta @ Layer::Delta(_) => delta,
         };
         self.lower.push(old);
-        Ok(())
+    }
+
+    /// Goes on with the top that was ended.
+    ///
+    /// # Errors
+    /// `Io`, and then it is not written any more.
+    pub fn reopen_top(&mut self, mut next: NextTop<F>) -> Result<()> {
+        let Layer::Writer(old) = &mut self.top else {
+            return Ok(());
+        };
+        if let Some(ledger) = next.0.take_ledger() {
+            old.go_on_with(ledger)?;
+        }
+        old.reopen()
+    }
+
+    /// Writes nothing more: it is not known what the disk is on storage.
+    pub fn give_up(&mut self) {
+        if let Layer::Writer(writer) = &mut self.top {
+            writer.give_up();
+        }
     }
 }
+
+/// A delta that is to be the next top of a chain: empty, and marked in use.
+#[derive(Debug)]
+pub struct NextTop<F>(Box<Writer<F>>);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is done to a disk while it is open: the chain goes on with the new top or the new size.
 //!
-//! The descriptor comes first. From then on the new top is the disk's, which has nothing in it yet;
-//! so if the old one cannot be closed, or a crash comes, what was written is seen through it.
+//! All that can fail comes before the descriptor: the new top is there and marked, the old one is
+//! closed. If the descriptor cannot be put in place the chain goes on with the old top.
 
 use super::Disk;
 use crate::format::chain::Chain;
@@ -20,22 +20,42 @@ impl<S: Folder> Disk<S> {
     /// All that was written before is durable then.
     ///
     /// # Errors
-    /// As [`Disk::snapshot`] and [`Chain::push`]. After an error of the latter the chain is not to be
-    /// written any more.
+    /// As [`Disk::snapshot`] and [`Chain::end_top`]. The chain reads what it read before, and either
+    /// goes on with the old top or writes nothing more (`Broken`).
     pub fn snapshot_open(&mut self, guid: Guid, chain: &mut Chain<S::File>) -> Result<()> {
         let mut new = self.begin()?;
         self.unused(guid)?;
+        let old = self.file_of(self.descriptor.top())?;
+        if old != chain.top().name() {
+            let file = chain.top().name().to_owned();
+            return Err(Error::Broken { file });
+        }
+        let frozen = self.open_file(old, Access::Read)?;
         let version = chain.top().version().unwrap_or(Version::V2);
         let header = Header::new(version, chain.cluster(), chain.size())?;
         let file = self.fresh_name()?;
-        let frozen = self.open_file(self.file_of(self.descriptor.top())?, Access::Read)?;
         new.insert_top(guid, &file)?;
         new.set_size(header.size)?;
-        self.put_top(new, &file, &header)?;
-        let delta = self.folder.open(&file, Access::Write);
-        let delta = delta.map_err(|e| Error::io("open", &file, e))?;
         let limit = self.descriptor.max_delta();
-        chain.push(Delta::open(&file, delta)?, limit, frozen)
+        let mut next = None;
+        let replaced = self.replace(new, Some(&file), |disk| {
+            let delta = Delta::open(&file, disk.create_delta(&file, &header)?)?;
+            next = Some(chain.end_top(delta, limit)?);
+            Ok(())
+        });
+        let is_new = self.file_of(self.descriptor.top())? == file;
+        match next {
+            Some(next) if is_new => chain.push(next, frozen),
+            // What was wrong is said already, and a chain that does not go on says so.
+            Some(next) => drop(chain.reopen_top(next)),
+            None => {}
+        }
+        // The descriptor is in place, but perhaps not after a crash: then all that would have been
+        // written to the new top would be lost.
+        if is_new && replaced.is_err() {
+            chain.give_up();
+        }
+        replaced
     }
 
     /// Ends what a server that died left unfinished in an image, before the disk is opened again.
