@@ -113,6 +113,8 @@ impl Ploop {
             true => self.look(dir)?,
             false => self.claim(dir)?,
         };
+        // A server would find out too, but a raw disk has none, and a reader would see old data.
+        dir.disk()?.refuse_older()?;
         let how = How {
             read_only,
             lifetime,

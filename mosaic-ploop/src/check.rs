@@ -119,7 +119,17 @@ impl Ploop {
         };
         let mut disk = dir.disk()?;
         check_modes(&disk, findings)?;
+        if let Some(file) = disk.newer_elsewhere()? {
+            let fault = format!(
+                "a snapshot that another program was making was interrupted, and {file:?} may have \
+                 newer data than the disk"
+            );
+            let remedy = Remedy::new("snapshots", "end it, so that the disk has them").by_name();
+            findings.mend(fault, remedy, || Ok(disk.finish_interrupted()?));
+        }
         match disk.is_interrupted()? {
+            // Said already.
+            true if disk.newer_elsewhere()?.is_some() => return Ok(()),
             true => {
                 let fault = "a change of it was interrupted".to_owned();
                 let remedy = Remedy::new("leftovers", "delete what that left");

@@ -157,6 +157,9 @@ fn describe_disk(dir: &VolumeDir, volume: &mut Volume) -> Result<()> {
         let note = "what is on it is encrypted by another program";
         volume.notes.push(note.to_owned());
     }
+    if let Err(error) = disk.refuse_older() {
+        volume.notes.push(error.to_string());
+    }
     // The header is the truth: a killed resize may not have come to the descriptor.
     let (size, version, allocated) = chain_facts(&disk)?;
     volume.size = Some(Bytes(size.bytes()));

@@ -83,6 +83,15 @@ pub enum Error {
         /// The file's name.
         file: String,
     },
+    /// Another program was stopped while it made a snapshot of a running disk.
+    #[error(
+        "a snapshot that another program was making was interrupted, and {file:?} may have newer data \
+         than the disk, which knows nothing of it; check --repair=snapshots ends the snapshot"
+    )]
+    Interrupted {
+        /// The name of the file that the snapshot has added.
+        file: String,
+    },
     /// After a failed write nobody knows what is in the file.
     #[error("{file:?} is not written any more since a write failed")]
     Broken {
@@ -190,6 +199,7 @@ impl Error {
             Self::Header { .. }
             | Self::Entry { .. }
             | Self::Converting { .. }
+            | Self::Interrupted { .. }
             | Self::Mismatch { .. }
             | Self::Descriptor(_) => ErrorKind::Corrupt,
             Self::InUse { .. } | Self::Shared { .. } => ErrorKind::Busy,

@@ -5,11 +5,12 @@ use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 
 use mosaic_core::finding::{Finding, Repair};
+use mosaic_core::{Driver as _, ErrorKind};
 use mosaic_ploop::format::descriptor::{Base, Descriptor};
 use mosaic_ploop::format::guid::Guid;
 use mosaic_ploop::format::units::{ClusterSize, Sectors};
 
-use super::common::{Disks, MIB, disks};
+use super::common::{Disks, MIB, disks, volume};
 
 /// The class of each finding, and whether it was mended.
 fn classes(findings: &[Finding]) -> Vec<(Option<&str>, bool)> {
@@ -21,6 +22,7 @@ fn classes(findings: &[Finding]) -> Vec<(Option<&str>, bool)> {
             "deltas" => "deltas",
             "modes" => "modes",
             "sizes" => "sizes",
+            "snapshots" => "snapshots",
             other => panic!("{other}"),
         });
         (word, finding.repaired)
@@ -210,4 +212,52 @@ fn strangers_are_told() {
     let findings = disks.check(&Repair::Usual);
     assert_eq!(findings.len(), 1, "{findings:?}");
     assert!(findings[0].fault.contains("file"));
+}
+
+#[test]
+fn a_snapshot_that_another_program_did_not_end_costs_no_data() {
+    let (_scratch, disks) = disks("ended", &[]);
+    disks.create_disk("a", 4 * MIB).unwrap();
+    disks.write("a", 0, b"old");
+    // ploop was killed when the kernel had the new delta and the disk not yet its new descriptor:
+    // what was written from then on is in the new delta.
+    let descriptor = disks.file("a/DiskDescriptor.xml");
+    let old = fs::read(&descriptor).unwrap();
+    disks
+        .disk("a")
+        .snapshot(Guid::from_random([7; 16]))
+        .unwrap();
+    disks.write("a", 0, b"new");
+    let disk = disks.disk("a");
+    let top = disk.descriptor().file(disk.descriptor().top()).unwrap();
+    patch(&disks, &format!("a/{top}"), 44, b"Ynot");
+    fs::rename(&descriptor, disks.file("a/DiskDescriptor.xml.tmp")).unwrap();
+    fs::write(&descriptor, old).unwrap();
+    let corrupt = |done: mosaic_core::Result<()>| {
+        let error = done.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{}", error.chain());
+        assert!(error.chain().contains(top), "{}", error.chain());
+    };
+    corrupt(disks.resize("a", 8 * MIB));
+    corrupt(disks.clone("a", "b", None));
+    for read_only in [false, true] {
+        let attached = disks.driver.attach(&volume("a"), read_only);
+        corrupt(attached.map(drop));
+    }
+    assert!(disks.find("a").unwrap().notes[0].contains(top));
+    for repair in [Repair::Nothing, Repair::Usual, named("deltas")] {
+        let found = disks.check(&repair);
+        assert_eq!(classes(&found), [(Some("snapshots"), false)], "{found:?}");
+    }
+    let found = disks.check(&named("snapshots"));
+    let ended = [(Some("snapshots"), true), (Some("images"), false)];
+    assert_eq!(classes(&found), ended);
+    assert_eq!(
+        classes(&disks.check(&Repair::Usual)),
+        [(Some("images"), true)]
+    );
+    assert_eq!(disks.check(&Repair::Nothing), []);
+    assert_eq!(disks.read("a", 0, 3), b"new");
+    assert_eq!(disks.fact("a", "deltas"), "2");
+    disks.resize("a", 8 * MIB).unwrap();
 }

@@ -258,7 +258,10 @@ fn what_an_operation_left_goes_with_the_next_and_nothing_else_does() {
     let text = text.replacen(">root.hds<", &format!(">{left}<"), 1);
     folder.put("DiskDescriptor.xml.tmp", text.as_bytes());
     folder.put(&left, &[0; 999]);
-    folder.put(&format!("root.hds.{}", guid(78)), b"known to nobody");
+    folder.put(
+        &format!("root.hds.{}", guid(78)),
+        &small(V2).folder().bytes("root.hds"),
+    );
     disk.grow(Sectors(20 * 64)).unwrap();
     let names = folder.names();
     assert!(!names.contains(&left), "{names:?}");
@@ -292,7 +295,7 @@ fn what_somebody_may_miss_stays() {
         (&[], true),
         (&[0; 4096], true),
         (&empty, true),
-        (&marked, true),
+        (&marked, false),
         (&complete, false),
         (b"what nobody knows", false),
     ];
@@ -304,10 +307,48 @@ fn what_somebody_may_miss_stays() {
         let text = text.replacen(">root.hds<", &format!(">{left}<"), 1);
         folder.put("DiskDescriptor.xml.tmp", text.as_bytes());
         folder.put(&left, content);
-        disk.grow(Sectors(20 * 64)).unwrap();
-        let is_there = folder.names().contains(&left);
-        assert_eq!(!is_there, goes, "{:?}", &content[..content.len().min(20)]);
+        let what = &content[..content.len().min(20)];
+        assert_eq!(disk.newer_elsewhere().unwrap().is_none(), goes, "{what:?}");
+        let done = disk.grow(Sectors(20 * 64));
+        let is_refused = matches!(done, Err(Error::Interrupted { .. }));
+        assert_eq!(is_refused, !goes, "{what:?}: {done:?}");
+        assert_eq!(
+            matches!(disk.write(), Err(Error::Interrupted { .. })),
+            !goes
+        );
+        let names = folder.names();
+        assert_eq!(!names.contains(&left), goes, "{what:?}");
+        // Nothing else says where the file belongs.
+        assert_eq!(!names.contains(&"DiskDescriptor.xml.tmp".to_owned()), goes);
     }
+}
+
+#[test]
+fn what_a_merge_had_made_goes_as_long_as_its_sources_are_there() {
+    let mut disk = small(V2);
+    fill(&disk, 0, CLUSTER, 1);
+    disk.snapshot(guid(1)).unwrap();
+    fill(&disk, CLUSTER, CLUSTER, 2);
+    let (base, top) = (file(&disk, guid(1)), file(&disk, Guid::TOP));
+    let merged = small(V2);
+    fill(&merged, 0, 2 * CLUSTER, 3);
+    let folder = disk.folder().clone();
+    let left = format!("root.hds.{}", guid(77));
+    let text = merged.descriptor().to_string();
+    let text = text.replacen(">root.hds<", &format!(">{left}<"), 1);
+    let image = merged.folder().bytes("root.hds");
+    for missing in [&base, &top] {
+        folder.put("DiskDescriptor.xml.tmp", text.as_bytes());
+        folder.put(&left, &image);
+        let source = folder.bytes(missing);
+        folder.remove_name(missing);
+        assert_eq!(disk.newer_elsewhere().unwrap().as_ref(), Some(&left));
+        folder.put(missing, &source);
+        assert_eq!(disk.newer_elsewhere().unwrap(), None);
+    }
+    disk.grow(Sectors(20 * 64)).unwrap();
+    assert!(!folder.names().contains(&left));
+    assert_eq!(read_top(&disk)[0], 1);
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod convert;
 mod create;
 mod delete;
 mod freeze;
+mod interrupted;
 mod merge;
 mod names;
 mod online;
@@ -92,10 +93,11 @@ impl<S: Folder> Disk<S> {
     /// The disk for reading and writing. Its top is marked in use until [`Chain::close`].
     ///
     /// # Errors
-    /// `InUse` if a delta is marked so; `Refused` as for every change; `Converting`, `Mismatch`,
-    /// `Shared`, `Entry`, `Extension`, `NotWritable`, `Header`, `Io`.
+    /// `InUse` if a delta is marked so; `Refused` and `Interrupted` as for every change;
+    /// `Converting`, `Mismatch`, `Shared`, `Entry`, `Extension`, `NotWritable`, `Header`, `Io`.
     pub fn write(&self) -> Result<Chain<S::File>> {
         self.changeable()?;
+        self.refuse_older()?;
         let top = self.descriptor.top();
         // As a whole and before the mark: a top that does not fit is left alone.
         let (lower, _) = self.read(top)?.into_layers();

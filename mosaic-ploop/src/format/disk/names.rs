@@ -32,13 +32,14 @@ impl Descriptor {
     }
 }
 
-/// Whether a file has the name of a delta that we made and the disk has not got.
+/// Whether a file has the name of a delta that was made later than the base, and the disk has not got
+/// it.
 pub(super) fn is_new_delta(file: &str, disk: &Descriptor) -> bool {
-    !file.contains('/') && split_guid(file).is_some() && !has(disk, file)
+    split_guid(file).is_some() && !has(disk, last_part(file))
 }
 
 /// Whether a disk has a file of that name, perhaps written with another path.
-fn has(disk: &Descriptor, name: &str) -> bool {
+pub(super) fn has(disk: &Descriptor, name: &str) -> bool {
     let mut images = disk.images().iter();
     images.any(|image| last_part(&image.file) == name)
 }
@@ -55,7 +56,7 @@ fn split_guid(name: &str) -> Option<(&str, Guid)> {
     (!base.is_empty()).then_some((base, guid))
 }
 
-fn last_part(path: &str) -> &str {
+pub(super) fn last_part(path: &str) -> &str {
     path.rsplit_once('/').map_or(path, |(_, name)| name)
 }
 

@@ -2,39 +2,23 @@
 //! Putting a new descriptor in the place of the old one, and tidying up after those who were stopped
 //! while they did.
 
-use std::io;
-
-use super::names::is_new_delta;
-use super::{Disk, absent, load};
+use super::{Disk, absent};
 use crate::format::check::Repair;
-use crate::format::delta::Delta;
-use crate::format::descriptor::{Base, DESCRIPTOR, DESCRIPTOR_NEW, Descriptor};
+use crate::format::descriptor::{DESCRIPTOR, DESCRIPTOR_NEW, Descriptor};
 use crate::format::error::{Error, Result};
 use crate::format::guid::Guid;
-use crate::format::header::{Mark, RawHeader};
+use crate::format::header::Mark;
 use crate::format::layer::Layer;
-use crate::format::storage::{Access, Folder, ImageFile, is_zero};
+use crate::format::storage::{Access, Folder, ImageFile as _};
 use crate::format::units::FileOffset;
 
 impl<S: Folder> Disk<S> {
-    /// Whether an operation was interrupted before the disk had a new descriptor.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub fn is_interrupted(&self) -> Result<bool> {
-        match self.folder.open(DESCRIPTOR_NEW, Access::Read) {
-            Ok(_) => Ok(true),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(e) => Err(Error::io("open", DESCRIPTOR_NEW, e)),
-        }
-    }
-
     /// Puts in order what operations left that were interrupted: what they had made and nobody has
     /// used, and the marks of files that were open for writing. That nobody uses the disk is for the
     /// caller to know. Damage stays as it is.
     ///
     /// # Errors
-    /// As [`Disk::check`]; `Refused`.
+    /// As [`Disk::check`]; `Refused`; `Interrupted` if the newest data may be what was left.
     pub fn settle(&mut self) -> Result<()> {
         self.changeable()?;
         self.clear_interrupted()?;
@@ -105,56 +89,6 @@ impl<S: Folder> Disk<S> {
         for name in delta.into_iter().chain([DESCRIPTOR_NEW]) {
             // The next operation tries it again.
             let _ = self.folder.remove(name);
-        }
-    }
-
-    /// Removes what an interrupted operation left: the delta that it was making, and its
-    /// descriptor, which names that delta.
-    fn clear_interrupted(&self) -> Result<()> {
-        let left = match load(&self.folder, DESCRIPTOR_NEW) {
-            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                return Ok(());
-            }
-            Err(error @ Error::Io { .. }) => return Err(error),
-            // It had not been written to its end, so nothing had begun.
-            Err(_) => None,
-            Ok(left) => Some(left),
-        };
-        let files = left.iter().flat_map(|left| left.images());
-        let mut new = files.filter(|image| is_new_delta(&image.file, &self.descriptor));
-        // An operation makes one delta. Two: somebody has put an old descriptor in place.
-        if let (Some(image), None) = (new.next(), new.next())
-            && self.is_half_made(&image.file)?
-        {
-            self.discard_file(&image.file)?;
-        }
-        self.discard_file(DESCRIPTOR_NEW)
-    }
-
-    /// Whether there is nothing in a file that anybody could miss: other programs than we also put
-    /// names of files into such a descriptor, and not only of those that they make.
-    fn is_half_made(&self, name: &str) -> Result<bool> {
-        let failed = |e| Error::io("read", name, e);
-        let file = match self.folder.open(name, Access::Read) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
-            other => other.map_err(failed)?,
-        };
-        if self.is_shared(name)? {
-            return Ok(false);
-        }
-        let mut start = [0; size_of::<RawHeader>()];
-        let there = file.length().map_err(failed)?;
-        let there = usize::try_from(there).map_or(start.len(), |n| n.min(start.len()));
-        file.read_at(&mut start[..there], FileOffset(0))
-            .map_err(failed)?;
-        if is_zero(&start) {
-            // The header comes last. A raw image may begin like this too.
-            return Ok(self.descriptor.base() != Base::Raw || there == 0);
-        }
-        match Delta::open(name, file) {
-            Ok(delta) => Ok(delta.bat().is_empty() || delta.header().mark == Mark::InUse),
-            Err(Error::Header { .. }) => Ok(false),
-            Err(other) => Err(other),
         }
     }
 }
