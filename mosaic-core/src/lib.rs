@@ -11,6 +11,7 @@ mod border;
 pub mod busy;
 pub mod command;
 pub mod date;
+pub mod dm;
 pub mod driver;
 pub mod error;
 pub mod export;

@@ -17,16 +17,16 @@ use rustix::io::Errno;
 use crate::block_device::{self, BlockDevice};
 use crate::catalog_device;
 use crate::config::{Options, PoolDevices};
-use crate::dm::{Audience, Dm};
 use crate::idle_pool::{self, IdlePool};
 use crate::kernel_pool::{KernelPool, cannot_create};
 use crate::locate::{self, FoundPool};
 use crate::naming;
-use crate::packet::By;
 use crate::remedy;
 use crate::removal;
 use crate::target::{DeviceNumber, PoolFeatures, PoolTable, Sectors};
 use crate::thin_metadata::{Blocks, Superblock};
+use mosaic_core::dm::By;
+use mosaic_core::dm::{Audience, Dm};
 
 /// How long another command's activation is waited for. It may be checking the metadata.
 const PATIENCE: Duration = Duration::from_secs(600);

@@ -13,16 +13,16 @@ use rustix::fs::OFlags;
 
 use crate::block_device::BlockDevice;
 use crate::catalog::{Content, Entry};
-use crate::dm::Audience;
 use crate::doubt::certain;
 use crate::held::Held;
 use crate::identity::{require_made, require_metadata};
 use crate::info::{doubt, metadata_of, readable_truth, truth};
 use crate::kernel_pool::KernelPool;
-use crate::packet::By;
 use crate::removal::{in_use, open_elsewhere};
 use crate::target::ThinId;
 use crate::thin_pool::{Setup, ThinDevice, ThinPool};
+use mosaic_core::dm::Audience;
+use mosaic_core::dm::By;
 
 /// How long an opener that comes and goes is waited for.
 const PASSING: Duration = Duration::from_secs(1);

@@ -13,16 +13,16 @@ use crate::activation::ActivationLock;
 use crate::block_device::BlockDevice;
 use crate::catalog::slot::SPACING;
 use crate::catalog::store::{Medium, UNFINISHED};
-use crate::dm::{Audience, DeviceInfo, Dm};
 use crate::kernel_pool::{KernelPool, cannot_create};
 use crate::locate::FoundPool;
 use crate::naming;
-use crate::packet::{By, Line};
 use crate::remedy;
 use crate::removal;
 use crate::target::{DeviceNumber, Sectors, ThinId, ThinTable};
 use crate::thin_metadata;
 use crate::thin_pool::ThinPool;
+use mosaic_core::dm::{Audience, DeviceInfo, Dm};
+use mosaic_core::dm::{By, Line};
 
 /// Opens it to be read, made active if it is not.
 ///

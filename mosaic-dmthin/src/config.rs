@@ -7,9 +7,9 @@ use mosaic_core::fs::FsType;
 use mosaic_core::{Bytes, Error, Key, KeyKind, Result, Settings};
 
 use crate::health::Floors;
-use crate::packet::NAME_MAX;
 use crate::remedy::is_plain_name;
 use crate::target::{BLOCK_MAX, BLOCK_STEP, Sectors};
+use mosaic_core::dm::NAME_MAX;
 
 /// The file system of new volumes if the config names none.
 const DEFAULT_FS: &str = "ext4";

@@ -35,9 +35,9 @@ use crate::catalog::Content;
 use crate::clone_source::{VolumeSource, no_renewal};
 use crate::config::{self, Options};
 use crate::create::Request;
-use crate::dm::{Dm, open_control};
 use crate::kernel_pool::KernelPool;
 use crate::{attach, change, check, clone, create, info, init, locate, recover, space};
+use mosaic_core::dm::{Dm, open_control};
 
 /// One open location: a thin pool, which may not be active yet.
 #[derive(Debug)]

@@ -14,17 +14,17 @@ use crate::catalog::{Catalog, Metadata, store};
 use crate::catalog_device;
 use crate::config::Options;
 use crate::create::with_device;
-use crate::dm::Dm;
 use crate::health::require_writable;
 use crate::kernel_pool::{KernelPool, pool_status, send};
 use crate::locate::FoundPool;
 use crate::naming;
-use crate::packet::By;
 use crate::removal;
 use crate::target::{Message, PoolStatus, ThinId};
 use crate::thin_metadata;
 use crate::thin_pool::{Setup, ThinPool};
 use crate::transaction::is_proof;
+use mosaic_core::dm::By;
+use mosaic_core::dm::Dm;
 
 /// Whether this is the page before the state that init writes.
 pub(crate) fn is_first_state(page: &[u8]) -> bool {

@@ -11,12 +11,12 @@ use mosaic_core::{Bytes, Context, Error, Result};
 use rustix::fs::OFlags;
 
 use crate::block_device::BlockDevice;
-use crate::dm::Audience;
 use crate::ioctl;
 use crate::kernel_pool::KernelPool;
-use crate::packet::By;
 use crate::target::{DeviceNumber, ThinId};
 use crate::thin_pool::{HeldDevice, Setup, ThinPool};
+use mosaic_core::dm::Audience;
+use mosaic_core::dm::By;
 
 /// How much is discarded before the user's wish to stop is looked at.
 const DISCARD_STEP: u64 = 1 << 30;

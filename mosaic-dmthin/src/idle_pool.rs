@@ -14,12 +14,12 @@ use crate::catalog::slot::Header;
 use crate::catalog::store;
 use crate::catalog_on_disk::CatalogOnDisk;
 use crate::config::PoolDevices;
-use crate::dm::{DeviceInfo, Dm};
 use crate::identity::may_be_of;
 use crate::naming;
-use crate::packet::By;
 use crate::target::{DeviceNumber, ThinId};
 use crate::thin_metadata::{self, Superblock};
+use mosaic_core::dm::By;
+use mosaic_core::dm::{DeviceInfo, Dm};
 
 /// Both devices, claimed.
 pub(crate) struct IdlePool<'d> {

@@ -19,7 +19,6 @@ use crate::activation::{self, ActivationLock, Expected};
 use crate::blank;
 use crate::catalog::slot::PAGE;
 use crate::config::{Options, PoolDevices};
-use crate::dm::Dm;
 use crate::first_state::{self, ids, is_first_state, is_half_made};
 use crate::idle_pool::{self, IdlePool};
 use crate::kernel_pool::pool_status;
@@ -27,6 +26,7 @@ use crate::locate::{self, FoundPool};
 use crate::naming;
 use crate::target::{BLOCK_MAX, BLOCK_STEP, PoolStatus, Sectors, ThinId};
 use crate::thin_metadata::{self, Superblock};
+use mosaic_core::dm::Dm;
 
 /// Metadata for each data block, by the kernel's own rule, and the least that a pool needs
 /// (Documentation/admin-guide/device-mapper/thin-provisioning.rst).

@@ -12,11 +12,9 @@ use rustix::io::Errno;
 
 use crate::block_device::BlockDevice;
 use crate::catalog::store::Medium;
-use crate::dm::{Audience, DeviceInfo, Dm};
 use crate::held::Held;
 use crate::locate::FoundPool;
 use crate::naming;
-use crate::packet::By;
 use crate::remedy;
 use crate::removal::{self, LOOK_AGAIN, PATIENCE, in_use, node_of};
 use crate::sharing;
@@ -24,6 +22,8 @@ use crate::target::{DeviceNumber, Message, PoolStatus, PoolTable, Sectors, ThinI
 use crate::thin_metadata::{self, Details};
 use crate::thin_pool::{HeldDevice, Setup, ThinDevice, ThinPool};
 use crate::undisturbed::Undisturbed;
+use mosaic_core::dm::By;
+use mosaic_core::dm::{Audience, DeviceInfo, Dm};
 
 /// An active pool with its catalog.
 #[derive(Debug)]

@@ -2,8 +2,8 @@
 //! Mosaic driver `dmthin` (historically `thin`): one thin device of a device-mapper thin pool per
 //! volume.
 //!
-//! What stands on what, from the bottom: [`ioctl`], the kernel's calls; [`packet`], their buffers;
-//! [`dm`], devices of device-mapper; [`target`], what the thin targets are told and say;
+//! What stands on what, from the bottom: [`mosaic_core::dm`], devices of device-mapper; [`ioctl`], the
+//! kernel's other call; [`target`], what the thin targets are told and say;
 //! [`thin_metadata`], the pool's own list of thin devices; [`catalog`], names, ids, kinds and sizes of
 //! the volumes, in the pool itself; [`transaction`] and [`recover`], how both change as one and what
 //! becomes of a change that was cut.
@@ -14,7 +14,6 @@ pub mod block_device;
 pub mod catalog;
 pub mod config;
 pub mod crc32c;
-pub mod dm;
 pub mod driver;
 pub mod health;
 pub mod held;
@@ -22,7 +21,6 @@ pub mod ioctl;
 pub mod kernel_pool;
 pub mod locate;
 pub mod naming;
-pub mod packet;
 pub mod recover;
 pub mod sharing;
 mod state_repair;

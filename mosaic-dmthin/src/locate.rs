@@ -8,13 +8,13 @@ use mosaic_core::{Context, Error, ErrorKind, Result};
 
 use crate::block_device::{self, name_in_mapper};
 use crate::config::{Location, Options, PoolDevices};
-use crate::dm::{DeviceInfo, Dm};
 use crate::idle_pool;
 use crate::naming;
-use crate::packet::By;
 use crate::remedy;
 use crate::removal::{LOOK_AGAIN, PATIENCE};
 use crate::target::{DeviceNumber, PoolTable, Sectors};
+use mosaic_core::dm::By;
+use mosaic_core::dm::{DeviceInfo, Dm};
 
 /// An active pool, as it is found.
 #[derive(Debug, Clone)]

@@ -6,8 +6,8 @@
 //! once, so one thin id is shown by one device at most. The name is for people, and found again by
 //! nobody.
 
-use crate::packet::NAME_MAX;
 use crate::target::{DeviceNumber, ThinId};
+use mosaic_core::dm::NAME_MAX;
 
 /// Start of the uuids of whatever Mosaic made, by the custom of device-mapper's users.
 pub const SUBSYSTEM: &str = "MOSAIC-";

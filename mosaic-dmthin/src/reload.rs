@@ -8,12 +8,12 @@ use mosaic_core::{Bytes, Context, Error, ErrorKind, Result};
 use rustix::io::Errno;
 
 use crate::config::PoolDevices;
-use crate::dm::Audience;
 use crate::kernel_pool::KernelPool;
-use crate::packet::By;
 use crate::remedy;
 use crate::target::{PoolStatus, PoolTable, Sectors};
 use crate::thin_pool::ThinPool;
+use mosaic_core::dm::Audience;
+use mosaic_core::dm::By;
 
 /// The table that the config wants of a pool. What it does not speak of stays.
 pub(crate) fn wanted(active: &PoolTable, devices: &PoolDevices) -> PoolTable {

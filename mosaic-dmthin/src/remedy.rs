@@ -8,10 +8,10 @@ use mosaic_core::volume::Lifetime;
 use crate::block_device;
 use crate::kernel_pool::KernelPool;
 use crate::naming;
-use crate::packet::By;
 use crate::target::{DeviceNumber, PoolTable, Sectors, ThinId, WorkingPool};
 use crate::thin_metadata::Superblock;
 use crate::thin_pool::ThinPool;
+use mosaic_core::dm::By;
 
 /// Most devices that are named one by one.
 const NAMED: usize = 16;

@@ -12,9 +12,9 @@ use mosaic_core::{Error, ErrorKind, Result};
 use rustix::io::Errno;
 
 use crate::block_device;
-use crate::dm::{DeviceInfo, Dm};
-use crate::packet::By;
 use crate::target::DeviceNumber;
+use mosaic_core::dm::By;
+use mosaic_core::dm::{DeviceInfo, Dm};
 
 /// How long a device is waited for that somebody has open.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);

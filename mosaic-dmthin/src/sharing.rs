@@ -10,10 +10,10 @@ use std::path::PathBuf;
 use mosaic_core::{Context, Result};
 
 use crate::block_device;
-use crate::dm::Dm;
 use crate::naming;
-use crate::packet::By;
 use crate::target::{DeviceNumber, ThinId, ThinTable};
+use mosaic_core::dm::By;
+use mosaic_core::dm::Dm;
 
 /// The thin ids that other programs' devices show, with one device of each.
 ///

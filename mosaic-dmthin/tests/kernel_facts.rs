@@ -8,9 +8,9 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use mosaic_core::Host;
+use mosaic_core::dm::By;
+use mosaic_core::dm::{Audience, Dm, open_control};
 use mosaic_dmthin::block_device::{BlockDevice, node, number};
-use mosaic_dmthin::dm::{Audience, Dm, open_control};
-use mosaic_dmthin::packet::By;
 use mosaic_dmthin::target::{
     DeviceNumber, Message, PoolMode, PoolStatus, Sectors, ThinId, ThinStatus, ThinTable,
     WorkingPool,
@@ -82,7 +82,7 @@ impl Bench {
             .unwrap();
     }
 
-    fn line(&self, id: ThinId) -> mosaic_dmthin::packet::Line {
+    fn line(&self, id: ThinId) -> mosaic_core::dm::Line {
         let table = ThinTable {
             pool: self.number,
             id,

@@ -7,10 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use common::{LEN, MIB, Reaction, Thins, refused};
+use mosaic_core::dm::By;
+use mosaic_core::dm::{Dm, open_control};
 use mosaic_core::finding::Repair;
 use mosaic_core::{Bytes, Driver, ErrorKind, Host};
-use mosaic_dmthin::dm::{Dm, open_control};
-use mosaic_dmthin::packet::By;
 use mosaic_tests::{Fault, Part, Said, ThinPool, requires_thin_pools, run};
 
 #[test]

@@ -9,6 +9,7 @@
     reason = "kernel calls; each block says what it relies on"
 )]
 
+pub(crate) mod device_mapper;
 pub(crate) mod file_system;
 pub(crate) mod lease;
 pub mod loop_device;

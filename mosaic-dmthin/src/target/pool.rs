@@ -7,7 +7,7 @@ use std::str::FromStr;
 use mosaic_core::{Error, Result};
 
 use super::{DeviceNumber, Sectors, number, unreadable};
-use crate::packet::Line;
+use mosaic_core::dm::Line;
 
 /// A data block has a multiple of so many sectors (`DATA_DEV_BLOCK_SIZE_MIN_SECTORS`), 64 KiB.
 pub const BLOCK_STEP: Sectors = Sectors(128);

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use mosaic_core::{Error, Result};
 
 use super::{Sectors, number, unreadable};
-use crate::packet::Line;
+use mosaic_core::dm::Line;
 
 /// A thin pool by its status line.
 #[derive(Debug, Clone, PartialEq, Eq)]

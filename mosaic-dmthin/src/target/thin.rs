@@ -7,7 +7,7 @@ use std::str::FromStr;
 use mosaic_core::{Error, Result};
 
 use super::{DeviceNumber, Sectors, ThinId, unreadable};
-use crate::packet::Line;
+use mosaic_core::dm::Line;
 
 /// `POOL ID [EXTERNAL_ORIGIN]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,12 +9,12 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use mosaic_core::dm::By;
+use mosaic_core::dm::{Audience, Dm, open_control};
 use mosaic_dmthin::block_device::BlockDevice;
 use mosaic_dmthin::catalog::slot::{PoolUuid, SPACING, SlotIndex};
 use mosaic_dmthin::catalog::{Catalog, Content, Entry, Metadata, store};
-use mosaic_dmthin::dm::{Audience, Dm, open_control};
 use mosaic_dmthin::naming;
-use mosaic_dmthin::packet::By;
 use mosaic_dmthin::target::{
     DeviceNumber, Message, PoolStatus, PoolTable, Sectors, ThinId, ThinTable,
 };
@@ -292,7 +292,7 @@ impl<'a> Pool<'a> {
         naming::uuid(self.number, id)
     }
 
-    fn line(&self, id: ThinId, size: u64) -> mosaic_dmthin::packet::Line {
+    fn line(&self, id: ThinId, size: u64) -> mosaic_core::dm::Line {
         let table = ThinTable {
             pool: self.number,
             id,

@@ -8,15 +8,20 @@
 //!
 //! Kernel: Documentation/admin-guide/device-mapper/, include/uapi/linux/dm-ioctl.h.
 
+mod packet;
+
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use mosaic_core::{Error, ErrorKind, Host, Result};
 use rustix::fs::{Dev, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::ioctl::{self, Command};
-use crate::packet::{By, Line, Listed, Packet, flag};
+use crate::error::{Error, ErrorKind, Result};
+use crate::host_services::Host;
+use crate::ioctl::device_mapper::{self as ioctl, Command};
+use packet::{Packet, flag};
+
+pub use packet::{By, Line, Listed, NAME_MAX, UUID_MAX};
 
 /// Where the kernel takes commands.
 pub const CONTROL: &str = "/dev/mapper/control";
@@ -116,9 +121,7 @@ pub fn open_control() -> Result<OwnedFd> {
     rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| match errno {
         Errno::NOENT | Errno::NODEV | Errno::NXIO => Error::new(
             ErrorKind::Unsupported,
-            format!(
-                "{path:?} is missing: the kernel has no device-mapper (try modprobe dm-thin-pool)"
-            ),
+            format!("{path:?} is missing: the kernel has no device-mapper (try modprobe dm-mod)"),
         ),
         Errno::ACCESS | Errno::PERM => Error::new(
             ErrorKind::Permission,
@@ -292,6 +295,52 @@ impl<'a> Dm<'a> {
         self.run(Command::TargetMessage, &mut packet, &what)
     }
 
+    /// Sends the target at the first sector a message that it answers; `None`: it did not.
+    ///
+    /// # Errors
+    /// The target's; `EINVAL` from one that takes no messages.
+    pub fn ask(self, by: By<'_>, message: &str) -> rustix::io::Result<Option<String>> {
+        let mut packet = Packet::new(0);
+        packet.select(by)?;
+        packet.put_message(message)?;
+        let what = format!("{by}: {message}");
+        let packet = packet.with_room(ROOM.0.max(packet.room()));
+        let answered = self.grown(Command::TargetMessage, packet, &what)?;
+        Ok(answered.answer())
+    }
+
+    /// Whether the kernel has a target now. One that is in a module is not loaded for that.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn has_target(self, target: &str) -> rustix::io::Result<bool> {
+        let listed = self.grown(Command::ListVersions, Packet::new(ROOM.0), "")?;
+        Ok(listed.targets()?.iter().any(|name| name == target))
+    }
+
+    /// Gives a device that has no uuid one. It keeps it until it goes.
+    ///
+    /// # Errors
+    /// `EINVAL` if it has one; `EBUSY` if another device has this one; `ENXIO` if there is no such
+    /// device.
+    pub fn give_uuid(self, name: &str, uuid: &str) -> rustix::io::Result<()> {
+        let mut packet = Packet::new(0);
+        packet.put_name(name)?;
+        packet.put_new_uuid(uuid)?;
+        packet.put_event(Audience::Everybody.udev_flags());
+        let what = format!("{name:?} uuid {uuid:?}");
+        self.run(Command::DevRename, &mut packet, &what)
+    }
+
+    /// All devices.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn devices(self) -> rustix::io::Result<Vec<Listed>> {
+        let packet = Packet::new(ROOM.0);
+        self.grown(Command::ListDevices, packet, "")?.devices()
+    }
+
     /// The devices whose uuids begin so. Kernels before Linux 5.13 are asked for each device.
     ///
     /// # Errors
@@ -373,7 +422,7 @@ impl<'a> Dm<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ioctl::HEADER;
+    use crate::ioctl::device_mapper::HEADER;
 
     #[test]
     fn states_are_the_bits_of_the_header() {

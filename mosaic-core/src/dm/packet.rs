@@ -9,7 +9,7 @@
 use rustix::fs::Dev;
 use rustix::io::{Errno, Result};
 
-use crate::ioctl::HEADER;
+use crate::ioctl::device_mapper::HEADER;
 
 /// Most bytes of a device's name and uuid, the terminating zeroes left out (`DM_NAME_LEN`,
 /// `DM_UUID_LEN`).
@@ -48,7 +48,7 @@ pub mod flag {
     pub const SKIP_LOCKFS: u32 = 1 << 10;
     /// A status commits nothing before.
     pub const NOFLUSH: u32 = 1 << 11;
-    /// A list is to tell uuids.
+    /// A list is to tell uuids; a rename is to give a uuid.
     pub const UUID: u32 = 1 << 14;
     /// A message has an answer.
     pub const DATA_OUT: u32 = 1 << 16;
@@ -221,6 +221,21 @@ impl Packet {
         Ok(())
     }
 
+    /// Puts a text behind the header: the uuid that a device is to have.
+    ///
+    /// # Errors
+    /// `EINVAL` if no device can have it.
+    pub fn put_new_uuid(&mut self, uuid: &str) -> Result<()> {
+        if uuid.is_empty() || uuid.len() > UUID_MAX || has_zero(uuid) {
+            return Err(Errno::INVAL);
+        }
+        self.put32(at::FLAGS, flag::UUID);
+        self.bytes.truncate(HEADER);
+        self.bytes.extend_from_slice(uuid.as_bytes());
+        self.bytes.push(0);
+        Ok(())
+    }
+
     /// The kernel's interface version.
     pub fn version(&self) -> [u32; 3] {
         [0, 4, 8].map(|offset| self.get32(at::VERSION + offset))
@@ -311,6 +326,26 @@ impl Packet {
             }
             match next {
                 0 => return Ok(devices),
+                _ => at = at.checked_add(next).ok_or(Errno::PROTO)?,
+            }
+        }
+    }
+
+    /// The names in a list of targets.
+    ///
+    /// # Errors
+    /// `EPROTO` if they lead out of the buffer.
+    pub fn targets(&self) -> Result<Vec<String>> {
+        let data = self.data()?;
+        let mut targets = Vec::new();
+        let mut at = 0;
+        loop {
+            // How far the next one is, three numbers of the version, the name.
+            let entry = data.get(at..).ok_or(Errno::PROTO)?;
+            let next = number32(entry, 0).ok_or(Errno::PROTO)? as usize;
+            targets.push(text(entry, 16, TYPE.len()));
+            match next {
+                0 => return Ok(targets),
                 _ => at = at.checked_add(next).ok_or(Errno::PROTO)?,
             }
         }

@@ -108,3 +108,35 @@ fn any_answer_is_read_without_a_panic() {
         let _ = (packet.name(), packet.uuid(), packet.answer());
     }
 }
+
+#[test]
+fn targets_are_read_up_to_the_last() {
+    let mut packet = Packet::new(0);
+    for (next, name) in [(24_u32, "linear"), (32, "snapshot-origin"), (0, "ploop")] {
+        let mut entry = next.to_ne_bytes().to_vec();
+        entry.extend([0; 12]);
+        entry.extend(name.as_bytes());
+        entry.push(0);
+        entry.resize(entry.len().max(next as usize), 0);
+        packet.bytes.append(&mut entry);
+    }
+    assert_eq!(
+        packet.targets().unwrap(),
+        ["linear", "snapshot-origin", "ploop"]
+    );
+    packet.bytes.truncate(HEADER + 30);
+    packet.put32(HEADER + 24, 900);
+    packet.bytes.resize(HEADER + 60, 0);
+    assert_eq!(packet.targets(), Err(Errno::PROTO));
+}
+
+#[test]
+fn a_uuid_that_no_device_can_have_is_not_given() {
+    let mut packet = Packet::new(0);
+    assert!(packet.put_new_uuid("").is_err());
+    assert!(packet.put_new_uuid("a\0b").is_err());
+    assert!(packet.put_new_uuid(&"u".repeat(UUID_MAX + 1)).is_err());
+    packet.put_new_uuid("MOSAIC").unwrap();
+    assert_eq!(packet.flags(), flag::UUID);
+    assert_eq!(packet.bytes[HEADER..], *b"MOSAIC\0");
+}
