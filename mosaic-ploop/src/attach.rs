@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use mosaic_core::busy::{self, Use};
 use mosaic_core::loopdev::{LoopDevice, Window};
 use mosaic_core::volume::{Attachment, Kind, Lifetime, MountSource};
-use mosaic_core::{Error, ErrorKind, Place, Result, VolumeName, label};
+use mosaic_core::{Error, ErrorKind, Host, Place, Result, VolumeName, label};
 
 use crate::attachment::{self, Attached, How, attached_at};
 use crate::claim::Claim;
@@ -25,6 +25,9 @@ use crate::volume_dir::VolumeDir;
 const PASSING: Duration = Duration::from_secs(1);
 /// How long a device that is just going away is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How the end of a server is waited for.
+type AwaitClosed = fn(&Host, &attachment::Place<'_>) -> Result<bool>;
 
 /// A volume that may be attached: its folder, and where its server is called.
 #[derive(Debug)]
@@ -56,7 +59,7 @@ impl Ploop {
 
     /// Proof that nobody uses a volume's disk. A server whose device has just gone is waited for.
     pub(crate) fn claim(&self, dir: &VolumeDir) -> Result<Claim> {
-        self.refuse_attached(dir)?;
+        self.refuse_attached(dir, attachment::await_closed)?;
         Claim::take(dir, &self.host)
     }
 
@@ -69,24 +72,28 @@ impl Ploop {
 
     /// The same as [`Ploop::claim`], for one that only looks.
     pub(crate) fn look(&self, dir: &VolumeDir) -> Result<Claim> {
-        self.refuse_attached(dir)?;
+        self.refuse_attached(dir, attachment::look_closed)?;
         Claim::look(dir, &self.host)
     }
 
-    fn refuse_attached(&self, dir: &VolumeDir) -> Result<()> {
+    fn refuse_attached(&self, dir: &VolumeDir, await_closed: AwaitClosed) -> Result<()> {
         let shown = self.shown(dir);
         let start = Instant::now();
-        while let Some(attached) = shown.find()? {
-            // One for a mount goes after the last mount, a moment later.
-            let is_leaving =
-                attached.autoclear && busy::openers_of_device(&device_of(&attached))?.is_empty();
-            if !is_leaving || start.elapsed() > PATIENCE {
-                return Err(attached_at(&attached));
+        loop {
+            while let Some(attached) = shown.find()? {
+                // One for a mount goes after the last mount, a moment later.
+                let is_leaving = attached.autoclear
+                    && busy::openers_of_device(&device_of(&attached))?.is_empty();
+                if !is_leaving || start.elapsed() > PATIENCE {
+                    return Err(attached_at(&attached));
+                }
+                self.host.check_cancelled()?;
+                std::thread::sleep(Duration::from_millis(2));
             }
-            self.host.check_cancelled()?;
-            std::thread::sleep(Duration::from_millis(2));
+            if await_closed(&self.host, &shown.place())? {
+                return Ok(());
+            }
         }
-        attachment::await_closed(&self.host, &shown.place())
     }
 
     /// Steps: claim the disk and let it go, which proves that nobody has it; find the partition; start
@@ -224,7 +231,7 @@ impl Ploop {
         let done = step(&device.path());
         drop(device);
         // udev may still look at it.
-        match (done, self.refuse_attached(dir)) {
+        match (done, self.refuse_attached(dir, attachment::await_closed)) {
             (Err(error), Err(left)) => Err(error.with_failed_undo(&left)),
             (done, gone) => done.and(gone),
         }

@@ -72,7 +72,7 @@ impl Ploop {
         if size >= now
             && let Some(attached) = shown.find()?
         {
-            return attached.grow(&shown.place(), size);
+            return attached.grow(&self.host, &shown.place(), size);
         }
         let claim = self.claim(&dir)?;
         let mut disk = self.settled(&dir, &claim)?;

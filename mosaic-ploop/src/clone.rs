@@ -113,7 +113,7 @@ impl Ploop {
                 device.display()
             )),
         }
-        let shot = attached.freeze(&shown.place(), guid)?;
+        let shot = attached.freeze(&self.host, &shown.place(), guid)?;
         let disk = source.disk()?;
         mark(&disk, shot, guid);
         let claim = None;

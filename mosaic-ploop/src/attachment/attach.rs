@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Attach, detach, and the end of a server.
+//! Attach and detach.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -11,18 +11,16 @@ use mosaic_core::{Error, ErrorKind, Host, Result};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use super::closed::{await_closed, await_last};
 use super::{Attached, How, Place, VolumeId, find, serve};
 use crate::files::DiskFolder;
 use crate::format::descriptor::Base;
 use crate::format::disk::Disk;
 use crate::format::storage::{Access, Folder};
 use crate::locks::{Hold, ImageLock};
-use crate::server::control;
 
 /// How long an opener that comes and goes (udev looks at every new device) is waited for.
 const PASSING: Duration = Duration::from_secs(1);
-/// How long a device that is just going away is waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Shows the disk as a block device.
 ///
@@ -39,7 +37,12 @@ pub fn attach(host: &Host, place: &Place<'_>, how: &How) -> Result<LoopDevice> {
     if let Some(attached) = find(place)? {
         return Err(attached_at(&attached));
     }
-    await_closed(host, place)?;
+    if !await_closed(host, place)? {
+        return Err(Error::new(
+            ErrorKind::Busy,
+            "in use: it has just been attached",
+        ));
+    }
     let raw = raw_file(place, how.read_only)?;
     let is_raw = raw.is_some();
     let started = match raw {
@@ -145,7 +148,7 @@ impl Attached {
                     host.debug(&format!("LOOP_CLR_FD {:?}", device.path()));
                     if device.release()? == Release::Gone {
                         drop(device);
-                        return await_closed(host, place);
+                        return await_last(host, place);
                     }
                 }
             }
@@ -177,34 +180,4 @@ pub fn attached_at(attached: &Attached) -> Error {
         line += &format!("; {more}");
     }
     Error::new(ErrorKind::Busy, line)
-}
-
-/// Waits until a server whose disk is not attached any more has closed it: after the umount of a
-/// device that went by itself. Returns at once while the disk is attached.
-///
-/// # Errors
-/// `Interrupted`; `Busy` if it does not end; the kernel's.
-pub fn await_closed(host: &Host, place: &Place<'_>) -> Result<()> {
-    let Some(private) = place.private()? else {
-        return Ok(());
-    };
-    let name = place.id()?.socket();
-    let start = Instant::now();
-    while let Some(server) = control::call(&private, &name)? {
-        if find(place)?.is_some() {
-            return Ok(());
-        }
-        // A server that is told nothing says nothing, until it ends.
-        serve::wait(host, &server)?;
-        if start.elapsed() > PATIENCE {
-            return Err(Error::new(
-                ErrorKind::Busy,
-                "in use: its block server has not ended yet",
-            ));
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    // Nobody listens: what a killed server left.
-    let _ = control::forget(&private, &name);
-    Ok(())
 }

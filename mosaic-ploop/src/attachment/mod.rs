@@ -7,6 +7,7 @@
 //! there is no record but the kernel's. A raw base that is alone needs no server.
 
 mod attach;
+mod closed;
 mod find;
 mod online;
 mod program;
@@ -21,7 +22,8 @@ use mosaic_core::{Context, Error, Result};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-pub use attach::{attach, attached_at, await_closed};
+pub use attach::{attach, attached_at};
+pub use closed::{await_closed, look_closed};
 pub use find::{Attached, all, find};
 pub use mosaic_core::loopdev::Window;
 
@@ -59,13 +61,14 @@ impl VolumeId {
         Ok(Self(identity))
     }
 
-    fn numbers(self) -> String {
+    /// The two numbers in a word, for names and messages.
+    pub(crate) fn numbers(self) -> String {
         let Identity { device, inode } = self.0;
         format!("{device:x}-{inode:x}")
     }
 
-    /// Name of the socket in the private folder.
-    fn socket(self) -> String {
+    /// Name of the socket in the private folder at which its server is called.
+    pub fn socket(self) -> String {
         format!("ploop-{}", self.numbers())
     }
 }

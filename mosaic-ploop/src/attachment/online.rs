@@ -2,7 +2,7 @@
 //! What is done to a disk while it is attached: its server does it, and nobody else.
 
 use mosaic_core::loopdev::LoopDevice;
-use mosaic_core::{Error, ErrorKind, Result};
+use mosaic_core::{Error, ErrorKind, Host, Result};
 use rustix::fs::OFlags;
 
 use super::{Attached, Place};
@@ -22,8 +22,8 @@ impl Attached {
     /// server any more.
     ///
     /// [`Disk::snapshot`]: crate::format::disk::Disk::snapshot
-    pub fn freeze(&self, place: &Place<'_>, guid: Guid) -> Result<Guid> {
-        match self.ask(place, Command::Freeze(guid)) {
+    pub fn freeze(&self, host: &Host, place: &Place<'_>, guid: Guid) -> Result<Guid> {
+        match self.ask(host, place, Command::Freeze(guid)) {
             Ok(name) => name.parse().map_err(|_| nonsense(&name)),
             // A server that was killed had done it already.
             Err((error, true)) if error.kind() == ErrorKind::Exists => Ok(guid),
@@ -41,7 +41,7 @@ impl Attached {
     /// [`Disk::grow`]; the kernel's.
     ///
     /// [`Disk::grow`]: crate::format::disk::Disk::grow
-    pub fn grow(&self, place: &Place<'_>, size: Sectors) -> Result<()> {
+    pub fn grow(&self, host: &Host, place: &Place<'_>, size: Sectors) -> Result<()> {
         if self.window.is_some() {
             return Err(Error::new(
                 ErrorKind::Unsupported,
@@ -51,7 +51,7 @@ impl Attached {
         let Some(device) = self.open_same(OFlags::empty())? else {
             return Err(Error::new(ErrorKind::Busy, "it has just been detached"));
         };
-        let answer = self.ask(place, Command::Grow(size));
+        let answer = self.ask(host, place, Command::Grow(size));
         let answer = answer.map_err(|(error, _)| error)?;
         let bytes: u64 = answer.parse().map_err(|_| nonsense(&answer))?;
         grow_device(&device, bytes)
@@ -61,13 +61,18 @@ impl Attached {
     ///
     /// # Errors
     /// `Io`, also if there is no server any more.
-    pub fn flush(&self, place: &Place<'_>) -> Result<()> {
-        let answer = self.ask(place, Command::Flush);
+    pub fn flush(&self, host: &Host, place: &Place<'_>) -> Result<()> {
+        let answer = self.ask(host, place, Command::Flush);
         answer.map(drop).map_err(|(error, _)| error)
     }
 
     /// Asks the server; with an error comes whether an earlier server was killed over it.
-    fn ask(&self, place: &Place<'_>, command: Command) -> Result<String, (Error, bool)> {
+    fn ask(
+        &self,
+        host: &Host,
+        place: &Place<'_>,
+        command: Command,
+    ) -> Result<String, (Error, bool)> {
         if self.is_raw {
             let why = "it is a raw image, attached without a server; detach it first";
             return Err((Error::new(ErrorKind::Unsupported, why), false));
@@ -79,7 +84,7 @@ impl Attached {
             let Some(server) = control::call(private, &self.id.socket()).map_err(again)? else {
                 break;
             };
-            if let Some(answer) = control::ask(&server, command).map_err(again)? {
+            if let Some(answer) = control::ask(host, &server, self.id, command).map_err(again)? {
                 return Ok(answer);
             }
         }

@@ -5,16 +5,11 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use mosaic_core::command::launch_server;
 use mosaic_core::{Context, Error, ErrorKind, Host, Result};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
 
 use super::program;
 use super::{Place, VolumeId};
 use crate::fuse::mount::{FileMount, open_device};
 use crate::server::{READ, WRITE, control, handover};
-
-/// How often it is looked whether the user wants to stop, in nanoseconds.
-const LOOK: i64 = 50_000_000;
 
 /// Starts a server and opens the file that it shows.
 ///
@@ -59,30 +54,12 @@ pub fn start(host: &Host, place: &Place<'_>, id: VolumeId, read_only: bool) -> R
 /// What the server says.
 fn answer(host: &Host, socket: &OwnedFd) -> Result<String> {
     let failed = || "cannot hear the block server".into();
-    wait(host, socket)?;
+    handover::await_message(host, socket)?;
     match handover::receive(socket).context(failed)? {
         Some((answer, _)) => Ok(answer),
         None => Err(Error::new(
             ErrorKind::Io,
             "the block server ended before it had opened the disk",
         )),
-    }
-}
-
-/// Waits until there is something to be read, or the other end has gone.
-///
-/// # Errors
-/// `Interrupted`; the kernel's.
-pub fn wait(host: &Host, socket: &OwnedFd) -> Result<()> {
-    let moment = Timespec {
-        tv_sec: 0,
-        tv_nsec: LOOK,
-    };
-    loop {
-        let mut ready = [PollFd::new(socket, PollFlags::IN)];
-        match poll(&mut ready, Some(&moment)) {
-            Ok(0) | Err(Errno::INTR) => host.check_cancelled()?,
-            other => return other.map(drop).context(|| "cannot wait".into()),
-        }
     }
 }

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a server is told while it serves: a socket in the location's private folder.
 //!
-//! The socket's file says nothing by itself: whether there is a server is whether it answers. Both
-//! ends look at who the other one is, though nobody else can enter the folder.
+//! The socket's file says nothing by itself: whether there is a server is whether it answers. The
+//! folder may belong to a user whom we do not trust, as the location does: so both ends look at who
+//! the other one is, no link is followed to a socket, and each command says of which disk it speaks.
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use mosaic_core::command::fd_path;
-use mosaic_core::{Context, Error, ErrorKind, Result};
-use rustix::fs::{AtFlags, Mode};
+use mosaic_core::{Context, Error, ErrorKind, Host, Result};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
@@ -20,6 +22,7 @@ use rustix::net::{
 use rustix::process::geteuid;
 
 use super::handover;
+use crate::attachment::VolumeId;
 use crate::format::guid::Guid;
 use crate::format::units::Sectors;
 
@@ -29,6 +32,8 @@ pub const OK: &str = "ok";
 const FAILED: &str = "error";
 /// Callers that may wait to be heard.
 const BACKLOG: i32 = 16;
+/// How long a server may let a caller wait before it picks up.
+const RINGING: Duration = Duration::from_secs(2);
 
 /// What a server can do besides serving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +73,27 @@ impl FromStr for Command {
             _ => return Err(Errno::PROTO),
         })
     }
+}
+
+/// A command as it is sent: of which disk it speaks, and what is to be done.
+pub fn request(id: VolumeId, command: Command) -> String {
+    format!("{} {command}", id.numbers())
+}
+
+/// What a request to the server of a disk asks for.
+///
+/// # Errors
+/// `Invalid` if it speaks of another disk; `Unsupported` if it is none that is known here.
+pub fn requested(text: &str, id: VolumeId) -> Result<Command> {
+    let (of, command) = text.split_once(' ').unwrap_or((text, ""));
+    if of != id.numbers() {
+        let why = "this block server has another disk than the one that is spoken of";
+        return Err(Error::new(ErrorKind::Invalid, why));
+    }
+    command.parse().map_err(|_| {
+        let why = format!("this block server does not know {command:?}");
+        Error::new(ErrorKind::Unsupported, why)
+    })
 }
 
 /// The answer for something that went well.
@@ -164,14 +190,22 @@ pub fn forget(folder: impl AsFd, name: &str) -> rustix::io::Result<()> {
     }
 }
 
-/// Calls whoever listens; `None`: nobody.
+/// Calls whoever listens; `None`: nobody. What is no socket, or a link to one, is nobody.
 ///
 /// # Errors
-/// `Permission` if it is somebody else's; the kernel's.
+/// `Permission` if it is somebody else's; `Busy` if he lets everybody wait; the kernel's.
 pub fn call(folder: impl AsFd, name: &str) -> Result<Option<OwnedFd>> {
     let called = || -> rustix::io::Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let found = rustix::fs::openat(&folder, name, flags, Mode::empty())?;
+        let kind = FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode);
+        if kind != FileType::Socket {
+            return Err(Errno::NOENT);
+        }
         let socket = open()?;
-        connect(&socket, &address(folder.as_fd(), name)?)?;
+        // For calling, too: unix(7) has a caller wait where too many do already.
+        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(RINGING))?;
+        connect(&socket, &SocketAddrUnix::new(fd_path(found.as_fd()))?)?;
         Ok(socket)
     };
     match called() {
@@ -181,6 +215,10 @@ pub fn call(folder: impl AsFd, name: &str) -> Result<Option<OwnedFd>> {
             format!("the block server at {name:?} is another user's"),
         )),
         Err(Errno::NOENT | Errno::CONNREFUSED | Errno::CONNRESET) => Ok(None),
+        Err(Errno::AGAIN) => Err(Error::new(
+            ErrorKind::Busy,
+            "in use: its block server is there and answers nobody",
+        )),
         Err(errno) => Err(Error::io(errno, "cannot call the block server")),
     }
 }
@@ -188,13 +226,19 @@ pub fn call(folder: impl AsFd, name: &str) -> Result<Option<OwnedFd>> {
 /// Asks for something and waits for the answer; `None`: whoever was called has gone.
 ///
 /// # Errors
-/// What the server says; the kernel's.
-pub fn ask(socket: &OwnedFd, command: Command) -> Result<Option<String>> {
+/// What the server says; `Interrupted`: it may still do it; the kernel's.
+pub fn ask(
+    host: &Host,
+    socket: &OwnedFd,
+    id: VolumeId,
+    command: Command,
+) -> Result<Option<String>> {
     let failed = || "cannot talk to the block server".into();
-    match handover::send(socket, &command.to_string(), &[]) {
+    match handover::send(socket, &request(id, command), &[]) {
         Err(Errno::PIPE | Errno::CONNRESET) => return Ok(None),
         other => other.context(failed)?,
     }
+    handover::await_message(host, socket)?;
     match handover::receive(socket).context(failed)? {
         Some((answer, _)) => understand(&answer).map(Some),
         None => Ok(None),
@@ -231,6 +275,13 @@ mod tests {
             Command::Ping,
         ] {
             assert_eq!(command.to_string().parse(), Ok(command));
+            let [this, other] = ["/", "/proc"].map(|path| {
+                let folder = std::fs::File::open(path).unwrap();
+                VolumeId::of(&folder).unwrap()
+            });
+            assert_eq!(requested(&request(this, command), this).unwrap(), command);
+            let error = requested(&request(this, command), other).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid);
         }
         for wrong in ["", "freeze", "freeze x", "grow -1", "stop"] {
             assert_eq!(wrong.parse::<Command>(), Err(Errno::PROTO), "{wrong}");
@@ -260,5 +311,38 @@ mod tests {
         assert!(call(open(), name).unwrap().is_none());
         Socket::bind(open(), name).unwrap().remove();
         assert_eq!(folder.path().read_dir().unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_link_leads_to_nobody_and_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || OwnedFd::from(std::fs::File::open(folder.path()).unwrap());
+        let other = Socket::bind(open(), "other").unwrap();
+        std::os::unix::fs::symlink("other", folder.path().join("link")).unwrap();
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        for name in ["link", "file"] {
+            assert!(call(open(), name).unwrap().is_none(), "{name}");
+            let socket = Socket::bind(open(), name).unwrap();
+            assert!(call(open(), name).unwrap().is_some(), "{name}");
+            socket.remove();
+        }
+        assert!(call(open(), "other").unwrap().is_some());
+        other.remove();
+    }
+
+    #[test]
+    fn who_answers_nobody_is_not_waited_for_without_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || OwnedFd::from(std::fs::File::open(folder.path()).unwrap());
+        let _silent = Socket::bind(open(), "socket").unwrap();
+        let mut callers = Vec::new();
+        let refused = loop {
+            match call(open(), "socket") {
+                Ok(caller) => callers.push(caller.unwrap()),
+                Err(error) => break error,
+            }
+            assert!(callers.len() < 100);
+        };
+        assert_eq!(refused.kind(), ErrorKind::Busy);
     }
 }

@@ -4,7 +4,10 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
+use mosaic_core::{Context as _, Host};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, Result};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -15,6 +18,8 @@ use rustix::net::{
 pub const MOST: usize = 4096;
 /// Most descriptors of a message.
 const DESCRIPTORS: usize = 8;
+/// How often it is looked whether the user wants to stop.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Two ends of a socket.
 ///
@@ -72,6 +77,30 @@ pub fn receive(socket: impl AsFd) -> Result<Option<(String, Vec<OwnedFd>)>> {
     bytes.truncate(length);
     let text = String::from_utf8(bytes).map_err(|_| Errno::PROTO)?;
     Ok(Some((text, fds)))
+}
+
+/// Waits until there is something to be read, or the other end has gone.
+///
+/// # Errors
+/// `Interrupted`; the kernel's.
+pub fn await_message(host: &Host, socket: impl AsFd) -> mosaic_core::Result<()> {
+    while !has_message(host, &socket)? {}
+    Ok(())
+}
+
+/// The same, for a moment: whether there is something, or nobody any more.
+///
+/// # Errors
+/// `Interrupted`; the kernel's.
+pub fn has_message(host: &Host, socket: impl AsFd) -> mosaic_core::Result<bool> {
+    host.check_cancelled()?;
+    let mut ready = [PollFd::new(&socket, PollFlags::IN)];
+    let moment = Timespec::try_from(LOOK).ok();
+    match poll(&mut ready, moment.as_ref()) {
+        Ok(ready) => Ok(ready != 0),
+        Err(Errno::INTR) => Ok(false),
+        Err(errno) => Err(errno).context(|| "cannot wait for the block server".into()),
+    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use super::disk::{Access, ServedDisk};
 use super::files::ServedFolder;
 use super::orders::{Orders, Turn};
 use super::{WRITE, handover, report};
+use crate::attachment::VolumeId;
 use crate::format;
 use crate::fuse::abi::{
     AttrOut, FOPEN_DIRECT_IO, FOPEN_PARALLEL_DIRECT_WRITES, OpenOut, ROOT_ID, StatfsOut, WriteOut,
@@ -35,6 +36,7 @@ const FOR_EVER: u64 = 1 << 40;
 /// What all threads have.
 #[derive(Debug)]
 struct Service {
+    id: VolumeId,
     connection: Connection,
     disk: ServedDisk,
 }
@@ -53,8 +55,15 @@ pub(super) fn run(parent: BorrowedFd<'_>) -> ExitCode {
         },
         false => Access::Read,
     };
-    let service = match ServedDisk::open(ServedFolder::new(orders.folder), access) {
-        Ok(disk) => Arc::new(Service {
+    let opened = VolumeId::of(&orders.folder).and_then(|id| {
+        Ok((
+            id,
+            ServedDisk::open(ServedFolder::new(orders.folder), access)?,
+        ))
+    });
+    let service = match opened {
+        Ok((id, disk)) => Arc::new(Service {
+            id,
             connection: Connection::new(orders.connection),
             disk,
         }),
@@ -204,13 +213,7 @@ impl Service {
     /// Does one thing for a caller; `None`: he has gone.
     fn hear(&self, caller: &OwnedFd) -> Option<()> {
         let (text, _) = handover::receive(caller).ok()??;
-        let done = match text.parse() {
-            Ok(command) => self.execute(command),
-            Err(_) => Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("this block server does not know {text:?}"),
-            )),
-        };
+        let done = control::requested(&text, self.id).and_then(|command| self.execute(command));
         let answer = match done {
             Ok(text) => control::success(&text),
             Err(error) => control::refusal(&error),

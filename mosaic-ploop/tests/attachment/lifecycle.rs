@@ -75,7 +75,9 @@ fn root_without_its_server_a_device_fails_at_once_and_the_next_attach_repairs() 
     assert_eq!(failed.raw_os_error(), Some(5));
     drop(file);
     assert!(!attached.is_served(&site.place()).unwrap());
-    let refused = attached.grow(&site.place(), Sectors(1 << 18)).unwrap_err();
+    let refused = attached
+        .grow(&site.host, &site.place(), Sectors(1 << 18))
+        .unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Io);
     site.detach();
     site.assert_nothing_left();
@@ -294,21 +296,27 @@ fn root_a_disk_freezes_and_grows_while_it_is_attached() {
     file.write_all_at(&[1; 8192], MIB).unwrap();
     file.sync_all().unwrap();
     let guid = |byte| Guid::from_random([byte; 16]);
-    assert_eq!(attached.freeze(&site.place(), guid(1)).unwrap(), guid(1));
+    assert_eq!(
+        attached.freeze(&site.host, &site.place(), guid(1)).unwrap(),
+        guid(1)
+    );
     // Nothing was written since: there is no need for another one.
-    assert_eq!(attached.freeze(&site.place(), guid(2)).unwrap(), guid(1));
+    assert_eq!(
+        attached.freeze(&site.host, &site.place(), guid(2)).unwrap(),
+        guid(1)
+    );
     file.write_all_at(&[2; 4096], MIB).unwrap();
     file.sync_all().unwrap();
     let size = Sectors(100 * MIB / 512);
-    attached.grow(&site.place(), size).unwrap();
-    attached.grow(&site.place(), size).unwrap();
+    attached.grow(&site.host, &site.place(), size).unwrap();
+    attached.grow(&site.host, &site.place(), size).unwrap();
     let smaller = attached
-        .grow(&site.place(), Sectors(MIB / 512))
+        .grow(&site.host, &site.place(), Sectors(MIB / 512))
         .unwrap_err();
     assert_eq!(smaller.kind(), ErrorKind::Invalid);
     file.write_all_at(&[3; 4096], 99 * MIB).unwrap();
     file.sync_all().unwrap();
-    attached.flush(&site.place()).unwrap();
+    attached.flush(&site.host, &site.place()).unwrap();
     drop(file);
     site.detach();
     let disk = site.disk();
@@ -339,7 +347,7 @@ fn root_disks_with_the_same_base_are_attached_at_once() {
     file.sync_all().unwrap();
     let frozen = one.find().unwrap();
     frozen
-        .freeze(&one.place(), Guid::from_random([1; 16]))
+        .freeze(&one.host, &one.place(), Guid::from_random([1; 16]))
         .unwrap();
     for file in one.volume().read_dir().unwrap().flatten() {
         let name = file.file_name();
@@ -386,7 +394,7 @@ fn root_what_is_discarded_reads_as_zeros_and_takes_no_space() {
     };
     let attached = site.find().unwrap();
     attached
-        .freeze(&site.place(), Guid::from_random([1; 16]))
+        .freeze(&site.host, &site.place(), Guid::from_random([1; 16]))
         .unwrap();
     let before = taken();
     discard(9 * MIB, 4 * MIB);
@@ -395,7 +403,7 @@ fn root_what_is_discarded_reads_as_zeros_and_takes_no_space() {
     let ones = |range: std::ops::Range<usize>| found[range].iter().filter(|b| **b == 1).count();
     assert_eq!(ones(0..8 << 20), 4 << 20);
     assert_eq!(ones(1 << 20..5 << 20), 0);
-    attached.flush(&site.place()).unwrap();
+    attached.flush(&site.host, &site.place()).unwrap();
     assert!(taken() < before + MIB, "{} of {before}", taken());
     site.detach();
     let disk = site.disk();

@@ -39,9 +39,12 @@ fn root_writes_survive_snapshots_and_growth_under_way() {
             || allocated(&site) > seed + 8 || !fio.is_running()
         ));
         let new = guid(&site);
-        assert_eq!(attached.freeze(&site.place(), new).unwrap(), new);
+        assert_eq!(
+            attached.freeze(&site.host, &site.place(), new).unwrap(),
+            new
+        );
         let size = Sectors((256 + (seed + 1) * 64) * MIB / 512);
-        attached.grow(&site.place(), size).unwrap();
+        attached.grow(&site.host, &site.place(), size).unwrap();
         assert!(fio.is_running(), "there was nothing under way");
         fio.assert_well();
     }
@@ -110,8 +113,8 @@ fn root_a_worker_killed_while_it_freezes_or_grows_loses_nothing() {
         let size = Sectors((128 + round * 8) * MIB / 512);
         std::thread::scope(|scope| {
             let done = scope.spawn(|| {
-                let frozen = attached.freeze(&site.place(), new);
-                frozen.and_then(|_| attached.grow(&site.place(), size))
+                let frozen = attached.freeze(&site.host, &site.place(), new);
+                frozen.and_then(|_| attached.grow(&site.host, &site.place(), size))
             });
             // Each time in the midst of something else.
             std::thread::sleep(Duration::from_millis(round * 3));
@@ -155,9 +158,11 @@ fn root_three_deltas_under_a_file_system_read_as_qemu_reads_them() {
     for seed in 0..2 {
         let mut fio = Fio::start(&at.join(format!("file{seed}")), 24, 150, seed);
         assert!(eventually(|| at.join(format!("file{seed}")).exists()));
-        attached.freeze(&site.place(), guid(&site)).unwrap();
+        attached
+            .freeze(&site.host, &site.place(), guid(&site))
+            .unwrap();
         let size = Sectors((128 + (seed + 1) * 32) * MIB / 512);
-        attached.grow(&site.place(), size).unwrap();
+        attached.grow(&site.host, &site.place(), size).unwrap();
         fio.is_running();
         fio.assert_well();
         if seed == 0 {

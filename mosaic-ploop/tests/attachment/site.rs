@@ -9,7 +9,7 @@ use std::sync::Arc;
 use mosaic_core::Host;
 use mosaic_core::loopdev::LoopDevice;
 use mosaic_core::volume::Lifetime;
-use mosaic_ploop::attachment::{self, Attached, How, Place};
+use mosaic_ploop::attachment::{self, Attached, How, Place, VolumeId};
 use mosaic_ploop::files::DiskFolder;
 use mosaic_ploop::format::disk::{Disk, Kind, NewDisk};
 use mosaic_ploop::format::header::Version;
@@ -92,6 +92,12 @@ impl Site {
     /// The disk, which nobody has open.
     pub fn disk(&self) -> Disk<DiskFolder> {
         Disk::open(DiskFolder::open(&self.volume()).unwrap()).unwrap()
+    }
+
+    /// Where its server is called.
+    pub fn socket(&self) -> PathBuf {
+        let id = VolumeId::of(&self.folder).unwrap();
+        self.private.join(id.socket())
     }
 
     /// The processes that serve it: the keeper first, then the worker.

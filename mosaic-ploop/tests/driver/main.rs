@@ -7,4 +7,5 @@ mod clone;
 mod common;
 mod foreign_disks;
 mod in_use;
+mod looking;
 mod volumes;

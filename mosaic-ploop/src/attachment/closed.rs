@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The end of a server: it closes the disk after its device has gone, and is waited for.
+
+use std::time::{Duration, Instant};
+
+use mosaic_core::{Error, ErrorKind, Host, Result};
+
+use super::{Place, find};
+use crate::server::{control, handover};
+
+/// How long whoever only looks waits for a server.
+const GLANCE: Duration = Duration::from_secs(5);
+/// How long one is waited for by whoever wants the disk.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until a server whose disk is not attached any more has closed it: after the umount of a
+/// device that went by itself. Whether it has; `false`, at once, while the disk is attached.
+///
+/// For who keeps all others from attaching the disk: what a killed server left is taken away.
+///
+/// # Errors
+/// `Interrupted`; `Busy` if it does not end; the kernel's.
+pub fn await_closed(host: &Host, place: &Place<'_>) -> Result<bool> {
+    let is_closed = await_end(host, place, PATIENCE)?;
+    if is_closed {
+        forget(place)?;
+    }
+    Ok(is_closed)
+}
+
+/// The same for who only looks: somebody else may be about to attach the disk.
+///
+/// # Errors
+/// As [`await_closed`].
+pub fn look_closed(host: &Host, place: &Place<'_>) -> Result<bool> {
+    await_end(host, place, GLANCE)
+}
+
+/// The same, however long it takes: for who has just taken the device away.
+pub(super) fn await_last(host: &Host, place: &Place<'_>) -> Result<()> {
+    await_end(host, place, Duration::MAX)?;
+    forget(place)
+}
+
+fn forget(place: &Place<'_>) -> Result<()> {
+    if let Some(private) = place.private()? {
+        // Nobody listens there, so what stays says nothing.
+        let _ = control::forget(&private, &place.id()?.socket());
+    }
+    Ok(())
+}
+
+fn await_end(host: &Host, place: &Place<'_>, patience: Duration) -> Result<bool> {
+    let Some(private) = place.private()? else {
+        return Ok(true);
+    };
+    let name = place.id()?.socket();
+    let start = Instant::now();
+    while let Some(server) = control::call(&private, &name)? {
+        // A server that is told nothing says nothing, until it ends.
+        loop {
+            if find(place)?.is_some() {
+                return Ok(false);
+            }
+            if handover::has_message(host, &server)? {
+                break;
+            }
+            if start.elapsed() > patience {
+                return Err(Error::new(
+                    ErrorKind::Busy,
+                    "in use: its block server has not ended yet",
+                ));
+            }
+        }
+        // Between its last word and its end.
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(true)
+}
