@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use mosaic_core::busy::{self, Use};
 use mosaic_core::loopdev::{LoopDevice, Window};
 use mosaic_core::volume::{Attachment, Kind, Lifetime, MountSource};
-use mosaic_core::{Error, ErrorKind, Host, Place, Result, VolumeName, label};
+use mosaic_core::{Context, Error, ErrorKind, Host, Place, Result, VolumeName, label};
 
 use crate::attachment::{self, Attached, How, attached_at};
 use crate::claim::Claim;
@@ -229,9 +229,14 @@ impl Ploop {
     ) -> Result<()> {
         let device = self.bind(dir, false, Lifetime::Mount)?;
         let done = step(&device.path());
+        let synced = rustix::fs::fsync(&device);
+        let synced = synced.context(|| format!("cannot write {:?} to disk", device.path()));
         drop(device);
         // udev may still look at it.
-        match (done, self.refuse_attached(dir, attachment::await_closed)) {
+        let gone = self
+            .refuse_attached(dir, attachment::await_closed)
+            .and_then(|()| attachment::was_closed(&self.shown(dir).place()));
+        match (done.and(synced), gone) {
             (Err(error), Err(left)) => Err(error.with_failed_undo(&left)),
             (done, gone) => done.and(gone),
         }

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use mosaic_core::busy;
 use mosaic_core::loopdev::{self, Binding, LoopDevice, Release};
 use mosaic_core::{Error, ErrorKind, Host, Result};
-use rustix::fs::OFlags;
+use rustix::fs::{OFlags, fsync};
 use rustix::io::Errno;
 
-use super::closed::{await_closed, await_last};
+use super::closed::{await_closed, await_last, was_closed};
 use super::{Attached, How, Place, VolumeId, find, serve};
 use crate::files::DiskFolder;
 use crate::format::descriptor::Base;
@@ -125,16 +125,20 @@ impl Attached {
     /// Takes the device away, and returns when the server has closed the disk.
     ///
     /// Order: open the device so that the kernel refuses if it is mounted or claimed, prove that it
-    /// shows the disk; **commit**: LOOP_CLR_FD by the only opener; wait for the server to end. Killed
-    /// before the commit it is attached as before, after it the server ends by itself.
+    /// shows the disk; have all that was written to it made durable; **commit**: LOOP_CLR_FD by the
+    /// only opener; wait for the server to end. Killed before the commit it is attached as before,
+    /// after it the server ends by itself.
     ///
     /// # Errors
-    /// `Busy` while somebody has it open; `NotFound` if it is gone; the kernel's.
+    /// `Busy` while somebody has it open; `NotFound` if it is gone; `NoSpace`, `Io` if something that
+    /// was written is lost: it is attached as before then, or its server could not close the disk.
+    /// Of a device whose server was killed nothing can be said, and it just goes. The kernel's.
     pub fn detach(&self, host: &Host, place: &Place<'_>) -> Result<()> {
         if self.autoclear {
             let mounted = attached_at(self);
             return Err(mounted.context("it is there for a mount; umount ends it"));
         }
+        let is_served = self.is_served(place)?;
         let start = Instant::now();
         loop {
             match LoopDevice::open_best(self.number, OFlags::EXCL) {
@@ -145,10 +149,17 @@ impl Attached {
                     let Some(device) = self.open_same(OFlags::EXCL)? else {
                         return Err(Error::new(ErrorKind::NotFound, "it is not attached"));
                     };
+                    if is_served {
+                        self.sync(place, &device)?;
+                    }
                     host.debug(&format!("LOOP_CLR_FD {:?}", device.path()));
                     if device.release()? == Release::Gone {
                         drop(device);
-                        return await_last(host, place);
+                        await_last(host, place)?;
+                        return match is_served && !self.read_only {
+                            true => was_closed(place),
+                            false => Ok(()),
+                        };
                     }
                 }
             }
@@ -158,6 +169,25 @@ impl Attached {
             host.check_cancelled()?;
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Makes durable what was written to the device, by whomever. A failure that nobody was told of
+    /// yet is told here: the kernel keeps it until then, and tells it once.
+    fn sync(&self, place: &Place<'_>, device: &LoopDevice) -> Result<()> {
+        let Err(errno) = fsync(device) else {
+            return Ok(());
+        };
+        // Killed meanwhile: the device is of no use any more.
+        if !self.is_served(place)? {
+            return Ok(());
+        }
+        let path = device.path();
+        let path = path.display();
+        let message = format!(
+            "not all that was written to {path} is on the disk; it stays attached, so that it can be \
+             written again: detach it another time, or losetup -d {path}"
+        );
+        Err(Error::io(errno, message))
     }
 
     /// A mount stays; another claim may be gone in a moment.

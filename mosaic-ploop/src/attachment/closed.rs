@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use mosaic_core::{Error, ErrorKind, Host, Result};
 
 use super::{Place, find};
+use crate::files::DiskFolder;
+use crate::format::disk::Disk;
 use crate::server::{control, handover};
 
 /// How long whoever only looks waits for a server.
@@ -40,6 +42,23 @@ pub fn look_closed(host: &Host, place: &Place<'_>) -> Result<bool> {
 pub(super) fn await_last(host: &Host, place: &Place<'_>) -> Result<()> {
     await_end(host, place, Duration::MAX)?;
     forget(place)
+}
+
+/// Whether the last server of a disk that is not attached any more closed it as it should.
+///
+/// # Errors
+/// `Io` if the disk's top is still marked in use; as [`Disk::open`].
+pub fn was_closed(place: &Place<'_>) -> Result<()> {
+    let folder = place.folder.try_clone_to_owned();
+    let folder = folder.map_err(|e| Error::io(e, "cannot open the disk's folder"))?;
+    match Disk::open(DiskFolder::in_dir(folder))?.is_closed()? {
+        true => Ok(()),
+        false => Err(Error::new(
+            ErrorKind::Io,
+            "it is detached, but its block server could not close the disk, so what was written last \
+             may be lost; the next attach repairs it",
+        )),
+    }
 }
 
 fn forget(place: &Place<'_>) -> Result<()> {

@@ -23,7 +23,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 pub use attach::{attach, attached_at};
-pub use closed::{await_closed, look_closed};
+pub use closed::{await_closed, look_closed, was_closed};
 pub use find::{Attached, all, find};
 pub use mosaic_core::loopdev::Window;
 

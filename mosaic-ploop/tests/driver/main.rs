@@ -5,6 +5,7 @@ mod attached;
 mod check;
 mod clone;
 mod common;
+mod detach;
 mod foreign_disks;
 mod in_use;
 mod looking;

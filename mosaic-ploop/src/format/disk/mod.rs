@@ -26,10 +26,11 @@ mod snapshot;
 use std::io;
 
 use super::chain::Chain;
-use super::delta::Delta;
+use super::delta::{Delta, read_header};
 use super::descriptor::{Base, DESCRIPTOR, Descriptor, MAX_BYTES, Temporary};
 use super::error::{Error, Refusal, Result};
 use super::guid::Guid;
+use super::header::Mark;
 use super::layer::Layer;
 use super::raw_image::RawImage;
 use super::storage::{Access, Folder, ImageFile as _};
@@ -113,6 +114,20 @@ impl<S: Folder> Disk<S> {
             other => other,
         };
         Chain::new(lower, top)
+    }
+
+    /// Whether the last writer of the top came to its end.
+    ///
+    /// # Errors
+    /// `Header`, `Io`.
+    pub fn is_closed(&self) -> Result<bool> {
+        let top = self.descriptor.top();
+        if self.is_raw(top) {
+            return Ok(true);
+        }
+        let name = self.file_of(top)?;
+        let (header, _) = read_header(name, &self.open_file(name, Access::Read)?)?;
+        Ok(header.mark != Mark::InUse)
     }
 
     /// The layers from the base up to a shot, for reading.
