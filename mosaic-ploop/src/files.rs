@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags, ResolveFlags, SeekFrom};
 use rustix::io::Errno;
 
 use crate::format::storage::{Access, Folder, ImageFile};
@@ -206,6 +206,17 @@ impl ImageFile for DiskFile {
         self.0.write_all_at(data, at.0)
     }
 
+    /// lseek(2), `SEEK_DATA`; nobody here uses the position that it changes.
+    fn next_data(&self, at: FileOffset) -> io::Result<Option<FileOffset>> {
+        match rustix::fs::seek(&self.0, SeekFrom::Data(at.0)) {
+            Ok(data) => Ok(Some(FileOffset(data))),
+            Err(Errno::NXIO) => Ok(None),
+            // Where holes are not known all of it is read.
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(Some(at)),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
     fn length(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
@@ -347,6 +358,22 @@ mod tests {
         assert!(!folder.is_shared("theirs/a").unwrap());
         let exists = file.link(&folder, "b").unwrap_err();
         assert_eq!(exists, Errno::EXIST);
+    }
+
+    #[test]
+    fn holes_are_known_without_reading() {
+        let (_path, folder) = folder();
+        let file = folder.create("a", false).unwrap();
+        let data = 1 << 30;
+        file.write_at(b"x", FileOffset(data)).unwrap();
+        file.set_length(1 << 40).unwrap();
+        let next = |at| file.next_data(FileOffset(at)).unwrap().map(|at| at.0);
+        // By the block of the file system.
+        let found = next(0).unwrap();
+        assert!((data - (1 << 20)..=data).contains(&found), "{found}");
+        assert_eq!(next(data), Some(data));
+        assert_eq!(next(data + (1 << 20)), None);
+        assert_eq!(next(1 << 41), None);
     }
 
     #[test]

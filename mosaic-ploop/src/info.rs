@@ -2,7 +2,6 @@
 //! What is known of one volume. Reading refuses nobody anything and takes no lock: what cannot be
 //! seen is said in a note.
 
-use std::collections::HashSet;
 use std::os::fd::AsFd;
 
 use mosaic_core::label;
@@ -15,13 +14,15 @@ use rustix::fs::{self, AtFlags, Dir, FileType};
 use crate::attachment::{Attached, VolumeId};
 use crate::driver::Ploop;
 use crate::files::DiskFolder;
-use crate::format::delta::Delta;
+use crate::format::bat;
+use crate::format::cluster_set::ClusterSet;
+use crate::format::delta::read_header;
 use crate::format::descriptor::Base;
 use crate::format::disk::Disk;
 use crate::format::guid::Guid;
 use crate::format::header::Version;
 use crate::format::storage::{Access as FileAccess, Folder};
-use crate::format::units::Sectors;
+use crate::format::units::{Sectors, VirtualCluster};
 use crate::kernel;
 use crate::volume_dir::VolumeDir;
 
@@ -176,7 +177,8 @@ fn chain_facts(disk: &Disk<DiskFolder>) -> Result<(Sectors, Option<&'static str>
     let descriptor = disk.descriptor();
     let cluster = descriptor.cluster();
     let (mut size, mut version) = (descriptor.size(), None);
-    let mut allocated = HashSet::new();
+    let mut allocated = ClusterSet::<VirtualCluster>::default();
+    let mut raw = 0;
     for guid in descriptor.chain(descriptor.top()) {
         let name = descriptor.file(guid).unwrap_or_default();
         let file = disk.folder().open(name, FileAccess::Read);
@@ -190,24 +192,26 @@ fn chain_facts(disk: &Disk<DiskFolder>) -> Result<(Sectors, Option<&'static str>
             size = cluster
                 .round_up(Sectors(length.div_ceil(512)))
                 .unwrap_or(size);
-            let clusters = u32::try_from(length.div_ceil(cluster.bytes())).unwrap_or(u32::MAX);
-            allocated.extend(0..clusters);
+            raw = length.div_ceil(cluster.bytes());
             continue;
         }
-        let delta = Delta::open(name, file)?;
-        size = delta.header().size;
-        version = Some(match delta.header().version {
+        let (header, _) = read_header(name, &file)?;
+        size = header.size;
+        version = Some(match header.version {
             Version::V1 => "1",
             Version::V2 => "2",
         });
-        allocated.extend(delta.allocated().map(|cluster| cluster.0));
+        // A tenant's table may be of any size, so it is not kept.
+        let visited = bat::visit(&file, &header, |cluster| {
+            if u64::from(cluster.0) >= raw {
+                allocated.insert(cluster);
+            }
+        });
+        visited.context(|| format!("cannot read {name:?}"))?;
     }
     let count = cluster.holding(size);
-    let there = allocated
-        .iter()
-        .filter(|at| u64::from(**at) < count)
-        .count();
-    Ok((size, version, there as u64 * cluster.bytes()))
+    let behind = allocated.count_below(count);
+    Ok((size, version, (raw.min(count) + behind) * cluster.bytes()))
 }
 
 fn word(base: Base) -> &'static str {

@@ -49,19 +49,7 @@ impl Bat {
     /// The kernel's.
     pub fn load(file: &impl ImageFile, header: &Header) -> io::Result<Self> {
         let mut bat = Self::new(header.entries);
-        let end = header.table_end().0;
-        let mut buffer = vec![0; STEP];
-        let mut at = 0;
-        while at < end {
-            let part = usize::try_from(end - at).map_or(STEP, |left| left.min(STEP));
-            file.read_at(&mut buffer[..part], FileOffset(at))?;
-            buffer[part..].fill(0);
-            if at == 0 {
-                buffer[..size_of::<RawHeader>()].fill(0);
-            }
-            bat.take(at, &buffer);
-            at += STEP as u64;
-        }
+        read(file, header, |at, bytes| bat.take(at, bytes))?;
         Ok(bat)
     }
 
@@ -196,6 +184,53 @@ impl Bat {
     }
 }
 
+/// The clusters that have an entry, ascending, of a table that is not kept: it may be as large as its
+/// owner likes. The image's length was checked ([`Header::check_length`]).
+///
+/// # Errors
+/// The kernel's.
+pub fn visit(
+    file: &impl ImageFile,
+    header: &Header,
+    mut each: impl FnMut(VirtualCluster),
+) -> io::Result<()> {
+    read(file, header, |at, bytes| {
+        for (number, page) in (page_at(at)..).zip(bytes.chunks_exact(PAGE)) {
+            let slots = page.chunks_exact(4).enumerate();
+            for (slot, _) in slots.filter(|(_, entry)| !is_zero(entry)) {
+                if let Some(cluster) = cluster(number, slot)
+                    && cluster.0 < header.entries
+                {
+                    each(cluster);
+                }
+            }
+        }
+    })
+}
+
+/// Reads a table in whole pages, without the header; what is known to be zeros is left out.
+fn read(
+    file: &impl ImageFile,
+    header: &Header,
+    mut take: impl FnMut(u64, &[u8]),
+) -> io::Result<()> {
+    let end = header.table_end().0;
+    let mut buffer = vec![0; STEP];
+    let mut at = 0;
+    while let Some(data) = file.next_data(FileOffset(at))?.filter(|data| data.0 < end) {
+        at = data.0 - data.0 % PAGE as u64;
+        let part = usize::try_from(end - at).map_or(STEP, |left| left.min(STEP));
+        file.read_at(&mut buffer[..part], FileOffset(at))?;
+        buffer[part..].fill(0);
+        if at == 0 {
+            buffer[..size_of::<RawHeader>()].fill(0);
+        }
+        take(at, &buffer);
+        at += STEP as u64;
+    }
+    Ok(())
+}
+
 fn pages_for(entries: u32) -> usize {
     page_at((FIRST + u64::from(entries)) * ENTRY_BYTES + PAGE as u64 - 1)
 }
@@ -226,6 +261,8 @@ fn cluster(page: usize, slot: usize) -> Option<VirtualCluster> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::header::Version;
+    use crate::format::units::ClusterSize;
 
     /// Entries at the borders of pages.
     const PLACES: [u32; 6] = [0, 1007, 1008, 2031, 2032, 9_999];
@@ -255,6 +292,69 @@ mod tests {
         assert_eq!(bat.dirty, BTreeSet::from([9]));
         bat.resize(10_000);
         assert!(bat.is_empty());
+    }
+
+    /// A table of 16 GiB with two entries in it, which is known to be zeros but for those.
+    struct Sparse {
+        read: std::cell::Cell<u64>,
+    }
+
+    const LAST: u32 = u32::MAX - 1;
+
+    impl ImageFile for Sparse {
+        fn read_at(&self, buffer: &mut [u8], at: FileOffset) -> io::Result<()> {
+            self.read.set(self.read.get() + buffer.len() as u64);
+            buffer.fill(0);
+            for place in [7, LAST] {
+                let entry = 64 + 4 * u64::from(place);
+                if let Some(within) = entry.checked_sub(at.0)
+                    && within < buffer.len() as u64
+                {
+                    buffer[usize::try_from(within).unwrap()] = 1;
+                }
+            }
+            Ok(())
+        }
+
+        fn next_data(&self, at: FileOffset) -> io::Result<Option<FileOffset>> {
+            let last = 64 + 4 * u64::from(LAST);
+            Ok([64 + 28, last]
+                .into_iter()
+                .find(|data| *data >= at.0)
+                .map(FileOffset))
+        }
+
+        fn write_at(&self, _: &[u8], _: FileOffset) -> io::Result<()> {
+            unreachable!()
+        }
+
+        fn length(&self) -> io::Result<u64> {
+            Ok(1 << 35)
+        }
+
+        fn set_length(&self, _: u64) -> io::Result<()> {
+            unreachable!()
+        }
+
+        fn flush(&self) -> io::Result<()> {
+            unreachable!()
+        }
+    }
+
+    #[test]
+    fn holes_in_a_table_are_not_read() {
+        let size = ClusterSize::DEFAULT.size_of(u32::MAX);
+        let header = Header::new(Version::V2, ClusterSize::DEFAULT, size).unwrap();
+        let file = Sparse {
+            read: std::cell::Cell::new(0),
+        };
+        let bat = Bat::load(&file, &header).unwrap();
+        let found: Vec<_> = bat.allocated().map(|(cluster, _)| cluster.0).collect();
+        assert_eq!(found, [7, LAST]);
+        let mut seen = Vec::new();
+        visit(&file, &header, |cluster| seen.push(cluster.0)).unwrap();
+        assert_eq!(seen, found);
+        assert!(file.read.get() <= 4 * STEP as u64, "{}", file.read.get());
     }
 
     #[test]

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A set of clusters of a file: a bitmap whose pages are there only where a cluster is.
+//! A set of clusters: a bitmap whose pages are there only where a cluster is.
 
-use super::units::FileCluster;
+use std::marker::PhantomData;
+
+use super::units::{FileCluster, Numbered};
 
 /// Bits of a word.
 const WORD: usize = u64::BITS as usize;
@@ -12,17 +14,28 @@ const BITS: usize = WORD * WORDS;
 
 type Page = [u64; WORDS];
 
-/// A set of file clusters.
-#[derive(Debug, Clone, Default)]
-pub struct ClusterSet {
+/// A set of clusters, of a file or of a disk.
+#[derive(Debug, Clone)]
+pub struct ClusterSet<C = FileCluster> {
     pages: Vec<Option<Box<Page>>>,
     count: u64,
+    of: PhantomData<C>,
 }
 
-impl ClusterSet {
+impl<C> Default for ClusterSet<C> {
+    fn default() -> Self {
+        Self {
+            pages: Vec::new(),
+            count: 0,
+            of: PhantomData,
+        }
+    }
+}
+
+impl<C: Numbered> ClusterSet<C> {
     /// Adds a cluster; `false` if it was in the set.
-    pub fn insert(&mut self, cluster: FileCluster) -> bool {
-        let (number, word, bit) = position(cluster);
+    pub fn insert(&mut self, cluster: C) -> bool {
+        let (number, word, bit) = position(&cluster);
         if self.pages.len() <= number {
             self.pages.resize_with(number + 1, || None);
         }
@@ -34,8 +47,8 @@ impl ClusterSet {
     }
 
     /// Takes a cluster out; `false` if it was not in the set.
-    pub fn remove(&mut self, cluster: FileCluster) -> bool {
-        let (number, word, bit) = position(cluster);
+    pub fn remove(&mut self, cluster: C) -> bool {
+        let (number, word, bit) = position(&cluster);
         let Some(Some(page)) = self.pages.get_mut(number) else {
             return false;
         };
@@ -46,8 +59,8 @@ impl ClusterSet {
     }
 
     /// Whether a cluster is in the set.
-    pub fn contains(&self, cluster: FileCluster) -> bool {
-        let (number, word, bit) = position(cluster);
+    pub fn contains(&self, cluster: C) -> bool {
+        let (number, word, bit) = position(&cluster);
         let page = self.pages.get(number).and_then(Option::as_ref);
         page.is_some_and(|page| page[word] & bit != 0)
     }
@@ -57,26 +70,41 @@ impl ClusterSet {
         self.count
     }
 
+    /// Clusters in the set whose number is below `end`.
+    pub fn count_below(&self, end: u64) -> u64 {
+        let pages = self.pages.iter().enumerate();
+        let words = pages.flat_map(|(number, page)| {
+            let words = page.iter().flat_map(|page| page.iter().enumerate());
+            words.map(move |(word, bits)| ((number * BITS + word * WORD) as u64, *bits))
+        });
+        let below = words.map(|(first, bits)| match end.saturating_sub(first) {
+            0 => 0,
+            left if left < WORD as u64 => (bits & ((1 << left) - 1)).count_ones(),
+            _ => bits.count_ones(),
+        });
+        below.map(u64::from).sum()
+    }
+
     /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
     /// The first cluster from `start` on that is not in the set; `None` beyond the last number.
-    pub fn first_absent(&self, start: FileCluster) -> Option<FileCluster> {
-        let mut next = start;
+    pub fn first_absent(&self, start: C) -> Option<C> {
+        let mut next = start.number();
         loop {
-            let (number, word, bit) = position(next);
+            let (number, word, bit) = position(&C::numbered(next));
             let Some(Some(page)) = self.pages.get(number) else {
-                return Some(next);
+                return Some(C::numbered(next));
             };
             // Bits below the start count as set.
             let taken = page[word] | (bit - 1);
-            let aligned = next.0 / u64::BITS * u64::BITS;
+            let aligned = next / u64::BITS * u64::BITS;
             if taken != u64::MAX {
-                return Some(FileCluster(aligned + taken.trailing_ones()));
+                return Some(C::numbered(aligned + taken.trailing_ones()));
             }
-            next = FileCluster(aligned.checked_add(u64::BITS)?);
+            next = aligned.checked_add(u64::BITS)?;
         }
     }
 
@@ -93,8 +121,8 @@ impl ClusterSet {
     }
 }
 
-impl FromIterator<FileCluster> for ClusterSet {
-    fn from_iter<I: IntoIterator<Item = FileCluster>>(clusters: I) -> Self {
+impl<C: Numbered> FromIterator<C> for ClusterSet<C> {
+    fn from_iter<I: IntoIterator<Item = C>>(clusters: I) -> Self {
         let mut set = Self::default();
         for cluster in clusters {
             set.insert(cluster);
@@ -104,8 +132,8 @@ impl FromIterator<FileCluster> for ClusterSet {
 }
 
 /// Page, word in it, bit in that.
-fn position(cluster: FileCluster) -> (usize, usize, u64) {
-    let at = cluster.0 as usize;
+fn position(cluster: &impl Numbered) -> (usize, usize, u64) {
+    let at = cluster.number() as usize;
     (at / BITS, at % BITS / WORD, 1 << (at % WORD))
 }
 
@@ -126,6 +154,9 @@ mod tests {
         assert!(!set.remove(FileCluster(65)));
         assert!(set.remove(FileCluster(u32::MAX)));
         assert_eq!((set.len(), set.end()), (5, 32_769));
+        for (end, count) in [(0, 0), (1, 1), (63, 1), (64, 2), (32_768, 4), (u64::MAX, 5)] {
+            assert_eq!(set.count_below(end), count, "{end}");
+        }
     }
 
     #[test]

@@ -34,6 +34,15 @@ pub trait ImageFile {
     /// The kernel's.
     fn write_at(&self, data: &[u8], at: FileOffset) -> io::Result<()>;
 
+    /// The first byte from `at` on that may be other than zero, as far as that is known without
+    /// reading; `None` if none is.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn next_data(&self, at: FileOffset) -> io::Result<Option<FileOffset>> {
+        Ok(Some(at))
+    }
+
     /// Bytes in the file.
     ///
     /// # Errors

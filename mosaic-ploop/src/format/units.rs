@@ -38,6 +38,35 @@ pub struct VirtualCluster(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileCluster(pub u32);
 
+/// A cluster that is known by its number.
+pub trait Numbered {
+    /// The one of that number.
+    fn numbered(number: u32) -> Self;
+
+    /// Its number.
+    fn number(&self) -> u32;
+}
+
+impl Numbered for VirtualCluster {
+    fn numbered(number: u32) -> Self {
+        Self(number)
+    }
+
+    fn number(&self) -> u32 {
+        self.0
+    }
+}
+
+impl Numbered for FileCluster {
+    fn numbered(number: u32) -> Self {
+        Self(number)
+    }
+
+    fn number(&self) -> u32 {
+        self.0
+    }
+}
+
 /// A byte of the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DiskOffset(pub u64);

@@ -176,6 +176,10 @@ impl ImageFile for ServedFile {
         }
     }
 
+    fn next_data(&self, at: FileOffset) -> io::Result<Option<FileOffset>> {
+        self.file.next_data(at)
+    }
+
     fn length(&self) -> io::Result<u64> {
         self.file.length()
     }

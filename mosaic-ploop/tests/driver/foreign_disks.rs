@@ -2,10 +2,13 @@
 //! Folders as other programs make them: used as they are.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
+use mosaic_core::Bytes;
 use mosaic_core::finding::Repair;
 use mosaic_core::volume::Kind;
 use mosaic_ploop::format::descriptor::{Base, Descriptor};
+use mosaic_ploop::format::guid::Guid;
 use mosaic_ploop::format::units::{ClusterSize, Sectors};
 
 use super::common::{Disks, MIB, disks};
@@ -182,4 +185,40 @@ fn a_descriptor_that_names_files_elsewhere_is_not_followed() {
         disks.drop(name).unwrap();
     }
     assert_eq!(fs::read(&outside).unwrap(), vec![7; 1 << 20]);
+}
+
+#[test]
+fn a_raw_disk_of_any_size_is_listed_at_once() {
+    let (_scratch, disks) = disks("vast", &[("cluster_size", "32K")]);
+    raw(&disks, "a", &[9; 1 << 20]);
+    // What its owner can make of it with two commands: a file of holes, in small clusters.
+    let image = fs::OpenOptions::new()
+        .write(true)
+        .open(disks.file("a/root.hdd"))
+        .unwrap();
+    let size = 8 << 40;
+    image.set_len(size).unwrap();
+    let path = disks.file("a/DiskDescriptor.xml");
+    let text = fs::read_to_string(&path).unwrap();
+    let text = text.replace("<Blocksize>2048<", "<Blocksize>64<");
+    fs::write(&path, text).unwrap();
+    let begun = Instant::now();
+    assert_eq!(disks.size("a"), size);
+    assert_eq!(disks.fact("a", "allocated"), Bytes(size).to_string());
+    // With all clusters in a set it took a minute, and gigabytes.
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
+    // What is upon such a base counts once.
+    raw(&disks, "b", &[9; 4 << 20]);
+    let mut disk = disks.disk("b");
+    disk.snapshot(Guid::from_random([1; 16])).unwrap();
+    disk.grow(Sectors(8 * MIB / 512)).unwrap();
+    drop(disk);
+    for at in [MIB, 6 * MIB] {
+        disks.write("b", at, b"mine");
+    }
+    assert_eq!(disks.fact("b", "allocated"), Bytes(5 * MIB).to_string());
 }
