@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 
 /// Programs and their packages in Debian and Ubuntu.
-const PACKAGES: [(&str, &str); 32] = [
+const PACKAGES: [(&str, &str); 37] = [
     ("mkfs.ext4", "e2fsprogs"),
     ("tune2fs", "e2fsprogs"),
     ("mkfs.xfs", "xfsprogs"),
@@ -36,6 +36,12 @@ const PACKAGES: [(&str, &str); 32] = [
     ("thin_check", "thin-provisioning-tools"),
     ("thin_dump", "thin-provisioning-tools"),
     ("thin_ls", "thin-provisioning-tools"),
+    // Other programs that know images of ploop.
+    ("ploop", "ploop"),
+    ("qemu-img", "qemu-utils"),
+    ("qemu-io", "qemu-utils"),
+    ("qemu-nbd", "qemu-utils"),
+    ("flock", "util-linux"),
     // The virtual machine.
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("busybox", "busybox-static"),

@@ -15,7 +15,7 @@ use mosaic_ploop::format::guid::Guid;
 use mosaic_ploop::format::header::Version;
 use mosaic_ploop::format::units::{DiskOffset, Sectors};
 use mosaic_ploop::locks::{Hold, ImageLock};
-use mosaic_tests::{eventually, requires_program, requires_qemu, requires_root, run};
+use mosaic_tests::{eventually, requires_program, requires_root, run};
 use rustix::fs::OFlags;
 
 use crate::site::{HOW, MIB, Site};
@@ -152,7 +152,7 @@ fn root_a_device_can_show_a_part_and_refuse_writes() {
 
 #[test]
 fn root_other_programs_and_a_server_keep_off_each_others_images() {
-    if !requires_root() || !requires_qemu() {
+    if !requires_root() || !requires_program("qemu-img") {
         return;
     }
     let site = Site::new("qemu", 64);
