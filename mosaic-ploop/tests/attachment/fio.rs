@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use mosaic_tests::requires_program;
+use mosaic_tests::{eventually, requires_program};
 
 /// Whether there is fio.
 pub fn requires_fio() -> bool {
@@ -35,8 +35,19 @@ impl Fio {
         Self(child)
     }
 
-    /// Whether it is still at work.
-    pub fn is_running(&mut self) -> bool {
+    /// Waits until it has written more to that loop device, and will go on.
+    pub fn await_writes(&mut self, number: u32) {
+        let before = writes(number);
+        assert!(eventually(|| writes(number) > before || !self.is_running()));
+        self.assert_running();
+    }
+
+    /// It has not come to its end yet.
+    pub fn assert_running(&mut self) {
+        assert!(self.is_running(), "there is nothing under way");
+    }
+
+    fn is_running(&mut self) -> bool {
         self.0.try_wait().unwrap().is_none()
     }
 
@@ -48,4 +59,15 @@ impl Fio {
         assert!(output.status.success(), "{said}\n{failed}");
         assert!(said.contains("err= 0"), "{said}\n{failed}");
     }
+}
+
+/// How many writes a loop device has done (Documentation/block/stat.rst, Linux 6.18).
+fn writes(number: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/sys/block/loop{number}/stat"));
+    stat.unwrap()
+        .split_whitespace()
+        .nth(4)
+        .unwrap()
+        .parse()
+        .unwrap()
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Disks shown as block devices, by the real server and the real kernel.
 
+mod at_work;
 mod control;
 mod fio;
 mod keeper;
