@@ -98,6 +98,15 @@ pub enum Error {
         /// The file's name.
         file: String,
     },
+    /// Somebody changed it while a writer that was killed was being followed by another one.
+    #[error(
+        "{file:?} was changed by another program while it was in use; what was written to it last is \
+         not in it"
+    )]
+    Overtaken {
+        /// The file's name.
+        file: String,
+    },
     /// The version has no number for one more cluster, or the disk's limit is reached.
     #[error("{file:?} cannot hold one more cluster")]
     Full {
@@ -201,6 +210,7 @@ impl Error {
             | Self::Converting { .. }
             | Self::Interrupted { .. }
             | Self::Mismatch { .. }
+            | Self::Overtaken { .. }
             | Self::Descriptor(_) => ErrorKind::Corrupt,
             Self::InUse { .. } | Self::Shared { .. } => ErrorKind::Busy,
             Self::NotWritable { .. } | Self::Extension { .. } => ErrorKind::Unsupported,

@@ -8,8 +8,10 @@
 //!
 //! [`Writer::take_over`]: super::writer::Writer::take_over
 
+use std::collections::HashMap;
 use std::io;
 
+use super::bat::Bat;
 use super::entry::Entry;
 use super::storage::ImageFile;
 use super::units::{FileOffset, VirtualCluster};
@@ -34,6 +36,15 @@ pub struct Pending {
     pub image: String,
     /// Entries in the order in which they were set.
     pub entries: Vec<(VirtualCluster, Entry)>,
+}
+
+impl Pending {
+    /// Whether a table is as it was after the last of these changes.
+    pub(super) fn is_in(&self, bat: &Bat) -> bool {
+        let last: HashMap<_, _> = self.entries.iter().copied().collect();
+        let mut last = last.into_iter();
+        last.all(|(cluster, entry)| cluster.0 < bat.entries() && bat.get(cluster) == entry)
+    }
 }
 
 impl<F: ImageFile> Ledger<F> {

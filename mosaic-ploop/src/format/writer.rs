@@ -63,14 +63,18 @@ impl<F: ImageFile> Writer<F> {
     }
 
     /// Ends what a writer that died had begun on an image, while who wrote went on: applies what it
-    /// had noted, makes it durable and takes the mark away.
+    /// had noted, makes it durable and takes the mark away. An image without the mark was closed by
+    /// whoever did all that, and has it.
     ///
     /// # Errors
-    /// `Entry` if the notes do not fit the image; `Header`; `Io`.
+    /// `Entry` if the notes do not fit the image; `Overtaken` if it has no mark and not what was
+    /// noted; `Header`; `Io`.
     pub fn take_over(mut delta: Delta<F>, pending: &Pending) -> Result<()> {
         if delta.header.mark != Mark::InUse {
-            // It was closed, which is after all was made durable.
-            return Ok(());
+            if pending.is_in(&delta.bat) {
+                return Ok(());
+            }
+            return Err(Error::Overtaken { file: delta.name });
         }
         for (cluster, entry) in &pending.entries {
             if cluster.0 >= delta.header.entries {

@@ -113,3 +113,57 @@ fn nothing_that_was_written_is_lost_with_its_writer() {
         }
     }
 }
+
+/// Whoever takes over may be killed too, at any step.
+#[test]
+fn who_takes_over_can_be_followed_by_another() {
+    for kind in [V1, V2] {
+        let disk = small(kind);
+        fill(&disk, 0, 2 * CLUSTER, 9);
+        let notes = disk.folder().create(LEDGER, false).unwrap();
+        let mut chain = disk.write().unwrap();
+        chain.keep_ledger(notes).unwrap();
+        put(&mut chain, 5 * CLUSTER, 4);
+        zero(&mut chain, CLUSTER);
+        put(&mut chain, 6 * CLUSTER, 5);
+        let answered = seen(&chain);
+        drop(chain);
+        let start = disk.folder().content();
+        disk.folder().take_steps();
+        take_over(disk.folder());
+        let steps = disk.folder().take_steps();
+        assert!(steps.len() > 5, "{}", steps.len());
+        for done in 0..=steps.len() {
+            let killed = after_crash(&start, &steps[..done], Loss::Nothing);
+            let (_, chain) = take_over(&killed);
+            assert!(
+                seen(&chain) == answered,
+                "{kind:?}, killed after step {done}"
+            );
+            chain.close().unwrap();
+        }
+    }
+}
+
+/// What was acknowledged is not dropped silently because somebody has closed the image in between.
+#[test]
+fn an_image_that_another_program_has_closed_is_not_taken_over() {
+    for kind in [V1, V2] {
+        let mut disk = small(kind);
+        let notes = disk.folder().create(LEDGER, false).unwrap();
+        let mut chain = disk.write().unwrap();
+        chain.keep_ledger(notes).unwrap();
+        put(&mut chain, 5 * CLUSTER, 4);
+        drop(chain);
+        assert!(disk.check(Some(Repair::Safe)).unwrap().is_clean());
+        disk.write().unwrap().close().unwrap();
+        let notes = disk.folder().open(LEDGER, Access::Read).unwrap();
+        let pending = ledger::load(&notes).unwrap().unwrap();
+        for _ in 0..2 {
+            let refused = disk.take_over(&pending).unwrap_err();
+            assert!(matches!(refused, Error::Overtaken { .. }), "{refused:?}");
+        }
+        disk.folder().remove_name(LEDGER);
+        assert_clean(&mut disk);
+    }
+}

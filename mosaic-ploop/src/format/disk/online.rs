@@ -61,7 +61,7 @@ impl<S: Folder> Disk<S> {
     /// Ends what a server that died left unfinished in an image, before the disk is opened again.
     ///
     /// # Errors
-    /// As [`Writer::take_over`]; `Shared`, `Header`, `Io`.
+    /// As [`Writer::take_over`]; `Shared`, `Io`.
     pub fn take_over(&self, pending: &Pending) -> Result<()> {
         let file = self.open_file(&pending.image, Access::Write)?;
         Writer::take_over(Delta::open(&pending.image, file)?, pending)
