@@ -10,7 +10,7 @@
 //!
 //! QEMU: block/file-posix.c, `RAW_LOCK_PERM_BASE`. fcntl(2), "Open file description locks", Linux 3.15.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use mosaic_core::busy;
 use mosaic_core::{Error, ErrorKind, Result};
@@ -92,6 +92,11 @@ impl ImageLock {
         Ok(Self { file })
     }
 
+    /// Goes on with a file that has them already.
+    pub fn given(file: OwnedFd) -> Self {
+        Self { file }
+    }
+
     /// Goes on with the locks of another hold, one that allows others no less: nobody is asked.
     ///
     /// # Errors
@@ -120,6 +125,12 @@ impl ImageLock {
     /// The file that has them: a loop device that is bound to this very descriptor keeps them.
     pub fn into_file(self) -> OwnedFd {
         self.file
+    }
+}
+
+impl AsFd for ImageLock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 

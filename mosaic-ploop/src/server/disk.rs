@@ -4,12 +4,13 @@
 //! What changes nothing but bytes in place goes on side by side; whoever needs a new cluster, or
 //! changes the disk as a whole, has it alone.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use mosaic_core::ErrorKind;
 
 use super::files::{ServedFile, ServedFolder};
+use super::image_locks::ImageLocks;
 use crate::format::chain::Chain;
 use crate::format::check::Repair;
 use crate::format::disk::Disk;
@@ -17,9 +18,7 @@ use crate::format::error::{Error, Result};
 use crate::format::guid::Guid;
 use crate::format::layer::Layer;
 use crate::format::ledger;
-use crate::format::storage::Folder;
 use crate::format::units::{DiskOffset, Sectors};
-use crate::locks::{Hold, ImageLock};
 
 /// An open disk.
 #[derive(Debug)]
@@ -29,8 +28,7 @@ pub struct ServedDisk(RwLock<Open>);
 struct Open {
     disk: Disk<ServedFolder>,
     chain: Chain<ServedFile>,
-    /// On the images, from the base up.
-    locks: Vec<ImageLock>,
+    locks: ImageLocks,
 }
 
 /// How a disk is opened.
@@ -49,14 +47,21 @@ impl ServedDisk {
     /// Opens the disk, once nobody else has its images; what a writer that died had left is mended
     /// first, as far as nothing is lost.
     ///
+    /// `locked` are the files with the locks of an earlier worker.
+    ///
     /// # Errors
     /// `Busy` with who has them; as [`Disk::write`] and [`Disk::check`].
-    pub fn open(folder: ServedFolder, access: Access) -> mosaic_core::Result<Self> {
+    pub fn open(
+        folder: ServedFolder,
+        access: Access,
+        locked: Vec<OwnedFd>,
+    ) -> mosaic_core::Result<Self> {
         let disk = Disk::open(folder)?;
-        let locks = lock_all(&disk, matches!(access, Access::Write { .. }))?;
+        let for_writing = matches!(access, Access::Write { .. });
+        let locks = ImageLocks::take(&disk, for_writing, locked)?;
         // Nobody changes it now; somebody may have while it was not locked.
         let disk = disk.reopen()?;
-        if images(&disk).len() != locks.len() {
+        if !locks.cover(&disk) {
             let why = "in use: somebody has just changed it";
             return Err(mosaic_core::Error::new(ErrorKind::Busy, why));
         }
@@ -125,17 +130,17 @@ impl ServedDisk {
     pub fn freeze(&self, guid: Guid) -> mosaic_core::Result<Guid> {
         let mut open = self.alone();
         if let Some(below) = open.unchanged_since() {
-            open.share_lower()?;
+            open.locks.share_lower()?;
             return Ok(below);
         }
-        let Open { disk, chain, .. } = &mut *open;
+        let Open { disk, chain, locks } = &mut *open;
         disk.snapshot_open(guid, chain)?;
-        let top = disk.descriptor().top();
-        if let Some(name) = disk.descriptor().file(top) {
-            let lock = disk.folder().lock(name, &Hold::WRITE)?;
-            open.locks.push(lock);
+        if let Err(error) = locks.add_top(disk) {
+            // Nobody is kept from writing to it too.
+            chain.give_up();
+            return Err(error);
         }
-        open.share_lower()?;
+        locks.share_lower()?;
         Ok(guid)
     }
 
@@ -158,6 +163,11 @@ impl ServedDisk {
         self.alone().chain.finish()
     }
 
+    /// Lets `see` look at the files that have the locks.
+    pub fn with_locked<T>(&self, see: impl FnOnce(&[BorrowedFd<'_>]) -> T) -> T {
+        see(&self.shared().locks.files())
+    }
+
     // A thread that panicked has the process end: nobody sees what it left half-done.
     fn shared(&self) -> RwLockReadGuard<'_, Open> {
         self.0.read().unwrap_or_else(|e| e.into_inner())
@@ -169,7 +179,7 @@ impl ServedDisk {
 }
 
 impl Open {
-    fn new(mut disk: Disk<ServedFolder>, locks: Vec<ImageLock>, access: Access) -> Result<Self> {
+    fn new(mut disk: Disk<ServedFolder>, locks: ImageLocks, access: Access) -> Result<Self> {
         let Access::Write { ledger } = access else {
             let chain = disk.read(disk.descriptor().top())?;
             return Ok(Self { disk, chain, locks });
@@ -190,12 +200,6 @@ impl Open {
         Ok(Self { disk, chain, locks })
     }
 
-    /// Lets another disk read what is beneath the top: a clone is made of it.
-    fn share_lower(&self) -> mosaic_core::Result<()> {
-        let lower = self.locks.split_last().map_or(&[][..], |(_, lower)| lower);
-        lower.iter().try_for_each(|lock| lock.change(&Hold::READ))
-    }
-
     /// The snapshot beneath the top if nothing was written since it was made.
     fn unchanged_since(&self) -> Option<Guid> {
         let Layer::Writer(writer) = self.chain.top() else {
@@ -207,34 +211,4 @@ impl Open {
         let parent = self.disk.descriptor().shot(top)?.parent;
         is_same.then_some(parent)
     }
-}
-
-/// Names of the images, from the base up.
-fn images(disk: &Disk<ServedFolder>) -> Vec<&str> {
-    let descriptor = disk.descriptor();
-    let shots = descriptor.chain(descriptor.top());
-    shots
-        .into_iter()
-        .filter_map(|shot| descriptor.file(shot))
-        .collect()
-}
-
-/// Locks all images: the top against all others, what is beneath it against writers. The base stands
-/// for the whole disk where nobody else has it too.
-fn lock_all(disk: &Disk<ServedFolder>, for_writing: bool) -> mosaic_core::Result<Vec<ImageLock>> {
-    let images = images(disk);
-    let last = images.len().saturating_sub(1);
-    let lock = |(number, name): (usize, &&str)| {
-        let folder = disk.folder();
-        let shared = folder.is_shared(name);
-        let shared = shared.map_err(|e| Error::io("look at", name, e))?;
-        let hold = match (for_writing && number == last, number == 0 && !shared) {
-            (true, true) => Hold::WRITE_ALONE,
-            (true, false) => Hold::WRITE,
-            (false, true) => Hold::READ_ALONE,
-            (false, false) => Hold::READ,
-        };
-        folder.lock(name, &hold)
-    };
-    images.iter().enumerate().map(lock).collect()
 }

@@ -17,7 +17,6 @@ use crate::files::{DiskFile, DiskFolder};
 use crate::format::pages::PAGE;
 use crate::format::storage::{Access, Folder, ImageFile};
 use crate::format::units::FileOffset;
-use crate::locks::{Hold, ImageLock};
 
 /// What a multiple of is good for direct I/O on all disks there are.
 const COARSE: u64 = 4096;
@@ -51,14 +50,14 @@ impl ServedFolder {
 }
 
 impl ServedFolder {
-    /// Locks an image, for as long as what it answers with is there.
+    /// Opens an image so that it can be locked.
     ///
     /// # Errors
-    /// `Busy`, with the holder; the kernel's.
-    pub fn lock(&self, name: &str, hold: &Hold) -> Result<ImageLock> {
+    /// The kernel's.
+    pub fn open_to_lock(&self, name: &str) -> Result<OwnedFd> {
         let file = self.0.open(name, Access::Read);
         let file = file.map_err(|e| Error::io(e, format!("cannot open {name:?}")))?;
-        ImageLock::take(file.into(), name, hold)
+        Ok(file.into())
     }
 }
 

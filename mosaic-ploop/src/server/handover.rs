@@ -16,8 +16,10 @@ use rustix::net::{
 
 /// Longest text of a message, bytes.
 pub const MOST: usize = 4096;
-/// Most descriptors of a message.
-const DESCRIPTORS: usize = 8;
+/// Most descriptors of a message: the kernel's limit, and more than a disk has images.
+///
+/// Kernel: `SCM_MAX_FD` in include/net/scm.h.
+const DESCRIPTORS: usize = 253;
 /// How often it is looked whether the user wants to stop.
 const LOOK: Duration = Duration::from_millis(50);
 

@@ -16,7 +16,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
 
 use super::orders::{Orders, Turn};
-use super::{READ, WORKER, control, handover, report};
+use super::{LOCKED, READ, WORKER, control, handover, report};
 use crate::fuse::{Connection, Inbox};
 use crate::lock_file::{LockFile, Purpose};
 
@@ -36,6 +36,8 @@ struct Keeper<'a> {
     listener: Option<BorrowedFd<'a>>,
     ledger: OwnedFd,
     lock: Option<LockFile>,
+    /// The images' files as the last worker had locked them.
+    images: Vec<OwnedFd>,
     access: String,
 }
 
@@ -117,12 +119,13 @@ fn keep(
         return ExitCode::FAILURE;
     };
     super::harden();
-    let keeper = Keeper {
+    let mut keeper = Keeper {
         connection,
         folder,
         listener,
         ledger,
         lock,
+        images: Vec::new(),
         access: access.to_owned(),
     };
     if !keeper.worked(Turn::First, Some(parent)) || !features.resend {
@@ -138,7 +141,7 @@ fn keep(
 
 impl Keeper<'_> {
     /// Lets a worker work, and tells `parent` how it began. Whether it was killed at work.
-    fn worked(&self, turn: Turn, parent: Option<BorrowedFd<'_>>) -> bool {
+    fn worked(&mut self, turn: Turn, parent: Option<BorrowedFd<'_>>) -> bool {
         let Ok((ours, theirs)) = handover::pair() else {
             return false;
         };
@@ -154,13 +157,21 @@ impl Keeper<'_> {
             ledger: self.ledger.as_fd(),
             listener: self.listener,
             lock: self.lock.as_ref().map(AsFd::as_fd),
+            images: self.images.iter().map(AsFd::as_fd).collect(),
         };
         let _ = orders.send(&ours);
-        let begun = handover::receive(&ours).ok().flatten();
-        if let (Some(parent), Some((text, _))) = (parent, &begun) {
-            report(parent, text);
+        let mut is_at_work = false;
+        // Its end of the socket goes with it.
+        while let Ok(Some((text, fds))) = handover::receive(&ours) {
+            if text == LOCKED {
+                self.images = fds;
+                continue;
+            }
+            is_at_work = text.starts_with(control::OK);
+            if let Some(parent) = parent {
+                report(parent, &text);
+            }
         }
-        let is_at_work = begun.is_some_and(|(text, _)| text.starts_with(control::OK));
         match worker.wait() {
             // Before it was at work: nobody could say in what state it left the disk.
             Ok(status) => status.signal().is_some() && (is_at_work || parent.is_none()),

@@ -14,6 +14,7 @@
 mod disk;
 mod files;
 pub mod handover;
+mod image_locks;
 mod keeper;
 mod orders;
 mod worker;
@@ -35,6 +36,9 @@ const SHORT: &std::ffi::CStr = c"mosaic-ploop-sr";
 /// Arguments that say the role.
 const KEEPER: &str = "keep";
 const WORKER: &str = "work";
+
+/// With what a worker gives the keeper the files that have the locks.
+const LOCKED: &str = "locked";
 
 /// What a server is told about how to open the disk.
 pub const READ: &str = "ro";

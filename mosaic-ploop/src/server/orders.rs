@@ -34,6 +34,8 @@ pub struct Orders<F> {
     pub listener: Option<F>,
     /// The lock of libploop up to 7, if there is one: held to the end of both.
     pub lock: Option<F>,
+    /// The images' files with the locks that an earlier worker had.
+    pub images: Vec<F>,
 }
 
 const FIRST: &str = "first";
@@ -43,6 +45,7 @@ const FOLDER: &str = "folder";
 const LEDGER: &str = "ledger";
 const LISTENER: &str = "listener";
 const LOCK: &str = "lock";
+const IMAGE: &str = "image";
 
 impl Orders<BorrowedFd<'_>> {
     /// Sends them.
@@ -67,6 +70,8 @@ impl Orders<BorrowedFd<'_>> {
             words.extend(fd.map(|_| word));
             fds.extend(fd);
         }
+        words.extend(self.images.iter().map(|_| IMAGE));
+        fds.extend(&self.images);
         handover::send(socket, &words.join(" "), &fds)
     }
 }
@@ -108,6 +113,7 @@ impl Orders<OwnedFd> {
             ledger: take(LEDGER)?,
             listener: take(LISTENER),
             lock: take(LOCK),
+            images: std::iter::from_fn(|| take(IMAGE)).collect(),
         })
     }
 }

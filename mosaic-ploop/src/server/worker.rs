@@ -16,7 +16,7 @@ use super::control::{self, Command};
 use super::disk::{Access, ServedDisk};
 use super::files::ServedFolder;
 use super::orders::{Orders, Turn};
-use super::{WRITE, handover, report};
+use super::{LOCKED, WRITE, handover, report};
 use crate::attachment::VolumeId;
 use crate::format;
 use crate::fuse::abi::{
@@ -39,6 +39,8 @@ struct Service {
     id: VolumeId,
     connection: Connection,
     disk: ServedDisk,
+    /// Who gets what the next worker needs.
+    keeper: OwnedFd,
 }
 
 /// Everything a worker does. It gets one message, its [`Orders`].
@@ -55,17 +57,19 @@ pub(super) fn run(parent: BorrowedFd<'_>) -> ExitCode {
         },
         false => Access::Read,
     };
+    let Ok(keeper) = parent.try_clone_to_owned() else {
+        return ExitCode::FAILURE;
+    };
     let opened = VolumeId::of(&orders.folder).and_then(|id| {
-        Ok((
-            id,
-            ServedDisk::open(ServedFolder::new(orders.folder), access)?,
-        ))
+        let folder = ServedFolder::new(orders.folder);
+        Ok((id, ServedDisk::open(folder, access, orders.images)?))
     });
     let service = match opened {
         Ok((id, disk)) => Arc::new(Service {
             id,
             connection: Connection::new(orders.connection),
             disk,
+            keeper,
         }),
         Err(error) => {
             report(parent, &control::refusal(&error));
@@ -75,6 +79,7 @@ pub(super) fn run(parent: BorrowedFd<'_>) -> ExitCode {
     if orders.turn == Turn::Next && service.connection.resend().is_err() {
         return ExitCode::FAILURE;
     }
+    service.hand_over_locks();
     report(parent, &control::success(""));
     serve(service, orders.listener)
 }
@@ -221,9 +226,21 @@ impl Service {
         handover::send(caller, &answer, &[]).ok()
     }
 
+    /// Gives the keeper the files that have the locks, for the time when we are gone.
+    fn hand_over_locks(&self) {
+        // It may have been killed, and then nobody comes after us.
+        let _ = self
+            .disk
+            .with_locked(|files| handover::send(&self.keeper, LOCKED, files));
+    }
+
     fn execute(&self, command: Command) -> Result<String> {
         match command {
-            Command::Freeze(guid) => self.disk.freeze(guid).map(|guid| guid.to_string()),
+            Command::Freeze(guid) => {
+                let frozen = self.disk.freeze(guid);
+                self.hand_over_locks();
+                frozen.map(|guid| guid.to_string())
+            }
             Command::Grow(size) => {
                 let bytes = self.disk.grow(size)?;
                 // Without it the device would go on with the size that the kernel remembers, and

@@ -1,12 +1,59 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the keeper holds for as long as a disk is attached, whatever becomes of its workers.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
 use mosaic_core::ErrorKind;
 use mosaic_ploop::attachment::{self, How};
+use mosaic_ploop::format::check::Repair;
+use mosaic_ploop::format::guid::Guid;
+use mosaic_ploop::format::pages::{PAGE, Pages};
 use mosaic_ploop::lock_file::{LOCK_FILE, LockFile, Purpose};
+use mosaic_ploop::locks::{Hold, ImageLock};
 use mosaic_tests::{eventually, requires_program, requires_root, run};
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::site::{HOW, Site};
+use crate::online::requires_resend;
+use crate::site::{HOW, MIB, Site};
+
+fn signal(process: u32, signal: Signal) {
+    let process = Pid::from_raw(process.cast_signed()).unwrap();
+    kill_process(process, signal).unwrap();
+}
+
+/// A keeper that is stopped while its worker is killed, until this is dropped.
+struct WithoutWorker(u32);
+
+impl WithoutWorker {
+    fn new(site: &Site) -> Self {
+        let [keeper, worker] = site.servers()[..] else {
+            panic!("{:?}", site.servers());
+        };
+        signal(keeper, Signal::STOP);
+        signal(worker, Signal::KILL);
+        let stopped = Self(keeper);
+        let is_dead = || {
+            // The keeper would have to ask how it ended, so it stays as a zombie.
+            let status = std::fs::read_to_string(format!("/proc/{worker}/stat")).unwrap();
+            status.contains(") Z ")
+        };
+        assert!(eventually(is_dead));
+        stopped
+    }
+}
+
+impl Drop for WithoutWorker {
+    fn drop(&mut self) {
+        signal(self.0, Signal::CONT);
+    }
+}
+
+fn open(device: &std::path::Path) -> File {
+    let file = File::options().read(true).write(true).open(device);
+    file.unwrap()
+}
 
 /// Kills the worker; whether another one has followed it.
 fn kill_worker(site: &Site) -> bool {
@@ -61,4 +108,82 @@ fn root_libploops_lock_is_held_as_long_as_the_disk_is_attached() {
     site.assert_nothing_left();
     drop(held);
     site.attach();
+}
+
+/// Between two workers the images are as locked as they were.
+#[test]
+fn root_images_stay_locked_while_one_worker_follows_another() {
+    if !requires_root() || !requires_resend() {
+        return;
+    }
+    let site = Site::new("between", 64);
+    let device = site.attach();
+    let file = open(&device);
+    let attached = site.find().unwrap();
+    for round in 1..4 {
+        file.write_all_at(&[round; 4096], MIB).unwrap();
+        file.sync_all().unwrap();
+        attached
+            .freeze(&site.host, &site.place(), Guid::from_random([round; 16]))
+            .unwrap();
+        let disk = site.disk();
+        let descriptor = disk.descriptor();
+        let images = descriptor.chain(descriptor.top());
+        let images = images
+            .into_iter()
+            .map(|shot| descriptor.file(shot).unwrap());
+        let images: Vec<_> = images.collect();
+        assert_eq!(images.len(), usize::from(round) + 1);
+        for _ in 0..2 {
+            let without = WithoutWorker::new(&site);
+            for image in &images {
+                let take = |hold| {
+                    let file = File::open(site.volume().join(image)).unwrap();
+                    ImageLock::take(file.into(), image, hold).map(drop)
+                };
+                let refused = take(&Hold::WRITE).unwrap_err();
+                assert_eq!(refused.kind(), ErrorKind::Busy);
+                // A clone can have what is beneath the top.
+                assert_eq!(take(&Hold::READ).is_ok(), images.last() != Some(image));
+            }
+            drop(without);
+            let mut found = [0; 4096];
+            file.read_exact_at(&mut found, MIB).unwrap();
+            assert_eq!(found, [round; 4096]);
+            assert!(eventually(|| site.servers().len() == 2));
+        }
+    }
+    drop(file);
+    site.detach();
+    site.assert_nothing_left();
+    site.disk().write().unwrap().close().unwrap();
+}
+
+/// A program that knows no lock repairs the image between two workers: what it drops was
+/// acknowledged, so an error is due and not old data.
+#[test]
+fn root_what_was_written_is_not_dropped_silently() {
+    if !requires_root() || !requires_resend() {
+        return;
+    }
+    let site = Site::new("overtaken", 64);
+    let device = site.attach();
+    // Past the page cache and without a flush: the server's note is the only one of it.
+    let mut data = Pages::new(PAGE);
+    data.bytes_mut().fill(7);
+    let flags = OFlags::RDWR | OFlags::DIRECT | OFlags::CLOEXEC;
+    let file: File = rustix::fs::open(&device, flags, Mode::empty())
+        .unwrap()
+        .into();
+    file.write_all_at(data.bytes(), 9 * MIB).unwrap();
+    let without = WithoutWorker::new(&site);
+    let mut disk = site.disk();
+    assert!(disk.check(Some(Repair::Safe)).unwrap().is_clean());
+    drop(without);
+    let read = file.read_exact_at(data.bytes_mut(), 9 * MIB);
+    drop(file);
+    assert_eq!(read.unwrap_err().raw_os_error(), Some(5));
+    assert!(eventually(|| site.servers().is_empty()));
+    site.detach();
+    site.assert_nothing_left();
 }

@@ -13,7 +13,7 @@ use crate::fio::{Fio, requires_fio};
 use crate::site::{MIB, Site};
 
 /// Whether the kernel sends requests again: Linux 6.9.
-fn requires_resend() -> bool {
+pub fn requires_resend() -> bool {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let mut numbers = release
         .split(['.', '-'])

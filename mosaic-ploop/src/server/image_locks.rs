@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The byte locks on the images of a served disk.
+//!
+//! They belong to the open files, of which the keeper has duplicates: a worker that is killed leaves
+//! them locked, and the next one goes on with the same. So nobody comes in between.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use mosaic_core::loopdev::Identity;
+use mosaic_core::{Context, ErrorKind, Result};
+
+use super::files::ServedFolder;
+use crate::format::disk::Disk;
+use crate::format::error::Error;
+use crate::format::storage::Folder as _;
+use crate::locks::{Hold, ImageLock};
+
+/// How long others' locks are waited for: those of whoever only makes sure that nobody has the disk
+/// are there for a moment.
+const PATIENCE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Locks on all images of a disk, from the base up.
+#[derive(Debug)]
+pub struct ImageLocks(Vec<Locked>);
+
+#[derive(Debug)]
+struct Locked {
+    name: String,
+    lock: ImageLock,
+}
+
+impl ImageLocks {
+    /// Locks all images: the top against all others, what is beneath it against writers. The base
+    /// stands for the whole disk where nobody else has it too. `given` are those that an earlier
+    /// worker had locked: they are as it left them.
+    ///
+    /// # Errors
+    /// `Busy`, with who has one; the kernel's.
+    pub fn take(disk: &Disk<ServedFolder>, for_writing: bool, given: Vec<OwnedFd>) -> Result<Self> {
+        let mut given = Given::new(given)?;
+        let names = images(disk);
+        let last = names.len().saturating_sub(1);
+        let (mut locks, mut is_top_new) = (Vec::new(), false);
+        for (number, name) in names.into_iter().enumerate() {
+            let folder = disk.folder();
+            let file = folder.open_to_lock(name)?;
+            if let Some(lock) = given.find(&file)? {
+                locks.push(Locked::new(name, lock));
+                continue;
+            }
+            let shared = folder.is_shared(name);
+            let shared = shared.map_err(|e| Error::io("look at", name, e))?;
+            let hold = match (for_writing && number == last, number == 0 && !shared) {
+                (true, true) => Hold::WRITE_ALONE,
+                (true, false) => Hold::WRITE,
+                (false, true) => Hold::READ_ALONE,
+                (false, false) => Hold::READ,
+            };
+            is_top_new = number == last;
+            locks.push(Locked::new(name, take_patiently(folder, name, &hold)?));
+        }
+        let locks = Self(locks);
+        // A worker that was killed had just frozen the disk.
+        if is_top_new && given.has_found {
+            locks.share_lower()?;
+        }
+        Ok(locks)
+    }
+
+    /// Locks the top that a disk has now, upon those that it had.
+    ///
+    /// # Errors
+    /// As [`ImageLocks::take`].
+    pub fn add_top(&mut self, disk: &Disk<ServedFolder>) -> Result<()> {
+        if let Some(name) = images(disk).pop() {
+            let lock = take_patiently(disk.folder(), name, &Hold::WRITE)?;
+            self.0.push(Locked::new(name, lock));
+        }
+        Ok(())
+    }
+
+    /// Lets another disk read what is beneath the top: a clone is made of it.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn share_lower(&self) -> Result<()> {
+        let lower = self.0.split_last().map_or(&[][..], |(_, lower)| lower);
+        let mut lower = lower.iter();
+        lower.try_for_each(|locked| locked.lock.change(&Hold::READ))
+    }
+
+    /// Whether they are on the images that a disk has.
+    pub fn cover(&self, disk: &Disk<ServedFolder>) -> bool {
+        let names = self.0.iter().map(|locked| locked.name.as_str());
+        names.eq(images(disk))
+    }
+
+    /// The files that have the locks.
+    pub fn files(&self) -> Vec<BorrowedFd<'_>> {
+        let locks = self.0.iter();
+        locks.map(|locked| locked.lock.as_fd()).collect()
+    }
+}
+
+impl Locked {
+    fn new(name: &str, lock: ImageLock) -> Self {
+        let name = name.to_owned();
+        Self { name, lock }
+    }
+}
+
+/// Files that have locks.
+struct Given {
+    files: Vec<(Identity, OwnedFd)>,
+    has_found: bool,
+}
+
+impl Given {
+    fn new(files: Vec<OwnedFd>) -> Result<Self> {
+        let files = files.into_iter().map(|file| Ok((identity(&file)?, file)));
+        Ok(Self {
+            files: files.collect::<Result<_>>()?,
+            has_found: false,
+        })
+    }
+
+    fn find(&mut self, file: &OwnedFd) -> Result<Option<ImageLock>> {
+        let wanted = identity(file)?;
+        let at = self.files.iter().position(|(found, _)| *found == wanted);
+        self.has_found |= at.is_some();
+        Ok(at.map(|at| ImageLock::given(self.files.swap_remove(at).1)))
+    }
+}
+
+fn identity(file: &OwnedFd) -> Result<Identity> {
+    Identity::of(file).context(|| "cannot stat an image".into())
+}
+
+fn take_patiently(folder: &ServedFolder, name: &str, hold: &Hold) -> Result<ImageLock> {
+    let start = Instant::now();
+    loop {
+        match ImageLock::take(folder.open_to_lock(name)?, name, hold) {
+            Err(error) if error.kind() == ErrorKind::Busy && start.elapsed() < PATIENCE => {
+                std::thread::sleep(PAUSE);
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Names of the images, from the base up.
+fn images(disk: &Disk<ServedFolder>) -> Vec<&str> {
+    let descriptor = disk.descriptor();
+    let shots = descriptor.chain(descriptor.top());
+    shots
+        .into_iter()
+        .filter_map(|shot| descriptor.file(shot))
+        .collect()
+}
