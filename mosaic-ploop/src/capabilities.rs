@@ -5,16 +5,16 @@ use mosaic_core::fs::FsType;
 use mosaic_core::label;
 use mosaic_core::volume::{Capability, Kind, capability};
 use mosaic_core::{Error, ErrorKind, Result, VolumeName, loopdev};
-use rustix::fs::StatVfsMountFlags;
+use rustix::fs::{StatVfsMountFlags, ioctl_ficlone};
 
-use crate::clone::refusal_to_renew;
+use crate::clone::{RAW_IN_USE, refusal_to_renew};
+use crate::create::nameless;
 use crate::driver::Ploop;
 use crate::format::descriptor::Descriptor;
 use crate::fuse::mount::open_device;
 use crate::volume_dir::VolumeDir;
 
 const NO_PARTITION: &str = "its file system is on a partition, which Mosaic does not resize yet";
-const RAW: &str = "it is a raw image, attached without a server; detach it first";
 
 /// One answer from a reason or none.
 fn answer(name: &str, refusal: Option<String>) -> Capability {
@@ -48,8 +48,9 @@ impl Ploop {
             shrink = shrink.or(of_shrinking);
             if let Ok(Some(attached)) = self.shown(&dir).find()
                 && attached.is_raw
+                && !has_reflink(&dir)
             {
-                clone = clone.or_else(|| Some(RAW.to_owned()));
+                clone = clone.or_else(|| Some(RAW_IN_USE.to_owned()));
             }
             if let Ok(disk) = dir.disk() {
                 shrink = shrink.or(refusal_to_shrink(disk.descriptor()));
@@ -99,6 +100,12 @@ impl Ploop {
             .contains(StatVfsMountFlags::RDONLY)
             .then(|| format!("the file system at {path:?} is mounted read-only"))
     }
+}
+
+/// Whether files can share blocks here: tried. Who may not try it is not told that they cannot.
+fn has_reflink(dir: &VolumeDir) -> bool {
+    let pair = nameless(dir).and_then(|one| Ok((one, nameless(dir)?)));
+    pair.map_or(true, |(from, to)| ioctl_ficlone(to, from).is_ok())
 }
 
 /// Why a disk cannot become smaller.

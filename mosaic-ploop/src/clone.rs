@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use mosaic_core::fs::FsType;
 use mosaic_core::mounts::directory_on_device;
 use mosaic_core::volume::CloneOptions;
-use mosaic_core::{Context, Error, ErrorKind, Result, VolumeName};
+use mosaic_core::{Context, Error, ErrorKind, Host, Result, VolumeName};
 use mosaic_core::{label, loopdev};
 use rustix::fs::{self, IFlags, XattrFlags};
 use rustix::io::Errno;
@@ -28,11 +28,15 @@ use crate::volume_dir::VolumeDir;
 /// What a snapshot's file carries that was made for a clone: the snapshot's GUID. A merge may give the
 /// file to another one, which somebody has made for himself.
 const FOR_CLONE: &str = "user.mosaic.snapshot";
+/// Why a raw disk is not cloned where there is no reflink.
+pub(crate) const RAW_IN_USE: &str = "it is a raw image that is attached, of which only a location with \
+     reflink makes a clone; detach it first";
 /// Deltas of a disk from which on snapshots are merged that no clone has any more.
 const MANY: usize = 64;
 
 impl Ploop {
-    /// Steps: freeze the source: of an attached one the server does it, after a sync, any other is
+    /// Steps: freeze the source: of an attached one the server does it, after a sync (of a raw one the
+    /// reflink is the instant, later), any other is
     /// claimed and gets a snapshot, or has one beneath a top that has nothing (one rename of its
     /// descriptor); make a folder in `.mosaic/tmp`, label it; share the files of the snapshot; let the
     /// source go; make the clone's top and descriptor, grow it; a new UUID and growth of its file
@@ -64,20 +68,13 @@ impl Ploop {
                 self.refuse_partition(&source)?;
             }
         }
-        let Frozen { disk, shot, claim } = self.freeze(from, &source)?;
+        let frozen = self.freeze(from, &source)?;
         self.host
-            .debug(&format!("share {shot} of {:?}", source.path()));
-        let branch = disk.branch(shot)?;
+            .debug(&format!("share {frozen:?} of {:?}", source.path()));
         self.build(to, &how.scratch, |dir| {
             label::set_kind(dir, &label_of(fs))?;
             label::set_name(dir, to)?;
-            let folder = dir.folder()?;
-            for (here, there) in &branch.files {
-                self.host.check_cancelled()?;
-                share(disk.folder(), here, &folder, there)?;
-            }
-            drop(claim);
-            let mut clone = branch.create(folder)?;
+            let mut clone = frozen.share(&self.host, dir.folder()?)?;
             if let Some(size) = size.filter(|size| *size > clone.descriptor().size()) {
                 clone.grow(size)?;
             }
@@ -98,7 +95,7 @@ impl Ploop {
             let shot = disk.freeze(guid)?;
             mark(&disk, shot, guid);
             let claim = Some(claim);
-            return Ok(Frozen { disk, shot, claim });
+            return Ok(Frozen::Shot { disk, shot, claim });
         };
         let device = device_of(&attached);
         match directory_on_device(&device)? {
@@ -113,11 +110,14 @@ impl Ploop {
                 device.display()
             )),
         }
+        if attached.is_raw {
+            return Ok(Frozen::Raw(source.disk()?));
+        }
         let shot = attached.freeze(&self.host, &shown.place(), guid)?;
         let disk = source.disk()?;
         mark(&disk, shot, guid);
         let claim = None;
-        Ok(Frozen { disk, shot, claim })
+        Ok(Frozen::Shot { disk, shot, claim })
     }
 
     /// Merges snapshots that were made for clones which have them no more, if there are so many that a
@@ -197,13 +197,58 @@ fn unused(disk: &Disk<DiskFolder>) -> Option<Guid> {
     })
 }
 
-/// A source as it was at one instant.
-struct Frozen {
-    disk: Disk<DiskFolder>,
-    /// The snapshot that holds it.
-    shot: Guid,
-    /// Proof that nobody uses it; `None`: its server does not touch the snapshot.
-    claim: Option<Claim>,
+/// A source as it is at one instant.
+enum Frozen {
+    /// A snapshot of it.
+    Shot {
+        disk: Disk<DiskFolder>,
+        shot: Guid,
+        /// Proof that nobody uses it; `None`: its server does not touch the snapshot.
+        claim: Option<Claim>,
+    },
+    /// A raw file that is written to without a server: the instant is that of the reflink.
+    Raw(Disk<DiskFolder>),
+}
+
+impl std::fmt::Debug for Frozen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Shot { shot, .. } => write!(f, "snapshot {shot}"),
+            Self::Raw(_) => write!(f, "the raw file"),
+        }
+    }
+}
+
+impl Frozen {
+    /// Makes a disk of it in another folder.
+    fn share(self, host: &Host, folder: DiskFolder) -> Result<Disk<DiskFolder>> {
+        match self {
+            Self::Shot { disk, shot, claim } => {
+                let branch = disk.branch(shot)?;
+                for (here, there) in &branch.files {
+                    host.check_cancelled()?;
+                    share(disk.folder(), here, &folder, there)?;
+                }
+                drop(claim);
+                Ok(branch.create(folder)?)
+            }
+            Self::Raw(disk) => copy_raw(&disk, folder),
+        }
+    }
+}
+
+/// Makes a raw disk of a copy of a raw file that somebody writes to. A second name for it would show
+/// what is written from now on.
+fn copy_raw(disk: &Disk<DiskFolder>, folder: DiskFolder) -> Result<Disk<DiskFolder>> {
+    let name = disk.descriptor().file(disk.descriptor().top());
+    let name = name.unwrap_or_default();
+    let file = disk.folder().open(name, Access::Read);
+    let file = file.context(|| format!("cannot open {name:?}"))?;
+    match reflink(&file, &folder, name) {
+        Ok(true) => Ok(disk.twin(folder)?),
+        Ok(false) => Err(Error::new(ErrorKind::Unsupported, RAW_IN_USE)),
+        Err(error) => Err(Error::io(error, format!("cannot share {name:?}"))),
+    }
 }
 
 /// Why a type of file system is not cloned: two with one UUID are not told apart.

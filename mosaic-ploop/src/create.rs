@@ -129,7 +129,7 @@ impl Ploop {
 
 /// A file without a name, which goes with us; on the location's own file system, since it may
 /// become large.
-fn nameless(dir: &VolumeDir) -> Result<OwnedFd> {
+pub(crate) fn nameless(dir: &VolumeDir) -> Result<OwnedFd> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     let failed = || {
         format!(

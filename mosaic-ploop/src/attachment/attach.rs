@@ -13,9 +13,7 @@ use rustix::io::Errno;
 
 use super::closed::{await_closed, await_last, was_closed};
 use super::{Attached, How, Place, VolumeId, find, serve};
-use crate::files::DiskFolder;
 use crate::format::descriptor::Base;
-use crate::format::disk::Disk;
 use crate::format::storage::{Access, Folder};
 use crate::locks::{Hold, ImageLock};
 
@@ -30,7 +28,7 @@ const PASSING: Duration = Duration::from_secs(1);
 /// base that is alone is locked and bound itself.
 ///
 /// # Errors
-/// `Busy` with where it is attached or who uses it; as [`Disk::write`] for a disk that cannot be
+/// `Busy` with where it is attached or who uses it; as [`Disk::write`](crate::format::disk::Disk::write) for a disk that cannot be
 /// opened; `Unsupported`, `Permission` without FUSE or loop devices; `Interrupted`; the kernel's.
 pub fn attach(host: &Host, place: &Place<'_>, how: &How) -> Result<LoopDevice> {
     let id = place.id()?;
@@ -89,9 +87,7 @@ fn bind(host: &Host, id: VolumeId, is_raw: bool, file: &OwnedFd, how: &How) -> R
 
 /// The only file of a disk that is a raw base and nothing else.
 fn raw_file(place: &Place<'_>, read_only: bool) -> Result<Option<OwnedFd>> {
-    let folder = place.folder.try_clone_to_owned();
-    let folder = folder.map_err(|e| Error::io(e, "cannot open the disk's folder"))?;
-    let disk = Disk::open(DiskFolder::in_dir(folder))?;
+    let disk = place.disk()?;
     let descriptor = disk.descriptor();
     if descriptor.base() != Base::Raw || descriptor.shots().len() != 1 {
         return Ok(None);

@@ -6,8 +6,6 @@ use std::time::{Duration, Instant};
 use mosaic_core::{Error, ErrorKind, Host, Result};
 
 use super::{Place, find};
-use crate::files::DiskFolder;
-use crate::format::disk::Disk;
 use crate::server::{control, handover};
 
 /// How long whoever only looks waits for a server.
@@ -47,11 +45,9 @@ pub(super) fn await_last(host: &Host, place: &Place<'_>) -> Result<()> {
 /// Whether the last server of a disk that is not attached any more closed it as it should.
 ///
 /// # Errors
-/// `Io` if the disk's top is still marked in use; as [`Disk::open`].
+/// `Io` if the disk's top is still marked in use; as for opening it.
 pub fn was_closed(place: &Place<'_>) -> Result<()> {
-    let folder = place.folder.try_clone_to_owned();
-    let folder = folder.map_err(|e| Error::io(e, "cannot open the disk's folder"))?;
-    match Disk::open(DiskFolder::in_dir(folder))?.is_closed()? {
+    match place.disk()?.is_closed()? {
         true => Ok(()),
         false => Err(Error::new(
             ErrorKind::Io,

@@ -22,6 +22,9 @@ use mosaic_core::{Context, Error, Result};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::files::DiskFolder;
+use crate::format::disk::Disk;
+
 pub use attach::{attach, attached_at};
 pub use closed::{await_closed, look_closed, was_closed};
 pub use find::{Attached, all, find};
@@ -76,6 +79,13 @@ impl VolumeId {
 impl Place<'_> {
     fn id(&self) -> Result<VolumeId> {
         VolumeId::of(self.folder)
+    }
+
+    /// The disk as it is in its folder.
+    fn disk(&self) -> Result<Disk<DiskFolder>> {
+        let folder = self.folder.try_clone_to_owned();
+        let folder = folder.context(|| "cannot open the disk's folder".into())?;
+        Ok(Disk::open(DiskFolder::in_dir(folder))?)
     }
 
     /// The private folder; `None` if there is none, where no server can be.

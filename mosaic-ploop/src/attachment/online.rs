@@ -33,8 +33,8 @@ impl Attached {
 
     /// Makes the disk larger, and the device with it. The size that it has already is fine.
     ///
-    /// Order: the server grows the top (commit); LOOP_SET_CAPACITY. Killed in between, the next call
-    /// does the rest.
+    /// Order: the server grows the top (commit), or we the raw file, as [`Disk::grow`] does it;
+    /// LOOP_SET_CAPACITY. Killed in between, the next call does the rest.
     ///
     /// # Errors
     /// `Unsupported` for a device that shows a part of the disk; `Busy` if it is gone; as
@@ -51,9 +51,14 @@ impl Attached {
         let Some(device) = self.open_same(OFlags::empty())? else {
             return Err(Error::new(ErrorKind::Busy, "it has just been detached"));
         };
-        let answer = self.ask(host, place, Command::Grow(size));
-        let answer = answer.map_err(|(error, _)| error)?;
-        let bytes: u64 = answer.parse().map_err(|_| nonsense(&answer))?;
+        let bytes = match self.is_raw {
+            true => grow_raw(place, &device, size)?,
+            false => {
+                let answer = self.ask(host, place, Command::Grow(size));
+                let answer = answer.map_err(|(error, _)| error)?;
+                answer.parse().map_err(|_| nonsense(&answer))?
+            }
+        };
         grow_device(&device, bytes)
     }
 
@@ -74,7 +79,7 @@ impl Attached {
         command: Command,
     ) -> Result<String, (Error, bool)> {
         if self.is_raw {
-            let why = "it is a raw image, attached without a server; detach it first";
+            let why = "it is a raw image, attached without a server";
             return Err((Error::new(ErrorKind::Unsupported, why), false));
         }
         let private = place.private().map_err(|error| (error, false))?;
@@ -91,6 +96,18 @@ impl Attached {
         let why = "its block server has been killed; detach it, the next attach repairs it";
         Err((Error::new(ErrorKind::Io, why), false))
     }
+}
+
+/// Makes a raw file longer that a loop device shows; how long it is then.
+fn grow_raw(place: &Place<'_>, device: &LoopDevice, size: Sectors) -> Result<u64> {
+    let mut disk = place.disk()?;
+    disk.settle()?;
+    // The size that the descriptor has is rounded up; what the device has is there.
+    let is_done = disk.descriptor().size() == size && device.size()? == size.bytes();
+    if !is_done {
+        disk.grow(size)?;
+    }
+    Ok(disk.descriptor().size().bytes())
 }
 
 /// Gives the device the size that the disk has, and looks whether it took it.

@@ -9,4 +9,5 @@ mod detach;
 mod foreign_disks;
 mod in_use;
 mod looking;
+mod raw;
 mod volumes;

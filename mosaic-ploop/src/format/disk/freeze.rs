@@ -91,6 +91,17 @@ impl<S: Folder> Disk<S> {
     }
 }
 
+impl<S: Folder> Disk<S> {
+    /// Makes a disk in another folder, which has copies of all files of this one already.
+    ///
+    /// # Errors
+    /// `Refused` if there is a descriptor; `Io`.
+    pub fn twin(&self, folder: S) -> Result<Self> {
+        self.changeable()?;
+        describe(folder, self.descriptor.clone())
+    }
+}
+
 /// What another disk consists of that goes on from a snapshot.
 #[derive(Debug)]
 pub struct Branch {
@@ -108,26 +119,25 @@ impl Branch {
     /// # Errors
     /// `Refused` if there is a descriptor; `Io`.
     pub fn create<S: Folder>(self, folder: S) -> Result<Disk<S>> {
-        let failed = |name: &str| {
-            let name = name.to_owned();
-            move |e| Error::io("make", &name, e)
-        };
-        let top = folder.create(&self.top, false).map_err(failed(&self.top))?;
+        let top = folder.create(&self.top, false);
+        let top = top.map_err(|e| Error::io("make", &self.top, e))?;
         create_empty(&self.top, &top, &self.header)?;
-        let made = match folder.create(DESCRIPTOR, true) {
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
-                return Err(Refusal::Exists(DESCRIPTOR.to_owned()).into());
-            }
-            other => other.map_err(failed(DESCRIPTOR))?,
-        };
-        let text = self.descriptor.to_string();
-        let written = made.write_at(text.as_bytes(), FileOffset(0));
-        let written = written.and_then(|()| made.flush());
-        written.map_err(failed(DESCRIPTOR))?;
-        folder.sync(DESCRIPTOR).map_err(failed(DESCRIPTOR))?;
-        Ok(Disk {
-            folder,
-            descriptor: self.descriptor,
-        })
+        describe(folder, self.descriptor)
     }
+}
+
+/// Makes a disk of what is in a folder, durably.
+fn describe<S: Folder>(folder: S, descriptor: Descriptor) -> Result<Disk<S>> {
+    let failed = |e| Error::io("make", DESCRIPTOR, e);
+    let made = match folder.create(DESCRIPTOR, true) {
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+            return Err(Refusal::Exists(DESCRIPTOR.to_owned()).into());
+        }
+        other => other.map_err(failed)?,
+    };
+    let text = descriptor.to_string();
+    let written = made.write_at(text.as_bytes(), FileOffset(0));
+    written.and_then(|()| made.flush()).map_err(failed)?;
+    folder.sync(DESCRIPTOR).map_err(failed)?;
+    Ok(Disk { folder, descriptor })
 }
