@@ -28,6 +28,9 @@ impl Ploop {
     pub(crate) fn rename_disk(&self, from: &VolumeName, to: &VolumeName) -> Result<()> {
         let dir = VolumeDir::require(&self.location, from)?;
         let _claim = self.claim(&dir)?;
+        if let Ok(mut disk) = dir.disk() {
+            disk.forget_paths()?;
+        }
         label::set_names(&dir, &[from, to])?;
         let kept = fsync(&dir).context(|| "cannot write the folder's label to disk".into());
         self.host

@@ -135,6 +135,19 @@ fn out_of_it(why: &'static str) -> io::Error {
 impl Folder for DiskFolder {
     type File = DiskFile;
 
+    /// By the path that the kernel has for the folder: nothing on the way is looked at, since the path
+    /// in a descriptor is its owner's.
+    fn within(&self, path: &str) -> io::Result<Option<String>> {
+        if !path.starts_with('/') {
+            return Ok(None);
+        }
+        let this = format!("/proc/self/fd/{}", self.0.as_raw_fd());
+        let folder = std::fs::read_link(this)?;
+        let name = Path::new(path).strip_prefix(folder).ok();
+        let name = name.and_then(Path::to_str).filter(|name| !name.is_empty());
+        Ok(name.map(str::to_owned))
+    }
+
     fn open(&self, name: &str, access: Access) -> io::Result<DiskFile> {
         let flags = match access {
             Access::Read => OFlags::RDONLY,
@@ -314,6 +327,29 @@ mod tests {
         folder.sync("deep/b").unwrap();
         assert!(!folder.is_shared("./deep/../deep/b").unwrap());
         folder.remove("deep/b").unwrap();
+    }
+
+    #[test]
+    fn only_a_path_that_leads_into_the_folder_has_a_name_there() {
+        let (path, _) = folder();
+        let real = path.path().canonicalize().unwrap();
+        let inside = real.join("in");
+        std::fs::create_dir(&inside).unwrap();
+        let folder = DiskFolder::open(&inside).unwrap();
+        let name = |path: String| folder.within(&path).unwrap();
+        let at = inside.to_str().unwrap();
+        assert_eq!(name(format!("{at}/a")).as_deref(), Some("a"));
+        assert_eq!(name(format!("{at}/deep/a")).as_deref(), Some("deep/a"));
+        let up = name(format!("{at}/../out"));
+        assert!(up.is_none_or(|up| folder.open(&up, Access::Read).is_err()));
+        for other in ["a", "/a", at, &format!("{at}side/a"), &format!("./{at}/a")] {
+            assert_eq!(name(other.to_owned()), None, "{other}");
+        }
+        // Where the folder is now counts, and not where it was.
+        std::fs::rename(&inside, real.join("moved")).unwrap();
+        assert_eq!(name(format!("{at}/a")), None);
+        let moved = real.join("moved/a").to_str().unwrap().to_owned();
+        assert_eq!(name(moved).as_deref(), Some("a"));
     }
 
     #[test]

@@ -109,6 +109,16 @@ pub trait Folder {
     /// Its files.
     type File: ImageFile;
 
+    /// The name relative to the folder of a file whose absolute path leads into it; `None` of any
+    /// other.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn within(&self, path: &str) -> io::Result<Option<String>> {
+        let _ = path;
+        Ok(None)
+    }
+
     /// Opens a file that is there.
     ///
     /// # Errors

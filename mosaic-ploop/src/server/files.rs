@@ -70,6 +70,10 @@ impl AsFd for ServedFolder {
 impl Folder for ServedFolder {
     type File = ServedFile;
 
+    fn within(&self, path: &str) -> io::Result<Option<String>> {
+        self.0.within(path)
+    }
+
     fn open(&self, name: &str, access: Access) -> io::Result<ServedFile> {
         let file = self.0.open(name, access)?;
         let direct = Direct::open(&file, access);

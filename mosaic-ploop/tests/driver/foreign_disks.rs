@@ -4,9 +4,9 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use mosaic_core::Bytes;
 use mosaic_core::finding::Repair;
 use mosaic_core::volume::Kind;
+use mosaic_core::{Bytes, ErrorKind};
 use mosaic_ploop::format::descriptor::{Base, Descriptor};
 use mosaic_ploop::format::guid::Guid;
 use mosaic_ploop::format::units::{ClusterSize, Sectors};
@@ -120,6 +120,36 @@ fn a_disk_of_openvz_just_works() {
     disks.drop("101/disk").unwrap();
     assert_eq!(disks.read("b", 0, 11), b"in the base");
     assert!(disks.file("101/ve.conf").exists());
+}
+
+#[test]
+fn paths_that_lead_into_the_folder_are_names_in_it() {
+    let (_scratch, disks) = disks("paths", &[]);
+    openvz(&disks);
+    let folder = disks.file("101/root.hdd").canonicalize().unwrap();
+    let descriptor = folder.join("DiskDescriptor.xml");
+    let text = fs::read_to_string(&descriptor).unwrap();
+    let at = format!("<File>{}//root.hdd", folder.display());
+    fs::write(&descriptor, text.replace("<File>root.hdd", &at)).unwrap();
+    let name = "101/root.hdd";
+    assert_eq!(disks.read(name, 0, 11), b"in the base");
+    disks.write(name, 20, b"in the TOP");
+    assert_eq!(disks.check(&Repair::Nothing), []);
+    assert!(fs::read_to_string(&descriptor).unwrap().contains(&at));
+    disks.label(name);
+    // Its images are claimed as such.
+    let image = fs::File::open(folder.join("root.hdd")).unwrap();
+    let error = disks.resize(name, 16 * MIB).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy, "{}", error.chain());
+    drop(image);
+    disks.clone(name, "b", None).unwrap();
+    assert_eq!(disks.read("b", 20, 10), b"in the TOP");
+    // In another place the path would lead to what is there by then.
+    fs::write(&descriptor, text.replace("<File>root.hdd", &at)).unwrap();
+    disks.rename(name, "disk").unwrap();
+    let stored = fs::read_to_string(disks.file("disk/DiskDescriptor.xml")).unwrap();
+    assert_eq!(stored, text);
+    assert_eq!(disks.read("disk", 0, 11), b"in the base");
 }
 
 #[test]

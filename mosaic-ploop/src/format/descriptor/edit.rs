@@ -75,6 +75,18 @@ impl Descriptor {
         self.change(|document| write_size(document, size))
     }
 
+    /// Names an image's file in another way.
+    ///
+    /// # Errors
+    /// `FileTwice` if another image has that name; `Value` if it is none.
+    pub fn set_file(&mut self, guid: Guid, file: &str) -> Result<()> {
+        self.change(|document| {
+            for image in images(document).filter(|image| is(image, "GUID", guid)) {
+                image.set_child_text("File", file, STORAGE_DEPTH + 1);
+            }
+        })
+    }
+
     /// Gives the top the GUID that every top has, which older programs did not do.
     ///
     /// # Errors

@@ -70,6 +70,20 @@ impl<S: Folder> Disk<S> {
         Self::open(self.folder)
     }
 
+    /// Makes the descriptor name the files by their names in the folder, where it has their paths: so
+    /// that the folder can be moved.
+    ///
+    /// # Errors
+    /// As for every change.
+    pub fn forget_paths(&mut self) -> Result<()> {
+        let stored = load_as_it_is(&self.folder, DESCRIPTOR)?;
+        if stored.images() == self.descriptor.images() {
+            return Ok(());
+        }
+        let new = self.begin()?;
+        self.store(new)
+    }
+
     /// The folder.
     pub fn folder(&self) -> &S {
         &self.folder
@@ -224,8 +238,20 @@ impl<S: Folder> Disk<S> {
     }
 }
 
-/// Reads a descriptor.
+/// Reads a descriptor. Files of the folder are called by their names in it, also where it has their
+/// paths.
 fn load<S: Folder>(folder: &S, name: &str) -> Result<Descriptor> {
+    let mut descriptor = load_as_it_is(folder, name)?;
+    for image in descriptor.images().to_vec() {
+        let within = folder.within(&image.file);
+        if let Some(within) = within.map_err(|e| Error::io("look for", &image.file, e))? {
+            descriptor.set_file(image.guid, &within)?;
+        }
+    }
+    Ok(descriptor)
+}
+
+fn load_as_it_is<S: Folder>(folder: &S, name: &str) -> Result<Descriptor> {
     let failed = |e| Error::io("read", name, e);
     let file = folder.open(name, Access::Read).map_err(failed)?;
     // One byte more than is allowed suffices to refuse it.
