@@ -230,6 +230,19 @@ impl ImageFile for DiskFile {
         }
     }
 
+    /// lseek(2), `SEEK_HOLE`, which counts space that was never written as a hole: fs/iomap/seek.c,
+    /// Linux 6.12.
+    fn next_hole(&self, at: FileOffset) -> io::Result<Option<FileOffset>> {
+        match rustix::fs::seek(&self.0, SeekFrom::Hole(at.0)) {
+            // The end of the file counts as one.
+            Ok(hole) => {
+                Ok(Some(FileOffset(hole)).filter(|_| self.length().is_ok_and(|end| hole < end)))
+            }
+            Err(Errno::NXIO | Errno::INVAL | Errno::OPNOTSUPP) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
     fn length(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
@@ -410,6 +423,13 @@ mod tests {
         assert_eq!(next(data), Some(data));
         assert_eq!(next(data + (1 << 20)), None);
         assert_eq!(next(1 << 41), None);
+        let hole = |at| file.next_hole(FileOffset(at)).unwrap().map(|at| at.0);
+        assert_eq!(hole(5), Some(5));
+        let end = hole(data).unwrap();
+        assert!((data..=data + (1 << 20)).contains(&end), "{end}");
+        file.set_length(end).unwrap();
+        assert_eq!(hole(data), None);
+        assert_eq!(hole(end), None);
     }
 
     #[test]

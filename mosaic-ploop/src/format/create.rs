@@ -36,8 +36,13 @@ pub fn create_preallocated(name: &str, file: &impl ImageFile, header: &Header) -
 }
 
 fn write(file: &impl ImageFile, header: &Header, bat: &mut Bat, data: u64) -> std::io::Result<()> {
-    // Slots behind the last entry must be zeros, and old drivers want no holes in the table.
-    file.zero(FileOffset(0), header.data_start().0 + data)?;
+    // Slots behind the last entry must be zeros, and old drivers want no holes in the table, nor
+    // space that was never written.
+    let start = header.data_start();
+    file.write_zeros(FileOffset(0), start.0)?;
+    if data > 0 {
+        file.zero(start, data)?;
+    }
     bat.write(file, header)?;
     bat.write_header(file, header)?;
     file.flush()

@@ -47,7 +47,7 @@ impl<F: ImageFile> Writer<F> {
         self.relocate(&within, end)?;
         // From the last entry on: the slots up to the data were not part of anything.
         let from = self.header().table_end();
-        let zeroed = self.delta.file.zero(from, start.saturating_sub(from.0));
+        let zeroed = (self.delta.file).write_zeros(from, start.saturating_sub(from.0));
         zeroed.map_err(self.delta.io("write"))?;
         self.flush_file()
     }

@@ -43,6 +43,16 @@ pub trait ImageFile {
         Ok(Some(at))
     }
 
+    /// The first byte from `at` on that takes no space or was never written, as far as that is known;
+    /// `None` if none is.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn next_hole(&self, at: FileOffset) -> io::Result<Option<FileOffset>> {
+        let _ = at;
+        Ok(None)
+    }
+
     /// Bytes in the file.
     ///
     /// # Errors

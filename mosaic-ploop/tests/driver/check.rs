@@ -2,13 +2,13 @@
 //! What `check` finds, and what it mends.
 
 use std::fs;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 
 use mosaic_core::finding::{Finding, Repair};
 use mosaic_core::{Driver as _, ErrorKind};
 use mosaic_ploop::format::descriptor::{Base, Descriptor};
 use mosaic_ploop::format::guid::Guid;
-use mosaic_ploop::format::units::{ClusterSize, Sectors};
+use mosaic_ploop::format::units::{ClusterSize, DiskOffset, Sectors};
 
 use super::common::{Disks, MIB, disks, volume};
 
@@ -23,6 +23,7 @@ fn classes(findings: &[Finding]) -> Vec<(Option<&str>, bool)> {
             "modes" => "modes",
             "sizes" => "sizes",
             "snapshots" => "snapshots",
+            "holes" => "holes",
             other => panic!("{other}"),
         });
         (word, finding.repaired)
@@ -260,4 +261,38 @@ fn a_snapshot_that_another_program_did_not_end_costs_no_data() {
     assert_eq!(disks.read("a", 0, 3), b"new");
     assert_eq!(disks.fact("a", "deltas"), "2");
     disks.resize("a", 8 * MIB).unwrap();
+}
+
+/// Makes a hole within the first cluster.
+fn punch(disks: &Disks, name: &str) {
+    let mut chain = disks.disk(name).write().unwrap();
+    let (at, bytes) = (DiskOffset(100 << 10), 200 << 10);
+    chain.write_zeroes(at, bytes).unwrap();
+    chain.close().unwrap();
+}
+
+#[test]
+fn holes_are_filled_where_that_is_asked_for() {
+    let (_scratch, disks) = disks("holes", &[]);
+    disks.create_disk("a", 4 * MIB).unwrap();
+    disks.write("a", 0, &[7; 1 << 20]);
+    punch(&disks, "a");
+    let image = disks.file("a/root.hds");
+    let before = fs::read(&image).unwrap();
+    for repair in [Repair::Nothing, Repair::Usual] {
+        assert_eq!(disks.check(&repair), []);
+    }
+    let found = disks.check(&named("holes"));
+    assert_eq!(classes(&found), [(Some("holes"), true)], "{found:?}");
+    let stat = image.metadata().unwrap();
+    assert!(stat.blocks() * 512 >= stat.len(), "{stat:?}");
+    assert_eq!(fs::read(&image).unwrap(), before);
+    assert_eq!(disks.check(&named("holes")), []);
+    // What a clone has too is not written to, not even zeros where there are zeros.
+    punch(&disks, "a");
+    fs::hard_link(&image, disks.file("other")).unwrap();
+    let found = disks.check(&named("holes"));
+    let strangers = found.iter().filter(|it| it.volume.is_none()).count();
+    assert_eq!((found.len(), strangers), (2, 1), "{found:?}");
+    assert!(found.iter().all(|it| !it.repaired), "{found:?}");
 }

@@ -9,6 +9,7 @@ mod ledger;
 mod model;
 mod online;
 mod qemu;
+mod real_tool;
 mod refusals;
 mod sizes;
 mod storage;

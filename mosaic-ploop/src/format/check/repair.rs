@@ -41,11 +41,12 @@ pub(super) fn repair<F: ImageFile>(mut delta: Delta<F>, mut found: Found) -> Res
     set_mark(&mut delta, Mark::Closed)
 }
 
-/// Makes the file as long as it was taken to be, without a hole: old drivers want none.
+/// Makes the file as long as it was taken to be, without a hole or space that was never written: old
+/// drivers want none.
 fn extend<F: ImageFile>(delta: &Delta<F>) -> Result<()> {
     let length = delta.file.length().map_err(delta.io("read"))?;
     let missing = delta.length.saturating_sub(length);
-    let extended = delta.file.zero(FileOffset(length), missing);
+    let extended = delta.file.write_zeros(FileOffset(length), missing);
     extended.map_err(delta.io("extend"))
 }
 
@@ -90,7 +91,7 @@ fn give_copy<F: ImageFile>(
 fn write_table<F: ImageFile>(delta: &mut Delta<F>, has_strays: bool) -> Result<()> {
     if has_strays {
         let (from, end) = (delta.header.table_end(), delta.header.data_start());
-        let zeroed = delta.file.zero(from, end.0.saturating_sub(from.0));
+        let zeroed = (delta.file).write_zeros(from, end.0.saturating_sub(from.0));
         zeroed.map_err(delta.io("write"))?;
     }
     let written = delta.bat.write(&delta.file, &delta.header);

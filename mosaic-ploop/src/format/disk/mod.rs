@@ -15,6 +15,7 @@ mod convert;
 mod create;
 mod delete;
 mod freeze;
+mod holes;
 mod interrupted;
 mod merge;
 mod names;
