@@ -26,7 +26,8 @@ impl SystemCall {
     /// Whether the program asks the kernel for something that matters: it opens, reads, looks up
     /// or locks, or changes anything. Not memory, signals, or letting go.
     pub fn can_matter(&self) -> bool {
-        const ASKING: [i64; 17] = [
+        const ASKING: [i64; 19] = [
+            libc::SYS_connect,
             libc::SYS_fcntl,
             libc::SYS_fgetxattr,
             libc::SYS_flock,
@@ -41,6 +42,7 @@ impl SystemCall {
             libc::SYS_pread64,
             libc::SYS_read,
             libc::SYS_recvfrom,
+            libc::SYS_socket,
             libc::SYS_socketpair,
             libc::SYS_statx,
             libc::SYS_wait4,
@@ -77,12 +79,15 @@ impl SystemCall {
     /// Whether it can change nothing that is left when the process dies: killing before it or
     /// after it is the same.
     pub fn leaves_nothing(&self) -> bool {
-        const HARMLESS: [i64; 62] = [
+        const HARMLESS: [i64; 66] = [
             libc::SYS_access,
             libc::SYS_arch_prctl,
             libc::SYS_brk,
             libc::SYS_capget,
+            libc::SYS_clock_nanosleep,
             libc::SYS_close,
+            // Who listens sees that the caller has gone, before or after it was heard.
+            libc::SYS_connect,
             libc::SYS_dup,
             libc::SYS_exit_group,
             libc::SYS_faccessat2,
@@ -100,6 +105,7 @@ impl SystemCall {
             libc::SYS_getgid,
             libc::SYS_getpid,
             libc::SYS_getrandom,
+            libc::SYS_getsockopt,
             libc::SYS_getuid,
             libc::SYS_gettid,
             libc::SYS_getxattr,
@@ -130,6 +136,7 @@ impl SystemCall {
             libc::SYS_sched_getaffinity,
             libc::SYS_sched_yield,
             libc::SYS_setns,
+            libc::SYS_socket,
             libc::SYS_socketpair,
             libc::SYS_set_robust_list,
             libc::SYS_set_tid_address,

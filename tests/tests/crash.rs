@@ -52,6 +52,7 @@ scenarios! {
     root_killed_attach_of_deltas_is_before_or_after: "ploop attach"
     root_killed_detach_of_deltas_is_before_or_after: "ploop detach"
     root_killed_mount_of_deltas_is_before_or_after: "ploop mount"
+    root_killed_umount_of_deltas_is_before_or_after: "ploop umount"
     root_killed_clone_of_attached_deltas_is_before_or_after: "ploop clone attached"
     root_killed_new_folder_is_before_or_after: "plain new"
     root_killed_drop_of_a_folder_is_before_or_after: "plain drop"

@@ -52,6 +52,7 @@ scenarios! {
     root_an_error_in_attach_of_deltas_leaves_before_or_after: "ploop attach"
     root_an_error_in_detach_of_deltas_leaves_before_or_after: "ploop detach"
     root_an_error_in_mount_of_deltas_leaves_before_or_after: "ploop mount"
+    root_an_error_in_umount_of_deltas_leaves_before_or_after: "ploop umount"
     root_an_error_in_clone_of_attached_deltas_leaves_before_or_after: "ploop clone attached"
     root_an_error_in_attach_leaves_before_or_after: "loop attach"
     root_an_error_in_detach_leaves_before_or_after: "loop detach"

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Every changing verb on ploop. Without umount: how often it asks for a server that ends differs from
-//! run to run.
+//! Every changing verb on ploop.
 
 use super::verbs::{LOOP, MAP};
 use super::{Named, Scenario};
@@ -44,6 +43,15 @@ pub const SCENARIOS: &[Named] = &[
             prepare: &[&["new", "fs", "a", "16M"]],
             command: &["mount", "a", "AT"],
             reset: &[&["umount", "a", "AT"]],
+            ..PLOOP
+        },
+    ),
+    (
+        "ploop umount",
+        Scenario {
+            prepare: &[&["new", "fs", "a", "16M"], &["mount", "a", "AT"]],
+            command: &["umount", "a", "AT"],
+            reset: &[&["mount", "a", "AT"]],
             ..PLOOP
         },
     ),
