@@ -77,6 +77,9 @@ impl Ploop {
     }
 
     fn refuse_attached(&self, dir: &VolumeDir, await_closed: AwaitClosed) -> Result<()> {
+        if let Some(device) = self.kernel_device(dir)? {
+            return Err(device.in_use());
+        }
         let shown = self.shown(dir);
         let start = Instant::now();
         loop {
@@ -101,6 +104,9 @@ impl Ploop {
     /// server ends by itself, after it the disk is attached.
     pub(crate) fn attach_disk(&self, name: &VolumeName, read_only: bool) -> Result<Attachment> {
         let dir = VolumeDir::require(&self.location, name)?;
+        if let Some(attachment) = self.attach_by_kernel(&dir, read_only)? {
+            return Ok(attachment);
+        }
         let device = self.bind(&dir, read_only, Lifetime::Explicit)?;
         let number = device.number();
         Ok(mosaic_core::loopdev::attachment(
@@ -169,6 +175,9 @@ impl Ploop {
             self.host.check_cancelled()?;
             std::thread::sleep(Duration::from_millis(2));
         }
+        if let Some(source) = self.mount_from_kernel(&dir, read_only)? {
+            return Ok(source);
+        }
         Ok(source(self.bind(&dir, read_only, Lifetime::Mount)?))
     }
 
@@ -193,7 +202,7 @@ impl Ploop {
 
     /// Refuses a device that somebody besides mounts has open, after a look or two: programs that
     /// list devices open them for a moment.
-    fn refuse_shared_use(&self, device: &Path) -> Result<()> {
+    pub(crate) fn refuse_shared_use(&self, device: &Path) -> Result<()> {
         let others = |used: &Use| !matches!(used, Use::Mount { .. });
         let start = Instant::now();
         loop {
@@ -214,10 +223,13 @@ impl Ploop {
     pub(crate) fn detach_disk(&self, name: &VolumeName) -> Result<()> {
         let dir = VolumeDir::require(&self.location, name)?;
         let shown = self.shown(&dir);
-        let attached = shown.find()?.ok_or_else(|| {
+        let Some(attached) = shown.find()? else {
+            if self.detach_from_kernel(&dir)? {
+                return Ok(());
+            }
             let why = format!("volume \"{name}\" is not attached");
-            Error::new(ErrorKind::NotFound, why)
-        })?;
+            return Err(Error::new(ErrorKind::NotFound, why));
+        };
         attached.detach(&self.host, &shown.place())
     }
 

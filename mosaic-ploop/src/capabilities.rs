@@ -52,6 +52,11 @@ impl Ploop {
             {
                 clone = clone.or_else(|| Some(RAW_IN_USE.to_owned()));
             }
+            if let Ok(Some(device)) = self.kernel_device(&dir) {
+                let refusal = || Some(device.refusal_to_resize());
+                grow = grow.or_else(refusal);
+                shrink = shrink.or_else(refusal);
+            }
             if let Ok(disk) = dir.disk() {
                 shrink = shrink.or(refusal_to_shrink(disk.descriptor()));
             }

@@ -19,7 +19,7 @@ use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::format::descriptor::{DESCRIPTOR, DESCRIPTOR_NEW};
-use crate::kernel;
+use crate::kernel_device::shower_of;
 use crate::lock_file::{LOCK_FILE, LockFile, Purpose};
 use crate::locks::{Hold, ImageLock};
 use crate::volume_dir::VolumeDir;
@@ -57,11 +57,11 @@ impl Claim {
     fn with(dir: &VolumeDir, host: &Host, purpose: Purpose) -> Result<Self> {
         let descriptor = lock_descriptor(dir, host, purpose)?;
         let files = images(dir)?;
-        if let Some(device) =
-            kernel::find_device(&files.iter().map(|f| &f.file).collect::<Vec<_>>())
-        {
+        // One that shows a shared file may show another disk that has it.
+        let own = files.iter().filter(|image| !image.is_shared);
+        if let Some(device) = shower_of(&own.map(|image| &image.file).collect::<Vec<_>>()) {
             let device = device.display();
-            let why = format!("in use: {device} of the kernel's ploop driver shows it");
+            let why = format!("in use: {device} of the kernel's ploop shows it");
             return Err(Error::new(ErrorKind::Busy, why));
         }
         let images = files.into_iter().map(|image| image.claim(host));

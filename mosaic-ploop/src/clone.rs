@@ -6,6 +6,7 @@
 //! changes a file looks at its number of names.
 
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use mosaic_core::fs::FsType;
 use mosaic_core::mounts::directory_on_device;
@@ -89,6 +90,14 @@ impl Ploop {
         let guid = Guid::from_random(random);
         let shown = self.shown(source);
         let Some(attached) = shown.find()? else {
+            if let Some(device) = self.kernel_device(source)? {
+                self.sync(from, &device.path(), device.read_only)?;
+                let shot = self.freeze_in_kernel(&device, source, guid)?;
+                let disk = source.disk()?;
+                mark(&disk, shot, guid);
+                let claim = None;
+                return Ok(Frozen::Shot { disk, shot, claim });
+            }
             let claim = self.claim(source)?;
             let mut disk = self.settled(source, &claim)?;
             self.merge_unused(&mut disk)?;
@@ -97,19 +106,7 @@ impl Ploop {
             let claim = Some(claim);
             return Ok(Frozen::Shot { disk, shot, claim });
         };
-        let device = device_of(&attached);
-        match directory_on_device(&device)? {
-            Some(dir) => {
-                self.host.debug(&format!("syncfs of volume \"{from}\""));
-                fs::syncfs(dir).context(|| format!("cannot sync volume \"{from}\""))?;
-            }
-            None if attached.read_only => {}
-            None => self.host.warn(&format!(
-                "volume \"{from}\" is attached at {} and not mounted here: the clone holds what a \
-                 power cut at this instant would leave",
-                device.display()
-            )),
-        }
+        self.sync(from, &device_of(&attached), attached.read_only)?;
         if attached.is_raw {
             return Ok(Frozen::Raw(source.disk()?));
         }
@@ -118,6 +115,23 @@ impl Ploop {
         mark(&disk, shot, guid);
         let claim = None;
         Ok(Frozen::Shot { disk, shot, claim })
+    }
+
+    /// Brings to the device what a file system on it has not written yet.
+    fn sync(&self, from: &VolumeName, device: &Path, read_only: bool) -> Result<()> {
+        match directory_on_device(device)? {
+            Some(dir) => {
+                self.host.debug(&format!("syncfs of volume \"{from}\""));
+                fs::syncfs(dir).context(|| format!("cannot sync volume \"{from}\""))?;
+            }
+            None if read_only => {}
+            None => self.host.warn(&format!(
+                "volume \"{from}\" is attached at {} and not mounted here: the clone holds what a \
+                 power cut at this instant would leave",
+                device.display()
+            )),
+        }
+        Ok(())
     }
 
     /// Merges snapshots that were made for clones which have them no more, if there are so many that a

@@ -17,6 +17,18 @@ const VERSION: &str = "version";
 const CLUSTER_SIZE: &str = "cluster_size";
 const PREALLOCATE: &str = "preallocate";
 const PARTITION: &str = "partition";
+const DEVICE: &str = "device";
+
+/// What shows a disk that is attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    /// The kernel's ploop where it can, else a block server.
+    Auto,
+    /// A block server.
+    Server,
+    /// The kernel's ploop, or nothing.
+    Kernel,
+}
 
 /// Where the file system of a new volume is on its disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +54,8 @@ pub struct Options {
     pub cluster: ClusterSize,
     /// Where a new file system is put.
     pub partition: Partition,
+    /// By what a disk is shown that is attached.
+    pub device: Device,
 }
 
 /// The driver's own keys.
@@ -78,6 +92,13 @@ pub fn schema() -> Vec<Key> {
             "where a new file system is: on the whole disk, or on the first partition of a GPT as \
              `ploop init` makes it",
         ),
+        key(
+            DEVICE,
+            KeyKind::choice(&["auto", "server", "kernel"]),
+            "auto",
+            "what `attach` shows a disk by: the kernel's ploop where there is one, else a block server; \
+             or only one of them",
+        ),
     ]
 }
 
@@ -111,6 +132,11 @@ impl Options {
             partition: match settings.text(PARTITION) {
                 Some("gpt") => Partition::Gpt,
                 _ => Partition::None,
+            },
+            device: match settings.text(DEVICE) {
+                Some("server") => Device::Server,
+                Some("kernel") => Device::Kernel,
+                _ => Device::Auto,
             },
         })
     }
@@ -161,11 +187,13 @@ mod tests {
         assert_eq!(options.kind, Kind::Expanded(Version::V2));
         assert_eq!(options.cluster, ClusterSize::DEFAULT);
         assert_eq!(options.partition, Partition::None);
+        assert_eq!(options.device, Device::Auto);
         for (key, value) in [
             (VERSION, "1"),
             (CLUSTER_SIZE, "64K"),
             (PREALLOCATE, "true"),
             (PARTITION, "gpt"),
+            (DEVICE, "kernel"),
         ] {
             settings.set(key, value);
         }
@@ -173,6 +201,7 @@ mod tests {
         assert_eq!(options.kind, Kind::Preallocated(Version::V1));
         assert_eq!(options.cluster.sectors(), 128);
         assert_eq!(options.partition, Partition::Gpt);
+        assert_eq!(options.device, Device::Kernel);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::format::guid::Guid;
 use crate::format::header::Version;
 use crate::format::storage::{Access as FileAccess, Folder};
 use crate::format::units::{Sectors, VirtualCluster};
-use crate::kernel;
+use crate::kernel_device;
 use crate::volume_dir::VolumeDir;
 
 /// Blocks of `st_blocks`, always 512 bytes (stat(2)).
@@ -96,6 +96,11 @@ impl Ploop {
     ) -> Result<()> {
         let id = VolumeId::of(dir)?;
         let Some(attached) = attached.iter().find(|attached| attached.id == id) else {
+            if let Some(device) = self.kernel_device(dir)? {
+                volume.attachment = Some(device.attachment());
+                let by = "the kernel's ploop";
+                volume.facts.push(("served by".into(), by.into()));
+            }
             return Ok(());
         };
         volume.attachment = Some(attached.attachment());
@@ -132,14 +137,13 @@ impl Ploop {
 /// What a user should know of any location: by what disks are shown here.
 pub(crate) fn about() -> About {
     let mut about = About::default();
-    let has_kernel = kernel::is_there();
-    let fact = if has_kernel { "yes" } else { "no" };
-    about.facts.push(("kernel ploop".into(), fact.into()));
-    if has_kernel {
-        let note = "this kernel has a ploop driver of its own; disks are shown by Mosaic's block \
-                    server all the same, and those that ploop shows are left to it";
-        about.notes.push(note.to_owned());
-    }
+    let (has_kernel, missing) = kernel_device::support();
+    let fact = match (has_kernel, missing) {
+        (true, None) => "yes, by the program \"ploop\"".to_owned(),
+        (true, Some(missing)) => format!("yes, but {missing}"),
+        (false, _) => "no".to_owned(),
+    };
+    about.facts.push(("kernel ploop".into(), fact));
     about
 }
 

@@ -8,6 +8,7 @@ mod common;
 mod detach;
 mod foreign_disks;
 mod in_use;
+mod kernel_device;
 mod looking;
 mod raw;
 mod volumes;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The kernel's own ploop devices, on kernels that have them: OpenVZ's and Virtuozzo's.
+//! The devices of the first driver, `/dev/ploopN`, on the kernels of OpenVZ 6 and Virtuozzo 7.
 //!
 //! Each has the paths of its deltas in sysfs, from the base up: `/sys/block/ploopN/pdelta/0/image`.
-//! libploop finds the device of a disk in the same way, by the file that the path leads to.
+//! libploop finds the device of a disk in the same way, by the file that the path leads to. Those
+//! kernels (2.6.32 and 3.10) are too old for Mosaic, so all of this was tried on a made-up sysfs only.
 
 use std::fs;
 use std::os::fd::AsFd;
@@ -14,13 +15,8 @@ use mosaic_core::loopdev::Identity;
 
 const SYSFS: &str = "/sys/block";
 
-/// Whether the kernel has a ploop driver that is loaded.
-pub fn is_there() -> bool {
-    Path::new("/sys/module/ploop").exists() || Path::new("/sys/module/dm_ploop").exists()
-}
-
-/// The ploop device that has one of these files for a delta.
-pub fn find_device(files: &[impl AsFd]) -> Option<PathBuf> {
+/// The device that has one of these files for a delta.
+pub(super) fn find_device(files: &[impl AsFd]) -> Option<PathBuf> {
     find_device_in(Path::new(SYSFS), files)
 }
 

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which device of the kernel's ploop shows a file: of whoever attached it.
+//!
+//! The target answers the message `get_img_name N` with the path of its N-th image from the base up,
+//! as it is now, also after a rename. An empty answer is the end. libploop finds its devices in the
+//! same way (lib/dm.c, `dm_get_delta_name`; drivers/md/dm-ploop-cmd.c, `ploop_get_delta_name_cmd`).
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use mosaic_core::dm::{By, Dm, open_control};
+use mosaic_core::loopdev::Identity;
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+
+use super::{TARGET, old_driver};
+
+/// Deltas that a device has at most.
+const MAX_IMAGES: usize = 128;
+
+/// The device that has one of these files for an image, and its own name for it. Without privilege
+/// none is found but those of the old driver.
+pub fn shower_of(files: &[impl AsFd]) -> Option<PathBuf> {
+    old_driver::find_device(files).or_else(|| {
+        let control = open_target()?;
+        let dm = Dm::unlogged(&control);
+        let wanted: Vec<_> = files.iter().filter_map(|f| Identity::of(f).ok()).collect();
+        let devices = dm.devices().ok()?;
+        let mut names = devices.into_iter().map(|device| device.name);
+        let is_one = |name: &String| shows(dm, name, &wanted);
+        names
+            .find(is_one)
+            .map(|name| Path::new("/dev/mapper").join(name))
+    })
+}
+
+/// Device-mapper, if it has the target now.
+pub(super) fn open_target() -> Option<OwnedFd> {
+    let control = open_control().ok()?;
+    let has = Dm::unlogged(&control).has_target(TARGET);
+    has.is_ok_and(|has| has).then_some(control)
+}
+
+fn shows(dm: Dm<'_>, name: &str, wanted: &[Identity]) -> bool {
+    let table = dm.table(By::Name(name)).unwrap_or_default();
+    if !table.iter().any(|line| line.target == TARGET) {
+        return false;
+    }
+    let image = |number: usize| {
+        let answer = dm.ask(By::Name(name), &format!("get_img_name {number}"));
+        named(&answer.ok()??)
+    };
+    let images = (0..MAX_IMAGES).map_while(image);
+    images.into_iter().any(|image| {
+        let flags = AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
+        let stat = statx(CWD, image, flags, StatxFlags::INO);
+        stat.is_ok_and(|stat| wanted.contains(&Identity::from_statx(&stat)))
+    })
+}
+
+/// The path in an answer; `None`: there is no such image.
+fn named(answer: &str) -> Option<PathBuf> {
+    let path = answer.strip_suffix('\n').unwrap_or(answer);
+    path.starts_with('/').then(|| PathBuf::from(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_a_path_or_the_end() {
+        let path = Some(PathBuf::from("/vz/private/101/root.hdd/root.hds"));
+        assert_eq!(named("/vz/private/101/root.hdd/root.hds\n"), path);
+        assert_eq!(named("/vz/private/101/root.hdd/root.hds"), path);
+        assert_eq!(named(""), None);
+        assert_eq!(named("\n"), None);
+    }
+}

@@ -1,0 +1,470 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Disks that are shown by the `ploop` tool, on real device-mapper. The tool is a stand-in, which
+//! makes devices of the target `linear`: no kernel here has the target `ploop`.
+
+use std::fs::{self, File};
+use std::io::ErrorKind as Io;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use mosaic_core::dm::{By, Dm, open_control};
+use mosaic_core::volume::{Lifetime, MountSource};
+use mosaic_core::{Driver, ErrorKind};
+use mosaic_ploop::files::DiskFolder;
+use mosaic_ploop::format::disk::Disk;
+use mosaic_ploop::format::guid::Guid;
+use mosaic_tests::{block_servers_beneath, eventually, requires_vm, run, stdout_of};
+
+use super::common::{Disks, MIB, disks, volume};
+
+/// Where the driver looks for it first.
+const TOOL: &str = "/usr/local/sbin/ploop";
+
+/// What libploop does to device-mapper (lib/dm.c, `dm_create`): a device of the name that was asked
+/// for, whose number is in the name, without a uuid, over an image that is marked as in use. The image
+/// has to be preallocated: then the disk's bytes follow each other in it. `snapshot` puts one in
+/// place that the test has made with another uuid, and goes on writing to what is beneath it.
+const STAND_IN: &str = r#"#!/bin/sh
+set -e
+export DM_DISABLE_UDEV=1 LC_ALL=C
+echo "$*" >> /tmp/ploop-stand-in.log
+verb=$1; shift
+[ ! -e /tmp/ploop-stand-in.$verb ] || { echo "told to fail" >&2; exit 3; }
+ro=; device=; uuid=
+while getopts rd:u: option; do case $option in
+    r) ro=--readonly;; d) device=${OPTARG#/dev/mapper/};; u) uuid=$OPTARG;; *) exit 2;;
+esac; done
+shift $((OPTIND - 1))
+case "$# $1" in "1 /"*/DiskDescriptor.xml) ;; *) exit 2;; esac
+image=${1%/*}/root.hds
+mark() { printf "$1" | dd of="${2:-$image}" bs=1 seek=44 conv=notrunc status=none; }
+number() { od -An -tu$2 -j$1 -N$2 "$image" | tr -d ' '; }
+shows() { for d in /sys/block/dm-*/slaves/loop*; do
+    [ "$(cat $d/loop/backing_file 2>/dev/null)" != "$image" ] || cat ${d%/slaves*}/dm/name; done; }
+case $verb in
+mount)
+    [ -n "$device" ] && [ -z "$(shows)" ]
+    [ -n "$ro" ] || mark Ynot
+    loop=$(losetup -f --show "$image")
+    dmsetup create $device $ro --major $(sed -n 's/ device-mapper//p' /proc/devices) \
+        --minor ${device#ploop} --table "0 $(number 36 8) linear $loop $(number 48 4)";;
+umount)
+    device=$(shows); [ -n "$device" ]
+    loop=/dev/$(ls /sys/dev/block/$(dmsetup info -c --noheadings -o major,minor --separator : $device)/slaves)
+    if [ -e /tmp/ploop-stand-in.part ]; then dmsetup remove ${device}p1; fi
+    dmsetup remove --retry $device
+    losetup -d $loop
+    [ -e /tmp/ploop-stand-in.unclosed ] || for i in "$image"*; do mark '\0\0\0\0' $i; done;;
+snapshot)
+    echo "$uuid" > /tmp/ploop-stand-in.uuid
+    made=/tmp/ploop-stand-in.frozen
+    [ -d $made ] || exit 0
+    cp -n $made/root.hds.* "${1%/*}"
+    mark Ynot "${1%/*}"/root.hds.*
+    [ -e /tmp/ploop-stand-in.unclosed ] || mark '\0\0\0\0'
+    sed "s/{1111[-0-9a-f]*}/$uuid/" $made/DiskDescriptor.xml > "$1.tmp"
+    mv "$1.tmp" "$1";;
+*) exit 2;;
+esac
+"#;
+
+/// The stand-in, installed for one test.
+struct StandIn;
+
+impl StandIn {
+    fn install() -> Self {
+        fs::create_dir_all(Path::new(TOOL).parent().unwrap()).unwrap();
+        assert!(!Path::new(TOOL).exists(), "another test installs it");
+        let tool = Self;
+        tool.forget();
+        fs::write(TOOL, STAND_IN).unwrap();
+        fs::set_permissions(TOOL, fs::Permissions::from_mode(0o755)).unwrap();
+        tool
+    }
+
+    fn file(what: &str) -> PathBuf {
+        PathBuf::from(format!("/tmp/ploop-stand-in.{what}"))
+    }
+
+    fn set(what: &str) {
+        fs::write(Self::file(what), "").unwrap();
+    }
+
+    fn unset(what: &str) {
+        fs::remove_file(Self::file(what)).unwrap();
+    }
+
+    /// What it was called with, each time.
+    fn calls() -> Vec<String> {
+        match fs::read_to_string(Self::file("log")) {
+            Err(error) if error.kind() == Io::NotFound => Vec::new(),
+            other => other.unwrap().lines().map(str::to_owned).collect(),
+        }
+    }
+
+    fn forget(&self) {
+        for file in fs::read_dir("/tmp").unwrap().flatten() {
+            if file
+                .file_name()
+                .to_string_lossy()
+                .starts_with("ploop-stand-in.")
+            {
+                let path = file.path();
+                let removed = match path.is_dir() {
+                    true => fs::remove_dir_all(path),
+                    false => fs::remove_file(path),
+                };
+                removed.unwrap();
+            }
+        }
+    }
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(TOOL);
+        let names = stdout_of("dmsetup", &["ls"]).unwrap_or_default();
+        let names = names.lines().filter_map(|line| line.split('\t').next());
+        for name in names.filter(|name| name.starts_with("ploop")) {
+            // What a test that failed left.
+            let _ = run("dmsetup", &["remove", "--noudevsync", "--retry", name]);
+        }
+        self.forget();
+    }
+}
+
+/// A location of disks that the stand-in can show.
+fn in_kernel(label: &str, device: &str) -> (mosaic_tests::Scratch, Disks) {
+    disks(label, &[("preallocate", "true"), ("device", device)])
+}
+
+fn open(device: &Path) -> File {
+    let mut options = File::options();
+    options.read(true).write(true).open(device).unwrap()
+}
+
+/// Its name in device-mapper.
+fn name_of(device: &Path) -> String {
+    let node = device.file_name().unwrap().to_str().unwrap();
+    let name = fs::read_to_string(format!("/sys/block/{node}/dm/name"));
+    let name = name.unwrap_or_else(|error| panic!("{device:?}: {error}"));
+    name.trim_end().to_owned()
+}
+
+#[test]
+fn root_a_disk_is_attached_found_and_detached_by_the_tool() {
+    if !requires_vm() {
+        return;
+    }
+    let _tool = StandIn::install();
+    let (_scratch, disks) = in_kernel("kernel-device", "kernel");
+    disks.create_disk("a", 8 * MIB).unwrap();
+    disks.create_disk("b", 8 * MIB).unwrap();
+    disks.write("a", MIB, &[1; 4096]);
+    let attached = disks.driver.attach(&volume("a"), false).unwrap();
+    assert_eq!(attached.lifetime, Lifetime::Explicit);
+    assert!(!attached.foreign && !attached.read_only);
+    let name = name_of(&attached.device);
+    let folder = fs::canonicalize(disks.file("a")).unwrap();
+    let descriptor = folder.join("DiskDescriptor.xml");
+    let mount = format!("mount -d /dev/mapper/{name} {}", descriptor.display());
+    assert_eq!(StandIn::calls(), [mount]);
+    // A number that libploop does not choose for its own, and that minor numbers have.
+    let number: u32 = name.strip_prefix("ploop").unwrap().parse().unwrap();
+    assert!((100_000..1 << 20).contains(&number));
+    // It is known by its uuid, and by nothing else; the other disk is not taken for it.
+    let control = open_control().unwrap();
+    let dm = Dm::unlogged(&control);
+    let uuid = dm.info(By::Name(&name)).unwrap().unwrap().uuid;
+    assert!(uuid.starts_with("MOSAIC-PLOOP-"), "{uuid}");
+    let again = dm.give_uuid(&name, "MOSAIC-PLOOP-1-2");
+    assert_eq!(again, Err(rustix::io::Errno::INVAL));
+    assert_eq!(disks.find("a").unwrap().attachment, Some(attached.clone()));
+    assert_eq!(disks.fact("a", "served by"), "the kernel's ploop");
+    assert_eq!(disks.find("b").unwrap().attachment, None);
+    assert!(block_servers_beneath(&disks.path).is_empty());
+    let device = open(&attached.device);
+    let mut read = [0; 4096];
+    device.read_exact_at(&mut read, MIB).unwrap();
+    assert_eq!(read, [1; 4096]);
+    device.write_all_at(&[2; 4096], 2 * MIB).unwrap();
+    device.sync_all().unwrap();
+    for error in [
+        disks.drop("a").unwrap_err(),
+        disks.rename("a", "c").unwrap_err(),
+        disks.resize("a", 16 * MIB).unwrap_err(),
+        disks.driver.attach(&volume("a"), false).unwrap_err(),
+        disks.driver.detach(&volume("a")).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Busy);
+        let why = error.chain();
+        let at = format!("attached at {}", attached.device.display());
+        assert!(why.contains(&at) && why.contains("kernel's ploop"), "{why}");
+    }
+    let capabilities = disks.driver.capabilities(Some(&volume("a"))).unwrap();
+    let grow = capabilities.iter().find(|c| c.name == "grow").unwrap();
+    let why = grow.refusal.as_deref().unwrap();
+    assert!(why.contains("kernel's ploop"), "{why}");
+    drop(device);
+    disks.driver.detach(&volume("a")).unwrap();
+    assert_eq!(StandIn::calls().len(), 2, "{:?}", StandIn::calls());
+    let umount = format!("umount {}", descriptor.display());
+    assert_eq!(StandIn::calls()[1], umount);
+    assert_eq!(disks.find("a").unwrap().attachment, None);
+    let error = disks.driver.detach(&volume("a")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert_eq!(disks.read("a", 2 * MIB, 4096), [2; 4096]);
+    disks.resize("a", 16 * MIB).unwrap();
+    // For reading only.
+    let attached = disks.driver.attach(&volume("b"), true).unwrap();
+    assert!(attached.read_only);
+    assert_eq!(disks.find("b").unwrap().attachment, Some(attached.clone()));
+    let device = open(&attached.device);
+    assert!(device.write_all_at(&[9; 512], 0).is_err());
+    drop(device);
+    assert!(StandIn::calls()[2].starts_with("mount -r -d /dev/mapper/ploop"));
+    disks.driver.detach(&volume("b")).unwrap();
+    disks.drop("b").unwrap();
+}
+
+#[test]
+fn root_a_disk_in_the_kernels_device_is_cloned_as_the_tool_has_frozen_it() {
+    if !requires_vm() {
+        return;
+    }
+    let _tool = StandIn::install();
+    let (_scratch, disks) = in_kernel("kernel-clone", "kernel");
+    disks.create_disk("a", 8 * MIB).unwrap();
+    let made = StandIn::file("frozen");
+    run("cp", &["-r".as_ref(), disks.file("a").as_path(), &made]).unwrap();
+    let guid: Guid = "{11111111-2222-3333-4444-555555555555}".parse().unwrap();
+    let mut copy = Disk::open(DiskFolder::open(&made).unwrap()).unwrap();
+    copy.snapshot(guid).unwrap();
+    let attached = disks.driver.attach(&volume("a"), false).unwrap();
+    let device = open(&attached.device);
+    device.write_all_at(&[5; 4096], 3 * MIB).unwrap();
+    device.sync_all().unwrap();
+    // One that does not close what it froze is found out.
+    StandIn::set("unclosed");
+    let error = disks.clone("a", "b", None).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(
+        error.chain().contains("marked as in use"),
+        "{}",
+        error.chain()
+    );
+    StandIn::unset("unclosed");
+    disks.said.take();
+    disks.clone("a", "b", None).unwrap();
+    assert_eq!(disks.read("b", 3 * MIB, 4096), [5; 4096]);
+    assert!(
+        disks
+            .said
+            .take()
+            .iter()
+            .any(|line| line.contains("power cut"))
+    );
+    let shots = disks.disk("a").descriptor().shots().len();
+    assert_eq!(shots, 2);
+    let asked: Guid = fs::read_to_string(StandIn::file("uuid"))
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    assert!(disks.disk("a").descriptor().shot(asked).is_some());
+    // The clone is nobody's: it has a file of what is attached, and is not taken for it.
+    disks.write("b", 0, &[6; 512]);
+    disks.resize("b", 16 * MIB).unwrap();
+    disks.drop("b").unwrap();
+    drop(device);
+    // Attached for reading it has no top to freeze.
+    disks.create_disk("c", 8 * MIB).unwrap();
+    let read_only = disks.driver.attach(&volume("c"), true).unwrap();
+    let error = disks.clone("c", "d", None).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    disks.driver.detach(&volume("c")).unwrap();
+    assert!(read_only.read_only);
+    assert_eq!(disks.names(), ["a", "c"]);
+    assert_eq!(disks.leftovers(), [""; 0].map(PathBuf::from));
+}
+
+#[test]
+fn root_a_file_system_in_the_kernels_device_is_mounted_cloned_and_not_taken_away() {
+    if !requires_vm() {
+        return;
+    }
+    let _tool = StandIn::install();
+    let (scratch, disks) = in_kernel("kernel-mount", "kernel");
+    disks.create_fs("a", "ext4", 64 * MIB).unwrap();
+    let attached = disks.driver.attach(&volume("a"), false).unwrap();
+    let source = disks.driver.mount_source(Some(&volume("a")), false);
+    let MountSource::Device { path, handle } = source.unwrap() else {
+        panic!("it is a device");
+    };
+    assert_eq!(path, attached.device);
+    let at = scratch.folder("at").unwrap();
+    run("mount", &[&path, &at]).unwrap();
+    drop(handle);
+    fs::write(at.join("file"), "before").unwrap();
+    let error = disks.driver.detach(&volume("a")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    assert!(error.chain().contains("mounted at"), "{}", error.chain());
+    assert_eq!(StandIn::calls().len(), 1, "the tool would unmount it");
+    // The tool is asked for a snapshot of our name. This one makes none.
+    let error = disks.clone("a", "b", None).unwrap_err();
+    assert!(
+        error.chain().contains("no such snapshot"),
+        "{}",
+        error.chain()
+    );
+    assert_eq!(disks.names(), ["a"]);
+    let guid = fs::read_to_string(StandIn::file("uuid")).unwrap();
+    let folder = fs::canonicalize(disks.file("a")).unwrap();
+    let asked = format!(
+        "snapshot -u {} {}/DiskDescriptor.xml",
+        guid.trim(),
+        folder.display()
+    );
+    assert_eq!(StandIn::calls()[1], asked);
+    run("umount", &[&at]).unwrap();
+    disks.driver.detach(&volume("a")).unwrap();
+    // What is there for a mount only goes by a block server, which goes with it.
+    let source = disks.driver.mount_source(Some(&volume("a")), false);
+    let MountSource::Device { path, handle } = source.unwrap() else {
+        panic!("it is a device");
+    };
+    assert!(path.starts_with("/dev") && path.display().to_string().contains("loop"));
+    drop(handle);
+    assert!(eventually(|| disks.find("a").unwrap().attachment.is_none()));
+    assert_eq!(StandIn::calls().len(), 3);
+    // A partition that the tool made of it goes with it.
+    let attached = disks.driver.attach(&volume("a"), false).unwrap();
+    let name = name_of(&attached.device);
+    let make =
+        "DM_DISABLE_UDEV=1 dmsetup create $0p1 --table \"0 2048 linear /dev/mapper/$0 2048\"";
+    run("sh", &["-c", make, &name]).unwrap();
+    let opened = open(Path::new(&format!("/dev/mapper/{name}p1")));
+    let error = disks.driver.detach(&volume("a")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    drop(opened);
+    StandIn::set("part");
+    disks.driver.detach(&volume("a")).unwrap();
+}
+
+#[test]
+fn root_where_the_tool_fails_a_block_server_shows_the_disk_and_nothing_is_left() {
+    if !requires_vm() {
+        return;
+    }
+    let tool = StandIn::install();
+    let (_scratch, disks) = in_kernel("kernel-fails", "kernel");
+    disks.create_disk("a", 8 * MIB).unwrap();
+    StandIn::set("mount");
+    let error = disks.driver.attach(&volume("a"), false).unwrap_err();
+    let why = error.chain();
+    assert!(
+        why.contains("cannot show it") && why.contains("told to fail"),
+        "{why}"
+    );
+    assert_eq!(disks.find("a").unwrap().attachment, None);
+    StandIn::unset("mount");
+    // Closed by nobody: that is an error, and the next attach is a server's, which repairs it.
+    disks.driver.attach(&volume("a"), false).unwrap();
+    StandIn::set("unclosed");
+    let error = disks.driver.detach(&volume("a")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io);
+    assert!(error.chain().contains("not closed"), "{}", error.chain());
+    assert_eq!(disks.find("a").unwrap().attachment, None);
+    let error = disks.driver.attach(&volume("a"), false).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    tool.forget();
+    let auto = Disks::open(&disks.path, &[]);
+    let attached = auto.driver.attach(&volume("a"), false).unwrap();
+    assert!(attached.device.display().to_string().contains("loop"));
+    // This kernel has no target of that name, so the tool is not even asked.
+    assert_eq!(StandIn::calls(), [""; 0]);
+    let about = auto.driver.about().unwrap();
+    assert!(about.facts.contains(&("kernel ploop".into(), "no".into())));
+    auto.driver.detach(&volume("a")).unwrap();
+    assert!(eventually(|| block_servers_beneath(&disks.path).is_empty()));
+    disks.driver.attach(&volume("a"), false).unwrap();
+    StandIn::set("umount");
+    let error = disks.driver.detach(&volume("a")).unwrap_err();
+    assert!(error.chain().contains("told to fail"), "{}", error.chain());
+    assert!(disks.find("a").unwrap().attachment.is_some());
+    StandIn::unset("umount");
+    disks.driver.detach(&volume("a")).unwrap();
+}
+
+#[test]
+fn root_the_tool_is_only_sent_where_nobody_else_can_lead_it_astray() {
+    if !requires_vm() {
+        return;
+    }
+    let _tool = StandIn::install();
+    let (_scratch, disks) = in_kernel("kernel-paths", "kernel");
+    disks.create_disk("a", 8 * MIB).unwrap();
+    let refused = |why: &str| {
+        let error = disks.driver.attach(&volume("a"), false).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.chain().contains(why), "{}", error.chain());
+    };
+    let set_mode = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    set_mode(&disks.file("a"), 0o770);
+    refused("others than root can change");
+    // Also where everybody may change what is his: the disk's own folder is not for that.
+    set_mode(&disks.file("a"), 0o1777);
+    refused("others than root can change");
+    set_mode(&disks.file("a"), 0o700);
+    set_mode(&disks.path, 0o777);
+    refused("others than root can change");
+    set_mode(&disks.path, 0o755);
+    std::os::unix::fs::chown(&disks.path, Some(1000), None).unwrap();
+    refused("others than root can change");
+    std::os::unix::fs::chown(&disks.path, Some(0), None).unwrap();
+    for (options, why) in [
+        (&[("version", "1")][..], "version 1"),
+        (&[("partition", "gpt")], "on a partition"),
+    ] {
+        let other = Disks::open(&disks.path, options);
+        other.create_fs("c", "ext4", 64 * MIB).unwrap();
+        let error = disks.driver.attach(&volume("c"), false).unwrap_err();
+        assert!(error.chain().contains(why), "{}", error.chain());
+        disks.drop("c").unwrap();
+    }
+    assert_eq!(StandIn::calls(), [""; 0]);
+    disks.driver.attach(&volume("a"), false).unwrap();
+    disks.driver.detach(&volume("a")).unwrap();
+    assert_eq!(StandIn::calls().len(), 2);
+}
+
+/// What the target would answer goes through what device-mapper itself answers here.
+#[test]
+fn root_device_mapper_says_its_targets_and_answers_messages() {
+    if !requires_vm() {
+        return;
+    }
+    let control = open_control().unwrap();
+    let dm = Dm::unlogged(&control);
+    assert!(dm.has_target("linear").unwrap());
+    assert!(!dm.has_target("ploop").unwrap());
+    let name = "ploop-kernel-facts";
+    let table = ["create", "--noudevsync", name, "--table", "0 8 error"];
+    let made = run("dmsetup", &table);
+    let answers = [
+        "@stats_create - 8 program aux",
+        "@stats_list",
+        "get_img_name 0",
+    ]
+    .map(|message| dm.ask(By::Name(name), message));
+    let listed = dm.devices().unwrap();
+    run("dmsetup", &["remove", "--noudevsync", name]).unwrap();
+    made.unwrap();
+    assert_eq!(answers[0], Ok(Some("0".to_owned())));
+    let list = answers[1].as_ref().unwrap().as_deref().unwrap();
+    assert!(list.starts_with("0: 0+8 8 program"), "{list}");
+    assert_eq!(answers[2], Err(rustix::io::Errno::INVAL));
+    assert!(listed.iter().any(|device| device.name == name));
+}
