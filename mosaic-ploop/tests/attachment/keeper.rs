@@ -5,10 +5,12 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use mosaic_core::ErrorKind;
+use mosaic_core::loopdev::Release;
 use mosaic_ploop::attachment::{self, How};
 use mosaic_ploop::format::check::Repair;
 use mosaic_ploop::format::guid::Guid;
 use mosaic_ploop::format::pages::{PAGE, Pages};
+use mosaic_ploop::format::units::DiskOffset;
 use mosaic_ploop::lock_file::{LOCK_FILE, LockFile, Purpose};
 use mosaic_ploop::locks::{Hold, ImageLock};
 use mosaic_tests::{eventually, requires_program, requires_root, run};
@@ -63,6 +65,14 @@ fn kill_worker(site: &Site) -> bool {
     // On a kernel that sends no request again the keeper ends.
     assert!(eventually(|| followed() || site.servers().is_empty()));
     followed()
+}
+
+/// Past the page cache.
+fn direct(device: &std::path::Path) -> File {
+    let flags = OFlags::RDWR | OFlags::DIRECT | OFlags::CLOEXEC;
+    rustix::fs::open(device, flags, Mode::empty())
+        .unwrap()
+        .into()
 }
 
 /// The lock of libploop up to 7, which knows no other.
@@ -171,10 +181,7 @@ fn root_what_was_written_is_not_dropped_silently() {
     // Past the page cache and without a flush: the server's note is the only one of it.
     let mut data = Pages::new(PAGE);
     data.bytes_mut().fill(7);
-    let flags = OFlags::RDWR | OFlags::DIRECT | OFlags::CLOEXEC;
-    let file: File = rustix::fs::open(&device, flags, Mode::empty())
-        .unwrap()
-        .into();
+    let file = direct(&device);
     file.write_all_at(data.bytes(), 9 * MIB).unwrap();
     let without = WithoutWorker::new(&site);
     let mut disk = site.disk();
@@ -186,4 +193,33 @@ fn root_what_was_written_is_not_dropped_silently() {
     assert!(eventually(|| site.servers().is_empty()));
     site.detach();
     site.assert_nothing_left();
+}
+
+/// The device has gone and the worker has not yet written what it had noted: the next one does.
+#[test]
+fn root_a_disk_is_closed_though_its_worker_is_killed_over_it() {
+    if !requires_root() || !requires_resend() {
+        return;
+    }
+    let site = Site::new("closing", 64);
+    let device = site.attach();
+    let file = direct(&device);
+    let mut data = Pages::new(PAGE);
+    data.bytes_mut().fill(7);
+    file.write_all_at(data.bytes(), 9 * MIB).unwrap();
+    drop(file);
+    let [_, worker] = site.servers()[..] else {
+        panic!("{:?}", site.servers());
+    };
+    signal(worker, Signal::STOP);
+    let device = site.find().unwrap().open_same(OFlags::EXCL).unwrap();
+    assert_eq!(device.unwrap().release().unwrap(), Release::Gone);
+    signal(worker, Signal::KILL);
+    site.assert_nothing_left();
+    let disk = site.disk();
+    let chain = disk.read(disk.descriptor().top()).unwrap();
+    let mut found = [0; 4096];
+    chain.read(&mut found, DiskOffset(9 * MIB)).unwrap();
+    assert_eq!(found, [7; 4096]);
+    disk.write().unwrap().close().unwrap();
 }
