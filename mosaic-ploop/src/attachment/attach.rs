@@ -15,7 +15,9 @@ use super::closed::{await_closed, await_last, was_closed};
 use super::{Attached, How, Place, VolumeId, find, serve};
 use crate::format::descriptor::Base;
 use crate::format::storage::{Access, Folder};
+use crate::fuse;
 use crate::locks::{Hold, ImageLock};
+use crate::server::control::Command;
 
 /// How long an opener that comes and goes (udev looks at every new device) is waited for.
 const PASSING: Duration = Duration::from_secs(1);
@@ -130,11 +132,18 @@ impl Attached {
     /// was written is lost: it is attached as before then, or its server could not close the disk.
     /// Of a device whose server was killed nothing can be said, and it just goes. The kernel's.
     pub fn detach(&self, host: &Host, place: &Place<'_>) -> Result<()> {
+        let is_served = self.is_served(place)?;
+        if !is_served {
+            // Also that of a mount: its umount may wait for it.
+            self.end_unserved()?;
+        }
         if self.autoclear {
             let mounted = attached_at(self);
             return Err(mounted.context("it is there for a mount; umount ends it"));
         }
-        let is_served = self.is_served(place)?;
+        if is_served {
+            self.await_answer(host, place)?;
+        }
         let start = Instant::now();
         loop {
             match LoopDevice::open_best(self.number, OFlags::EXCL) {
@@ -184,6 +193,31 @@ impl Attached {
              written again: detach it another time, or losetup -d {path}"
         );
         Err(Error::io(errno, message))
+    }
+
+    /// Waits until the server answers us: whoever waits for it in the kernel cannot be interrupted.
+    fn await_answer(&self, host: &Host, place: &Place<'_>) -> Result<()> {
+        // One that only reads may have no socket.
+        if self.is_raw || self.read_only {
+            return Ok(());
+        }
+        match self.ask(host, place, Command::Ping) {
+            Err((error, _)) if error.kind() == ErrorKind::Interrupted => Err(error),
+            // That it was killed is found out later.
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets all go who wait for a server that is no more. The kernel has done that already, unless
+    /// some program got a descriptor of the connection and has it still.
+    fn end_unserved(&self) -> Result<()> {
+        let Some(device) = self.open_same(OFlags::empty())? else {
+            return Ok(());
+        };
+        if let Some(status) = device.status()? {
+            fuse::control::abort(rustix::fs::minor(status.backing.device))?;
+        }
+        Ok(())
     }
 
     /// A mount stays; another claim may be gone in a moment.

@@ -72,7 +72,7 @@ impl Attached {
     }
 
     /// Asks the server; with an error comes whether an earlier server was killed over it.
-    fn ask(
+    pub(super) fn ask(
         &self,
         host: &Host,
         place: &Place<'_>,

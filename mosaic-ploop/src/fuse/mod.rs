@@ -4,12 +4,14 @@
 //! Spoken here rather than by a library because a server that takes over a connection from one that
 //! died finds it initialised, and because what is written has to lie in memory as direct I/O wants
 //! it. [`abi`] is what goes over the descriptor, [`Connection`] the descriptor, [`Inbox`] where
-//! requests are received, [`mount`] what the driver does with the same descriptor.
+//! requests are received, [`mount`] what the driver does with the same descriptor,
+//! [`control`] how it ends what nobody serves.
 //!
 //! Documentation/filesystems/fuse.rst; include/uapi/linux/fuse.h.
 
 pub mod abi;
 mod connection;
+pub mod control;
 pub mod mount;
 
 pub use connection::{Connection, Features, Inbox, MAX_WRITE, Request, Task};

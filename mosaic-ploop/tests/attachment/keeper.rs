@@ -2,10 +2,14 @@
 //! What the keeper holds for as long as a disk is attached, whatever becomes of its workers.
 
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
-use mosaic_core::ErrorKind;
 use mosaic_core::loopdev::Release;
+use mosaic_core::{ErrorKind, Host, Level, Services};
 use mosaic_ploop::attachment::{self, How};
 use mosaic_ploop::format::check::Repair;
 use mosaic_ploop::format::guid::Guid;
@@ -15,7 +19,9 @@ use mosaic_ploop::lock_file::{LOCK_FILE, LockFile, Purpose};
 use mosaic_ploop::locks::{Hold, ImageLock};
 use mosaic_tests::{eventually, requires_program, requires_root, run};
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{
+    Pid, PidfdFlags, PidfdGetfdFlags, Signal, kill_process, pidfd_getfd, pidfd_open,
+};
 
 use crate::online::requires_resend;
 use crate::site::{HOW, MIB, Site};
@@ -222,4 +228,109 @@ fn root_a_disk_is_closed_though_its_worker_is_killed_over_it() {
     chain.read(&mut found, DiskOffset(9 * MIB)).unwrap();
     assert_eq!(found, [7; 4096]);
     disk.write().unwrap().close().unwrap();
+}
+
+/// A descriptor of the connection outlives the servers, with whoever got it: whoever waits for an
+/// answer would wait for ever.
+#[test]
+fn root_nobody_waits_for_a_server_that_is_no_more() {
+    if !requires_root() {
+        return;
+    }
+    let site = Site::new("held", 64);
+    let device = site.attach();
+    let keeper = site.servers()[0];
+    let held = connection_of(keeper);
+    let attached = site.find().unwrap();
+    site.kill_servers();
+    std::thread::scope(|scope| {
+        let file = direct(&device);
+        let waits = scope.spawn(move || file.read_exact_at(Pages::new(PAGE).bytes_mut(), 0));
+        let under_way = format!("/sys/block/loop{}/inflight", attached.number);
+        let is_asked = || {
+            let text = std::fs::read_to_string(&under_way).unwrap();
+            text.split_whitespace().next() == Some("1")
+        };
+        let is_asked = eventually(is_asked);
+        assert!(!attached.is_served(&site.place()).unwrap());
+        // With the last descriptor all is told.
+        let free = move || drop(held);
+        let detached = in_time(free, || attached.detach(&site.host, &site.place()));
+        let read = waits.join().unwrap();
+        detached.unwrap();
+        assert!(is_asked, "there was nobody who waited");
+        assert_eq!(read.unwrap_err().raw_os_error(), Some(5));
+    });
+    site.assert_nothing_left();
+    site.attach();
+    site.detach();
+    site.disk().write().unwrap().close().unwrap();
+}
+
+/// What `work` does, which does not hang; if it does, `free` ends that.
+fn in_time<T>(free: impl FnOnce() + Send, work: impl FnOnce() -> T) -> T {
+    std::thread::scope(|scope| {
+        let (done, is_done) = mpsc::channel();
+        let watch = scope.spawn(move || {
+            let in_time = is_done.recv_timeout(Duration::from_secs(20)).is_ok();
+            free();
+            in_time
+        });
+        let worked = work();
+        let _ = done.send(());
+        assert!(watch.join().unwrap(), "it hung");
+        worked
+    })
+}
+
+/// A user who loses patience after a while.
+#[derive(Debug, Default)]
+struct Impatient(AtomicU32);
+
+impl Services for Impatient {
+    fn log(&self, _: Level, _: &str) {}
+
+    fn progress(&self, _: u64, _: u64, _: &str) {}
+
+    fn cancelled(&self) -> bool {
+        self.0.fetch_add(1, Ordering::Relaxed) > 5
+    }
+}
+
+/// Nor has anybody to wait for one that is stopped.
+#[test]
+fn root_who_waits_for_a_server_can_stop_waiting() {
+    if !requires_root() {
+        return;
+    }
+    let site = Site::new("stopped", 64);
+    let device = site.attach();
+    open(&device).write_all_at(&[6; 4096], MIB).unwrap();
+    let attached = site.find().unwrap();
+    for number in [1, 0] {
+        let stopped = site.servers()[number];
+        let go_on = || signal(stopped, Signal::CONT);
+        let host = Host::new(Arc::new(Impatient::default()));
+        signal(stopped, Signal::STOP);
+        let detached = in_time(go_on, || attached.detach(&host, &site.place()));
+        assert_eq!(detached.unwrap_err().kind(), ErrorKind::Interrupted);
+        // Without a keeper that ends the device is gone, and its end cannot be known.
+        assert_eq!(site.find().is_some(), number == 1);
+    }
+    site.assert_nothing_left();
+    site.disk().write().unwrap().close().unwrap();
+}
+
+/// A duplicate of the descriptor by which a process is asked for what is on the disk.
+fn connection_of(process: u32) -> OwnedFd {
+    let folder = std::path::PathBuf::from(format!("/proc/{process}/fd"));
+    let mut names = folder.read_dir().unwrap().flatten();
+    let is_connection = |name: &std::fs::DirEntry| {
+        std::fs::read_link(name.path()).is_ok_and(|to| to == std::path::Path::new("/dev/fuse"))
+    };
+    let name = names.find(is_connection).unwrap().file_name();
+    let number = name.to_str().unwrap().parse().unwrap();
+    let process = Pid::from_raw(process.cast_signed()).unwrap();
+    let process = pidfd_open(process, PidfdFlags::empty()).unwrap();
+    pidfd_getfd(process, number, PidfdGetfdFlags::empty()).unwrap()
 }
