@@ -19,6 +19,7 @@ use crate::files::DiskFolder;
 use crate::format::disk::Disk;
 use crate::format::units::DiskOffset;
 use crate::gpt;
+use crate::look::Look;
 use crate::volume_dir::VolumeDir;
 
 /// How long an opener that comes and goes (udev looks at every new device) is waited for.
@@ -70,10 +71,10 @@ impl Ploop {
         Ok(disk)
     }
 
-    /// The same as [`Ploop::claim`], for one that only looks.
-    pub(crate) fn look(&self, dir: &VolumeDir) -> Result<Claim> {
+    /// Proof that nobody writes to a volume's disk, for who only reads it.
+    pub(crate) fn look(&self, dir: &VolumeDir) -> Result<Look> {
         self.refuse_attached(dir, attachment::look_closed)?;
-        Claim::look(dir, &self.host)
+        Look::take(dir, &self.host)
     }
 
     fn refuse_attached(&self, dir: &VolumeDir, await_closed: AwaitClosed) -> Result<()> {
@@ -123,8 +124,8 @@ impl Ploop {
         // The socket of the server is there.
         self.location.private_folder(Place::Tmp)?;
         let claim = match read_only {
-            true => self.look(dir)?,
-            false => self.claim(dir)?,
+            true => self.look(dir).map(|_| None)?,
+            false => self.claim(dir).map(Some)?,
         };
         // A server would find out too, but a raw disk has none, and a reader would see old data.
         dir.disk()?.refuse_older()?;

@@ -48,7 +48,7 @@ impl Ploop {
     }
 
     /// The name may lead to another folder now only if somebody went past Mosaic.
-    fn prove_same(&self, name: &VolumeName, dir: &VolumeDir) -> Result<()> {
+    pub(crate) fn prove_same(&self, name: &VolumeName, dir: &VolumeDir) -> Result<()> {
         let now = VolumeDir::find(&self.location, name)?;
         let is_same = |now: &VolumeDir| -> Result<bool> { Ok(now.identity()? == dir.identity()?) };
         if now.as_ref().map_or(Ok(false), is_same)? {

@@ -5,8 +5,9 @@
 
 use mosaic_core::finding::{Finding, Remedy, Repair};
 use mosaic_core::label;
-use mosaic_core::{Bytes, Context, ErrorKind, Result, VolumeName};
+use mosaic_core::{Bytes, Context, Error, ErrorKind, Result, VolumeName};
 use rustix::fs::{Dir, Mode, fchmod, fstat};
+use rustix::io::Errno;
 
 use crate::driver::Ploop;
 use crate::files::DiskFolder;
@@ -76,7 +77,9 @@ impl Ploop {
                 repair,
                 all: &mut all,
             };
-            let looked = match VolumeDir::find(&self.location, name) {
+            // What was dropped just then is gone when it is looked for again.
+            let find = || VolumeDir::find(&self.location, name);
+            let looked = match find().or_else(|_| find()) {
                 Ok(Some(dir)) => self.check_volume(name, &dir, &mut findings),
                 // Dropped while we were looking.
                 Ok(None) => Ok(()),
@@ -104,57 +107,95 @@ impl Ploop {
         if self.shown(dir).find()?.is_some() {
             return Ok(());
         }
-        let claimed = match findings.repair.is_any() {
-            true => self.claim(dir),
-            false => self.look(dir),
-        };
-        let _claim = match claimed {
-            Err(error) if error.kind() == ErrorKind::Busy => {
-                let why = error.chain();
-                let message = format!("volume \"{name}\" is not checked: it is {why}");
-                self.host.warn(&message);
-                return Ok(());
-            }
-            other => other?,
-        };
-        let mut disk = dir.disk()?;
-        check_modes(&disk, findings)?;
-        if let Some(file) = disk.newer_elsewhere()? {
-            let fault = format!(
-                "a snapshot that another program was making was interrupted, and {file:?} may have \
-                 newer data than the disk"
-            );
-            let remedy = Remedy::new("snapshots", "end it, so that the disk has them").by_name();
-            findings.mend(fault, remedy, || Ok(disk.finish_interrupted()?));
+        if findings.repair.is_any() {
+            return match self.claim(dir) {
+                Ok(_claim) => check_disk(dir, dir.disk()?, findings),
+                Err(error) => self.pass_over(name, error),
+            };
         }
-        match disk.is_interrupted()? {
-            // Said already.
-            true if disk.newer_elsewhere()?.is_some() => return Ok(()),
-            true => {
-                let fault = "a change of it was interrupted".to_owned();
-                let remedy = Remedy::new("leftovers", "delete what that left");
-                findings.mend(fault, remedy, || Ok(disk.settle()?));
-            }
-            false => check_strays(dir, &disk, findings)?,
-        }
-        let report = match disk.check(None) {
-            Err(FormatError::Converting { file }) => {
-                let fault = format!("{file:?} is in the middle of a conversion between versions");
-                let remedy = Remedy::new("conversion", "undo it");
-                findings.mend(fault, remedy, || {
-                    Ok(disk.check(Some(Depth::Safe)).map(drop)?)
-                });
-                return Ok(());
-            }
-            other => other?,
+        let look = match self.look(dir) {
+            Ok(look) => look,
+            Err(error) => return self.pass_over(name, error),
         };
-        check_images(&mut disk, &report, findings);
-        check_size(&mut disk, &report, findings);
-        if report.is_clean() {
-            fill_holes(&disk, findings);
+        let before = findings.all.len();
+        let folder = dir.folder()?.giving_way();
+        let looked = Disk::open(folder)
+            .map_err(Error::from)
+            .and_then(|disk| check_disk(dir, disk, findings));
+        if looked.is_ok() && findings.all.len() == before {
+            return Ok(());
         }
+        // What was found may be what somebody has not finished, or was dropping.
+        if self.prove_same(name, dir).is_err() {
+            findings.all.truncate(before);
+            return Ok(());
+        }
+        let error = match (look.is_still(dir, &self.host), looked) {
+            (Err(error), _) => error,
+            // Somebody wanted it, and has it no more.
+            (_, Err(error)) if error.errno() == Some(Errno::BUSY.raw_os_error()) => {
+                Error::new(ErrorKind::Busy, "in use: another command wanted it")
+            }
+            (Ok(()), looked) => return looked,
+        };
+        findings.all.truncate(before);
+        self.pass_over(name, error)
+    }
+
+    /// Goes on without a volume that somebody uses.
+    fn pass_over(&self, name: &VolumeName, error: Error) -> Result<()> {
+        if error.kind() != ErrorKind::Busy {
+            return Err(error);
+        }
+        let why = error.chain();
+        self.host
+            .warn(&format!("volume \"{name}\" is not checked: it is {why}"));
         Ok(())
     }
+}
+
+/// Looks at a disk that nobody changes.
+fn check_disk(
+    dir: &VolumeDir,
+    mut disk: Disk<DiskFolder>,
+    findings: &mut Findings<'_>,
+) -> Result<()> {
+    check_modes(&disk, findings)?;
+    if let Some(file) = disk.newer_elsewhere()? {
+        let fault = format!(
+            "a snapshot that another program was making was interrupted, and {file:?} may have \
+                 newer data than the disk"
+        );
+        let remedy = Remedy::new("snapshots", "end it, so that the disk has them").by_name();
+        findings.mend(fault, remedy, || Ok(disk.finish_interrupted()?));
+    }
+    match disk.is_interrupted()? {
+        // Said already.
+        true if disk.newer_elsewhere()?.is_some() => return Ok(()),
+        true => {
+            let fault = "a change of it was interrupted".to_owned();
+            let remedy = Remedy::new("leftovers", "delete what that left");
+            findings.mend(fault, remedy, || Ok(disk.settle()?));
+        }
+        false => check_strays(dir, &disk, findings)?,
+    }
+    let report = match disk.check(None) {
+        Err(FormatError::Converting { file }) => {
+            let fault = format!("{file:?} is in the middle of a conversion between versions");
+            let remedy = Remedy::new("conversion", "undo it");
+            findings.mend(fault, remedy, || {
+                Ok(disk.check(Some(Depth::Safe)).map(drop)?)
+            });
+            return Ok(());
+        }
+        other => other?,
+    };
+    check_images(&mut disk, &report, findings);
+    check_size(&mut disk, &report, findings);
+    if report.is_clean() {
+        fill_holes(&disk, findings);
+    }
+    Ok(())
 }
 
 fn check_modes(disk: &Disk<DiskFolder>, findings: &mut Findings<'_>) -> Result<()> {

@@ -18,6 +18,7 @@ use mosaic_core::{Context, Error, ErrorKind, Host, Result};
 use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::courtesy;
 use crate::format::descriptor::{DESCRIPTOR, DESCRIPTOR_NEW};
 use crate::kernel_device::shower_of;
 use crate::lock_file::{LOCK_FILE, LockFile, Purpose};
@@ -38,33 +39,19 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Claims the disk in a folder, all of its files.
+    /// Claims the disk in a folder, all of its files. Who only looks at it makes way.
     ///
     /// # Errors
     /// `Busy`, with who uses it; `Permission`; the kernel's.
     pub fn take(dir: &VolumeDir, host: &Host) -> Result<Self> {
-        Self::with(dir, host, Purpose::Change)
-    }
-
-    /// The same without a trace: a lock file that is not there is not made.
-    ///
-    /// # Errors
-    /// As [`Claim::take`].
-    pub fn look(dir: &VolumeDir, host: &Host) -> Result<Self> {
-        Self::with(dir, host, Purpose::Look)
-    }
-
-    fn with(dir: &VolumeDir, host: &Host, purpose: Purpose) -> Result<Self> {
-        let descriptor = lock_descriptor(dir, host, purpose)?;
-        let files = images(dir)?;
-        // One that shows a shared file may show another disk that has it.
-        let own = files.iter().filter(|image| !image.is_shared);
-        if let Some(device) = shower_of(&own.map(|image| &image.file).collect::<Vec<_>>()) {
-            let device = device.display();
-            let why = format!("in use: {device} of the kernel's ploop shows it");
-            return Err(Error::new(ErrorKind::Busy, why));
+        let descriptor = lock_descriptor(dir, host, Purpose::Change)?;
+        let images = images(dir)?;
+        refuse_kernels(&images)?;
+        for image in &images {
+            let wanted = courtesy::want(&image.file);
+            wanted.context(|| format!("cannot lock {:?}", image.name))?;
         }
-        let images = files.into_iter().map(|image| image.claim(host));
+        let images = images.into_iter().map(|image| image.claim(host));
         Ok(Self {
             _descriptor: descriptor,
             _images: images.collect::<Result<_>>()?,
@@ -72,10 +59,22 @@ impl Claim {
     }
 }
 
+/// Refuses files that the kernel's ploop has.
+pub(crate) fn refuse_kernels(files: &[Image]) -> Result<()> {
+    // One that shows a shared file may show another disk that has it.
+    let own = files.iter().filter(|image| !image.is_shared);
+    let own: Vec<_> = own.map(|image| &image.file).collect();
+    shower_of(&own).map_or(Ok(()), |device| {
+        let device = device.display();
+        let why = format!("in use: {device} of the kernel's ploop shows it");
+        Err(Error::new(ErrorKind::Busy, why))
+    })
+}
+
 /// A file of the disk, open for reading.
-struct Image {
-    file: OwnedFd,
-    name: String,
+pub(crate) struct Image {
+    pub(crate) file: OwnedFd,
+    pub(crate) name: String,
     is_shared: bool,
 }
 
@@ -93,6 +92,17 @@ impl Image {
             Hold::ALONE
         };
         ImageLock::take(self.file, &self.name, &hold)
+    }
+
+    /// Refuses an image to which somebody writes, or that somebody wants for himself.
+    pub(crate) fn refuse_writers(&self, host: &Host) -> Result<()> {
+        let start = Instant::now();
+        while busy::is_open_for_writing(self.file.as_fd())? == Some(true) {
+            host.check_cancelled()?;
+            self.refuse_or_wait(start)?;
+            std::thread::sleep(PAUSE);
+        }
+        ImageLock::ask(&self.file, &self.name, &Hold::READ)
     }
 
     /// Whether nobody has it open in a way that matters.
@@ -114,6 +124,10 @@ impl Image {
         if start.elapsed() < PASSING {
             return Ok(());
         }
+        let is_looked_at = || courtesy::is_looked_at(&self.file).unwrap_or(false);
+        if start.elapsed() < PATIENCE && is_looked_at() {
+            return Ok(());
+        }
         let uses = self.openers()?;
         if uses.is_empty() && start.elapsed() < PATIENCE {
             return Ok(());
@@ -127,7 +141,11 @@ impl Image {
 }
 
 /// Takes the lock of libploop up to 7. `None`: it is not there.
-fn lock_descriptor(dir: &VolumeDir, host: &Host, purpose: Purpose) -> Result<Option<LockFile>> {
+pub(crate) fn lock_descriptor(
+    dir: &VolumeDir,
+    host: &Host,
+    purpose: Purpose,
+) -> Result<Option<LockFile>> {
     LockFile::take(dir, purpose, || {
         host.check_cancelled()?;
         std::thread::sleep(PAUSE);
@@ -137,7 +155,7 @@ fn lock_descriptor(dir: &VolumeDir, host: &Host, purpose: Purpose) -> Result<Opt
 
 /// The files of a disk: those in its folder, and those that its descriptor has in folders within,
 /// as far as they are there. A disk without a descriptor that can be read can be claimed too.
-fn images(dir: &VolumeDir) -> Result<Vec<Image>> {
+pub(crate) fn images(dir: &VolumeDir) -> Result<Vec<Image>> {
     let failed = || format!("cannot look into {:?}", dir.path());
     let mut names = Vec::new();
     for entry in Dir::read_from(dir).context(failed)? {

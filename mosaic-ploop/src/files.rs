@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags, ResolveFlags, SeekFrom};
 use rustix::io::Errno;
 
+use crate::courtesy;
 use crate::format::storage::{Access, Folder, ImageFile};
 use crate::format::units::FileOffset;
 
@@ -27,11 +28,17 @@ const PAUSE: Duration = Duration::from_millis(2);
 
 /// A folder.
 #[derive(Debug)]
-pub struct DiskFolder(OwnedFd);
+pub struct DiskFolder {
+    folder: OwnedFd,
+    gives_way: bool,
+}
 
 /// A file in it.
 #[derive(Debug)]
-pub struct DiskFile(File);
+pub struct DiskFile {
+    file: File,
+    gives_way: bool,
+}
 
 impl DiskFolder {
     /// Opens the folder.
@@ -40,12 +47,23 @@ impl DiskFolder {
     /// The kernel's.
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = FOLDER | OFlags::CLOEXEC;
-        Ok(Self(rustix::fs::open(path, flags, Mode::empty())?))
+        Ok(Self::in_dir(rustix::fs::open(path, flags, Mode::empty())?))
     }
 
     /// A folder that is open.
-    pub fn in_dir(dir: OwnedFd) -> Self {
-        Self(dir)
+    pub fn in_dir(folder: OwnedFd) -> Self {
+        Self {
+            folder,
+            gives_way: false,
+        }
+    }
+
+    /// The folder for who only looks: what is opened there is not read any more when somebody wants
+    /// it for himself ([`courtesy`]), which is `EBUSY` then.
+    #[must_use]
+    pub fn giving_way(mut self) -> Self {
+        self.gives_way = true;
+        self
     }
 
     /// Opens what is beneath the folder.
@@ -54,7 +72,7 @@ impl DiskFolder {
     fn open_beneath(&self, name: &str, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
         let flags = flags | OFlags::CLOEXEC;
-        match rustix::fs::openat2(&self.0, name, flags, mode, resolve) {
+        match rustix::fs::openat2(&self.folder, name, flags, mode, resolve) {
             Err(Errno::XDEV) => Err(out_of_it("the name leads out of the disk's folder")),
             Err(Errno::LOOP) => Err(out_of_it("it is or goes through a symbolic link")),
             opened => Ok(opened?),
@@ -85,26 +103,35 @@ impl DiskFolder {
         if kind != FileType::RegularFile {
             return Err(io::Error::from(Errno::INVAL));
         }
-        Ok(DiskFile(file.into()))
+        if self.gives_way {
+            courtesy::look(&file)?;
+        }
+        Ok(DiskFile {
+            file: file.into(),
+            gives_way: self.gives_way,
+        })
     }
 }
 
 impl AsFd for DiskFolder {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.folder.as_fd()
     }
 }
 
 impl AsFd for DiskFile {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.file.as_fd()
     }
 }
 
 impl DiskFile {
     /// A regular file that is open.
     pub fn opened(file: OwnedFd) -> Self {
-        Self(file.into())
+        Self {
+            file: file.into(),
+            gives_way: false,
+        }
     }
 
     /// Gives the file a name in a folder as well. It is this very file, whatever has become of the
@@ -115,7 +142,7 @@ impl DiskFile {
     /// # Errors
     /// The kernel's.
     pub fn link(&self, folder: &DiskFolder, name: &str) -> Result<(), Errno> {
-        let this = format!("/proc/self/fd/{}", self.0.as_raw_fd());
+        let this = format!("/proc/self/fd/{}", self.file.as_raw_fd());
         let followed = AtFlags::SYMLINK_FOLLOW;
         rustix::fs::linkat(rustix::fs::CWD, this, folder, name, followed)
     }
@@ -123,7 +150,7 @@ impl DiskFile {
 
 impl From<DiskFile> for OwnedFd {
     fn from(file: DiskFile) -> Self {
-        file.0.into()
+        file.file.into()
     }
 }
 
@@ -141,7 +168,7 @@ impl Folder for DiskFolder {
         if !path.starts_with('/') {
             return Ok(None);
         }
-        let this = format!("/proc/self/fd/{}", self.0.as_raw_fd());
+        let this = format!("/proc/self/fd/{}", self.folder.as_raw_fd());
         let folder = std::fs::read_link(this)?;
         let name = Path::new(path).strip_prefix(folder).ok();
         let name = name.and_then(Path::to_str).filter(|name| !name.is_empty());
@@ -161,7 +188,7 @@ impl Folder for DiskFolder {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
         let file = self.open_with(name, flags, mode)?;
         // Whatever the umask is: others read a descriptor, and nobody an image.
-        rustix::fs::fchmod(&file.0, mode)?;
+        rustix::fs::fchmod(&file.file, mode)?;
         Ok(file)
     }
 
@@ -200,7 +227,7 @@ impl DiskFile {
             return Ok(true);
         }
         loop {
-            return match rustix::fs::fallocate(&self.0, flags, at.0, bytes) {
+            return match rustix::fs::fallocate(&self.file, flags, at.0, bytes) {
                 Ok(()) => Ok(true),
                 Err(Errno::INTR) => continue,
                 Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
@@ -212,16 +239,19 @@ impl DiskFile {
 
 impl ImageFile for DiskFile {
     fn read_at(&self, buffer: &mut [u8], at: FileOffset) -> io::Result<()> {
-        self.0.read_exact_at(buffer, at.0)
+        if self.gives_way && courtesy::is_wanted(&self.file)? {
+            return Err(Errno::BUSY.into());
+        }
+        self.file.read_exact_at(buffer, at.0)
     }
 
     fn write_at(&self, data: &[u8], at: FileOffset) -> io::Result<()> {
-        self.0.write_all_at(data, at.0)
+        self.file.write_all_at(data, at.0)
     }
 
     /// lseek(2), `SEEK_DATA`; nobody here uses the position that it changes.
     fn next_data(&self, at: FileOffset) -> io::Result<Option<FileOffset>> {
-        match rustix::fs::seek(&self.0, SeekFrom::Data(at.0)) {
+        match rustix::fs::seek(&self.file, SeekFrom::Data(at.0)) {
             Ok(data) => Ok(Some(FileOffset(data))),
             Err(Errno::NXIO) => Ok(None),
             // Where holes are not known all of it is read.
@@ -233,7 +263,7 @@ impl ImageFile for DiskFile {
     /// lseek(2), `SEEK_HOLE`, which counts space that was never written as a hole: fs/iomap/seek.c,
     /// Linux 6.12.
     fn next_hole(&self, at: FileOffset) -> io::Result<Option<FileOffset>> {
-        match rustix::fs::seek(&self.0, SeekFrom::Hole(at.0)) {
+        match rustix::fs::seek(&self.file, SeekFrom::Hole(at.0)) {
             // The end of the file counts as one.
             Ok(hole) => {
                 Ok(Some(FileOffset(hole)).filter(|_| self.length().is_ok_and(|end| hole < end)))
@@ -244,15 +274,15 @@ impl ImageFile for DiskFile {
     }
 
     fn length(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn set_length(&self, bytes: u64) -> io::Result<()> {
-        self.0.set_len(bytes)
+        self.file.set_len(bytes)
     }
 
     fn flush(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     /// Leaves no hole: old drivers want none.

@@ -14,6 +14,7 @@
 pub mod attachment;
 pub mod claim;
 pub mod config;
+pub mod courtesy;
 pub mod driver;
 pub mod files;
 pub mod format;
@@ -23,6 +24,7 @@ pub mod kernel_device;
 pub mod layout;
 pub mod lock_file;
 pub mod locks;
+pub mod look;
 pub mod server;
 pub mod volume_dir;
 

@@ -71,25 +71,31 @@ impl ImageLock {
     /// # Errors
     /// `Busy`, with the holder; the kernel's.
     pub fn take(file: OwnedFd, name: &str, hold: &Hold) -> Result<Self> {
-        let failed = |errno: Errno| {
-            let errno = std::io::Error::from_raw_os_error(errno as i32);
-            Error::io(errno, format!("cannot lock {name:?}"))
-        };
         for range in hold.own {
             let lock = lock_of(short::READ, *range);
             match fcntl(&file, FcntlArg::F_OFD_SETLK(&lock)) {
                 Err(Errno::EAGAIN | Errno::EACCES) => return Err(locked(&file, name, *range)),
-                other => other.map(drop).map_err(failed)?,
+                other => other.map(drop).map_err(|errno| cannot_lock(errno, name))?,
             }
         }
+        Self::ask(&file, name, hold)?;
+        Ok(Self { file })
+    }
+
+    /// Only looks whether the locks of others allow it.
+    ///
+    /// # Errors
+    /// As [`ImageLock::take`].
+    pub fn ask(file: &OwnedFd, name: &str, hold: &Hold) -> Result<()> {
         for range in hold.others {
             let mut lock = lock_of(short::WRITE, *range);
-            fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock)).map_err(failed)?;
+            let asked = fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock));
+            asked.map_err(|errno| cannot_lock(errno, name))?;
             if lock.l_type != short::UNLOCK {
-                return Err(locked(&file, name, *range));
+                return Err(locked(file, name, *range));
             }
         }
-        Ok(Self { file })
+        Ok(())
     }
 
     /// Goes on with a file that has them already.
@@ -134,6 +140,11 @@ impl AsFd for ImageLock {
     }
 }
 
+fn cannot_lock(errno: Errno, name: &str) -> Error {
+    let errno = std::io::Error::from_raw_os_error(errno as i32);
+    Error::io(errno, format!("cannot lock {name:?}"))
+}
+
 /// The refusal for an image that somebody else has locked.
 fn locked(file: &OwnedFd, name: &str, (start, len): Range) -> Error {
     // Ours are on the same bytes, and would be found.
@@ -152,7 +163,7 @@ fn locked(file: &OwnedFd, name: &str, (start, len): Range) -> Error {
 
 /// `F_RDLCK` and its like: int in the header, short in `struct flock`.
 #[expect(clippy::cast_possible_truncation, reason = "they are 0, 1 and 2")]
-mod short {
+pub(crate) mod short {
     use nix::libc;
 
     pub const READ: i16 = libc::F_RDLCK as i16;
@@ -161,7 +172,7 @@ mod short {
     pub const FROM_START: i16 = libc::SEEK_SET as i16;
 }
 
-fn lock_of(kind: i16, (start, len): Range) -> libc::flock {
+pub(crate) fn lock_of(kind: i16, (start, len): Range) -> libc::flock {
     libc::flock {
         l_type: kind,
         l_whence: short::FROM_START,

@@ -53,8 +53,8 @@ impl Ploop {
             return Ok(None);
         }
         let claim = match read_only {
-            true => self.look(dir)?,
-            false => self.claim(dir)?,
+            true => self.look(dir).map(|_| None)?,
+            false => self.claim(dir).map(Some)?,
         };
         let mut reason = fit::reason_against(dir)?;
         if self.window_of(dir)?.is_some() {

@@ -2,12 +2,15 @@
 //! What only looks, beside those who work: nobody waits for it without end, and it takes nothing away.
 
 use std::fs::File;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use mosaic_core::finding::Repair;
 use mosaic_ploop::attachment::VolumeId;
 use mosaic_ploop::server::control::Socket;
+use mosaic_tests::eventually;
 
 use super::common::{Disks, MIB, disks};
 
@@ -45,4 +48,49 @@ fn a_check_does_not_wait_for_a_server_that_goes_on() {
     assert!(file.exists());
     disks.drop("a").unwrap();
     assert!(!file.exists());
+}
+
+/// A check of a large table takes its time, which nobody else should have to wait for, nor fail.
+#[test]
+fn who_works_on_a_disk_is_not_kept_from_it_by_checks() {
+    let (_scratch, disks) = disks("checks", &[("cluster_size", "32K")]);
+    disks.create_disk("a", 64 << 30).unwrap();
+    disks.write("a", 0, b"kept");
+    let stop = AtomicBool::new(false);
+    let checks = AtomicUsize::new(0);
+    let findings = Mutex::new(Vec::new());
+    let check = || {
+        // Another command, which has descriptors of its own.
+        let other = Disks::open(&disks.path, &[]);
+        while !stop.load(Ordering::Relaxed) {
+            let found = other.check(&Repair::Nothing);
+            findings.lock().unwrap().extend(found);
+            checks.fetch_add(1, Ordering::Relaxed);
+        }
+        other.said.take().len()
+    };
+    let passed_over = std::thread::scope(|scope| {
+        let checking = [(); 2].map(|()| scope.spawn(check));
+        assert!(eventually(|| checks.load(Ordering::Relaxed) > 2));
+        let work = || -> mosaic_core::Result<()> {
+            for round in 1..6 {
+                disks.resize("a", (64 + round) << 30)?;
+                disks.rename("a", "b")?;
+                disks.clone("b", "a", None)?;
+                disks.drop("b")?;
+            }
+            Ok(())
+        };
+        let done = work();
+        stop.store(true, Ordering::Relaxed);
+        let passed_over = checking.map(|thread| thread.join().unwrap());
+        done.unwrap();
+        passed_over
+    });
+    assert_eq!(findings.into_inner().unwrap(), []);
+    // So they did meet.
+    assert!(passed_over.iter().sum::<usize>() > 0);
+    assert_eq!(disks.check(&Repair::Nothing), []);
+    assert_eq!(disks.said.take(), [""; 0]);
+    assert_eq!(disks.read("a", 0, 4), b"kept");
 }
