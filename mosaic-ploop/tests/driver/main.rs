@@ -11,4 +11,5 @@ mod in_use;
 mod kernel_device;
 mod looking;
 mod raw;
+mod real_disks;
 mod volumes;
