@@ -184,6 +184,9 @@ pub(crate) fn about_out(about: About) -> AbiAbout {
     }
 }
 
+/// The key of [`Volume::overhead`] beside the facts; none: 0.
+const OVERHEAD: &str = "mosaic.overhead";
+
 fn facts_out(facts: &[(String, String)]) -> Extra {
     pairs(facts.iter().map(|(k, v)| (k.as_str(), v.as_str())))
 }
@@ -239,7 +242,14 @@ pub(crate) fn volume_out(volume: Volume) -> AbiVolume {
         read_only: volume.read_only,
         attachment: option(volume.attachment, attachment_out),
         notes: strings(volume.notes),
-        extra: facts_out(&volume.facts),
+        extra: match volume.overhead {
+            Bytes(0) => facts_out(&volume.facts),
+            Bytes(bytes) => {
+                let mut extra = facts_out(&volume.facts);
+                extra.push(Tuple2(OVERHEAD.into(), bytes.to_string().into()));
+                extra
+            }
+        },
     }
 }
 

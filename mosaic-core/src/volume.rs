@@ -68,6 +68,8 @@ pub struct Volume {
     pub access: Access,
     /// Its size; `None`: no limit.
     pub size: Option<Bytes>,
+    /// How much of that its file system cannot have, whatever the size is: where a partition table is.
+    pub overhead: Bytes,
     /// What it takes in the location; `None`: unknown without walking it.
     pub used: Option<Bytes>,
     /// What only it takes; `None`: unknown.
@@ -97,6 +99,7 @@ impl Volume {
             },
             access: Access::Directory,
             size: None,
+            overhead: Bytes(0),
             used: None,
             exclusive: None,
             origin: None,

@@ -250,6 +250,7 @@ pub fn metadata(pool: &KernelPool<'_>) -> Result<Volume> {
         },
         access: Access::Device,
         size: Some(metadata.size),
+        overhead: Bytes(0),
         used: details
             .filter(|details| metadata_fault(Some(*details)).is_none())
             .map(|details| mapped(pool, details)),
@@ -294,6 +295,7 @@ fn volume(pool: &KernelPool<'_>, stored: &str, entry: &Entry, facts: &Facts<'_>)
         kind: entry.content.kind(),
         access: Access::Device,
         size: Some(entry.size),
+        overhead: Bytes(0),
         used: details.map(|details| mapped(pool, details)),
         // More than all there is would be of another time.
         exclusive: details.zip(facts.exclusive).map(|(details, count)| {

@@ -34,6 +34,7 @@ impl Loop {
             },
             access: Access::Device,
             size: Some(image.size()),
+            overhead: Bytes(0),
             used: Some(image.used()),
             exclusive: None,
             origin: None,

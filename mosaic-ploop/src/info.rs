@@ -56,6 +56,7 @@ impl Ploop {
             },
             access: Access::Device,
             size: None,
+            overhead: Bytes(0),
             used: None,
             exclusive: None,
             origin: None,

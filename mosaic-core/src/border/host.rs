@@ -13,7 +13,7 @@ use mosaic_abi::{
     RESERVED_FACTS, SOURCE_DEVICE, SOURCE_DIRECTORY,
 };
 
-use super::{BY_NAME, CLASS, option, pairs, path, text, unknown};
+use super::{BY_NAME, CLASS, OVERHEAD, option, pairs, path, text, unknown};
 use crate::driver::LockScope;
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, Remedy, Repair};
@@ -174,6 +174,7 @@ pub(crate) fn volume_in(volume: AbiVolume) -> Result<Volume> {
             Kind::Disk
         }
     };
+    let overhead = volume.extra.iter().find(|pair| pair.0 == OVERHEAD);
     Ok(Volume {
         stored: volume.name.stored.into(),
         user: Some(volume.name.user.into_string()).filter(|user| !user.is_empty()),
@@ -184,6 +185,11 @@ pub(crate) fn volume_in(volume: AbiVolume) -> Result<Volume> {
             other => return Err(unknown("access", other)),
         },
         size: volume.size.into_option().map(Bytes),
+        overhead: match overhead.map(|pair| pair.1.parse()) {
+            Some(Ok(bytes)) => Bytes(bytes),
+            Some(Err(_)) => return Err(no_number(OVERHEAD)),
+            None => Bytes(0),
+        },
         used: volume.used.into_option().map(Bytes),
         exclusive: volume.exclusive.into_option().map(Bytes),
         origin: volume.origin.into_option().map(Into::into),
@@ -196,6 +202,14 @@ pub(crate) fn volume_in(volume: AbiVolume) -> Result<Volume> {
         notes,
         facts: facts_in(volume.extra),
     })
+}
+
+/// A file system would be cut off by what was not understood here.
+fn no_number(key: &str) -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        format!("the driver says of {key:?} what is no number"),
+    )
 }
 
 fn facts_in(extra: Extra) -> Vec<(String, String)> {
@@ -301,5 +315,26 @@ pub(crate) fn volume_name_option(name: Option<&VolumeName>) -> ROption<AbiName> 
     match name {
         Some(name) => RSome(name_out(name)),
         None => RNone,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::volume_out;
+    use super::*;
+    use crate::size::Bytes;
+
+    #[test]
+    fn an_overhead_crosses_and_is_no_fact() {
+        let mut volume = Volume::directory(&VolumeName::parse("v").unwrap());
+        volume.facts.push(("a".to_owned(), "b".to_owned()));
+        for overhead in [Bytes(0), Bytes(2 << 20)] {
+            volume.overhead = overhead;
+            assert_eq!(volume_in(volume_out(volume.clone())).unwrap(), volume);
+        }
+        let mut out = volume_out(volume);
+        out.extra[1].1 = "-1".into();
+        let error = volume_in(out).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
     }
 }

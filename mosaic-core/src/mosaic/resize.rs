@@ -156,6 +156,7 @@ impl Mosaic {
             fs.can_grow_online()
                 .map_err(|reason| Error::new(ErrorKind::Unsupported, reason))?;
         }
+        let room = room(volume, to)?;
         let (device, handle) = match &place {
             Place::Mounted(_) => (attached_device(volume)?, None),
             Place::Idle => self
@@ -166,9 +167,9 @@ impl Mosaic {
             Place::Mounted(dir) => Some(dir.as_fd()),
             Place::Idle => None,
         };
-        check_growth(&fs, &device, mounted, to)?;
+        check_growth(&fs, &device, mounted, room)?;
         self.driver.resize(name, to)?;
-        let grown = self.grow_file_system(&fs, &device, mounted, to)?;
+        let grown = self.grow_file_system(&fs, &device, mounted, room)?;
         drop(handle);
         if volume.attachment.is_none() {
             self.wait_until_gone(name, &device)?;
@@ -243,8 +244,9 @@ impl Mosaic {
         }
         if let Some(fs) = Self::file_system(volume)? {
             Self::require_root("shrinking a file system")?;
+            let room = room(volume, to)?;
             let (device, handle) = self.own_device(name)?;
-            fs.shrink(&self.host(), &device, to)?;
+            fs.shrink(&self.host(), &device, room)?;
             drop(handle);
             self.wait_until_gone(name, &device)?;
         }
@@ -252,6 +254,18 @@ impl Mosaic {
             .resize(name, to)
             .context(|| "cannot cut the storage".to_owned())
     }
+}
+
+/// What the file system of a volume of that size has of it.
+fn room(volume: &Volume, to: Bytes) -> Result<Bytes> {
+    let beside = volume.overhead;
+    let room = to.0.checked_sub(beside.0).filter(|room| *room > 0);
+    room.map(Bytes).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Invalid,
+            format!("{to} is too little: {beside} are beside the file system, on the disk that it is a part of"),
+        )
+    })
 }
 
 /// Refuses, while nothing has changed, to grow a file system that cannot be read, or that could
@@ -306,22 +320,29 @@ fn attached_device(volume: &Volume) -> Result<PathBuf> {
 mod tests {
     use super::*;
 
+    fn volume() -> Volume {
+        Volume {
+            access: Access::Device,
+            ..Volume::directory(&VolumeName::parse("v").unwrap())
+        }
+    }
+
+    #[test]
+    fn a_file_system_has_what_is_not_beside_it() {
+        let mut volume = volume();
+        assert_eq!(room(&volume, Bytes(512)).unwrap(), Bytes(512));
+        volume.overhead = Bytes(1024);
+        assert_eq!(room(&volume, Bytes(1536)).unwrap(), Bytes(512));
+        for too_small in [512, 1024] {
+            let error = room(&volume, Bytes(too_small)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid);
+        }
+    }
+
     #[test]
     fn only_a_disk_is_cut_without_a_look_at_its_content() {
-        let mut volume = Volume {
-            stored: "v".to_owned(),
-            user: None,
-            kind: Kind::Disk,
-            access: Access::Device,
-            size: None,
-            used: None,
-            exclusive: None,
-            origin: None,
-            read_only: false,
-            attachment: None,
-            notes: Vec::new(),
-            facts: Vec::new(),
-        };
+        let mut volume = volume();
+        volume.kind = Kind::Disk;
         assert_eq!(Mosaic::file_system(&volume).unwrap(), None);
         volume.kind = Kind::Fs {
             fs: None,
