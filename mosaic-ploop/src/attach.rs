@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use mosaic_core::busy::{self, Use};
-use mosaic_core::loopdev::{LoopDevice, Window};
+use mosaic_core::loopdev::LoopDevice;
 use mosaic_core::volume::{Attachment, Kind, Lifetime, MountSource};
 use mosaic_core::{Context, Error, ErrorKind, Host, Place, Result, VolumeName, label};
 
@@ -17,9 +17,9 @@ use crate::claim::Claim;
 use crate::driver::Ploop;
 use crate::files::DiskFolder;
 use crate::format::disk::Disk;
-use crate::format::units::DiskOffset;
-use crate::gpt;
+use crate::gpt::Table;
 use crate::look::Look;
+use crate::partition;
 use crate::volume_dir::VolumeDir;
 
 /// How long an opener that comes and goes (udev looks at every new device) is waited for.
@@ -132,26 +132,20 @@ impl Ploop {
         let how = How {
             read_only,
             lifetime,
-            window: self.window_of(dir)?,
+            partition: self.table_of(dir)?.map(|table| table.partition().at),
         };
         drop(claim);
         attachment::attach(&self.host, &self.shown(dir).place(), &how)
     }
 
-    /// Where the file system of an idle volume is, if it is on a partition: disks of `ploop init` have
+    /// The partition table of a volume whose file system is on a partition: disks of `ploop init` have
     /// it on the first. A disk is shown whole, whatever its user has put there.
-    pub(crate) fn window_of(&self, dir: &VolumeDir) -> Result<Option<Window>> {
+    pub(crate) fn table_of(&self, dir: &VolumeDir) -> Result<Option<Table>> {
         if label::kind(dir, self.options.default_fs.name())? == Kind::Disk {
             return Ok(None);
         }
         let disk = dir.disk()?;
-        let chain = disk.read(disk.descriptor().top())?;
-        let mut start = vec![0; gpt::START];
-        if chain.size().bytes() < start.len() as u64 {
-            return Ok(None);
-        }
-        chain.read(&mut start, DiskOffset(0))?;
-        Ok(gpt::first_partition(&start, chain.size()))
+        partition::find(&disk.read(disk.descriptor().top())?)
     }
 
     /// Steps: find the volume's device and open it, which keeps it, and prove that it shows the

@@ -4,7 +4,7 @@
 use mosaic_core::fs::FsType;
 use mosaic_core::label;
 use mosaic_core::volume::{Capability, Kind, capability};
-use mosaic_core::{Error, ErrorKind, Result, VolumeName, loopdev};
+use mosaic_core::{ErrorKind, Result, VolumeName, loopdev};
 use rustix::fs::{StatVfsMountFlags, ioctl_ficlone};
 
 use crate::clone::{RAW_IN_USE, refusal_to_renew};
@@ -13,8 +13,6 @@ use crate::driver::Ploop;
 use crate::format::descriptor::Descriptor;
 use crate::fuse::mount::open_device;
 use crate::volume_dir::VolumeDir;
-
-const NO_PARTITION: &str = "its file system is on a partition, which Mosaic does not resize yet";
 
 /// One answer from a reason or none.
 fn answer(name: &str, refusal: Option<String>) -> Capability {
@@ -60,9 +58,9 @@ impl Ploop {
             if let Ok(disk) = dir.disk() {
                 shrink = shrink.or(refusal_to_shrink(disk.descriptor()));
             }
-            if let Err(refusal) = self.refuse_partition(&dir) {
-                grow = grow.or_else(|| Some(refusal.chain()));
-                shrink = shrink.or_else(|| Some(refusal.chain()));
+            if let Some(refusal) = self.refusal_to_follow(&dir) {
+                grow = grow.or_else(|| Some(refusal.clone()));
+                shrink = shrink.or(Some(refusal));
             }
         }
         Ok(vec![
@@ -89,12 +87,11 @@ impl Ploop {
         }
     }
 
-    /// Refuses to resize a file system that is on a partition.
-    pub(crate) fn refuse_partition(&self, dir: &VolumeDir) -> Result<()> {
-        // A disk that cannot be read is refused for that, by whatever needs it.
-        match self.window_of(dir) {
-            Ok(Some(_)) => Err(Error::new(ErrorKind::Unsupported, NO_PARTITION)),
-            _ => Ok(()),
+    /// Why the partition of a file system cannot follow its disk.
+    fn refusal_to_follow(&self, dir: &VolumeDir) -> Option<String> {
+        match self.table_of(dir) {
+            Ok(table) => table?.refusal().map(|fault| fault.to_string()),
+            Err(error) => Some(error.chain()),
         }
     }
 

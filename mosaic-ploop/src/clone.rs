@@ -17,6 +17,7 @@ use rustix::fs::{self, IFlags, XattrFlags};
 use rustix::io::Errno;
 
 use crate::attach::device_of;
+use crate::change::grow_with_partition;
 use crate::claim::Claim;
 use crate::create::{label_of, whole};
 use crate::driver::Ploop;
@@ -62,12 +63,17 @@ impl Ploop {
             .map(|size| whole(size, disk.descriptor().cluster()));
         let size = size.transpose()?;
         let size = size.filter(|size| *size > disk.descriptor().size());
+        let table = self.table_of(&source)?;
+        let has_partition = table.is_some();
+        if let Some(fault) = table
+            .filter(|_| size.is_some())
+            .and_then(|table| table.refusal())
+        {
+            return Err(Error::new(ErrorKind::Unsupported, fault.to_string()));
+        }
         if fs.is_some() {
             // Whoever may not have a device is told while nothing has changed.
             loopdev::open_control()?;
-            if size.is_some() {
-                self.refuse_partition(&source)?;
-            }
         }
         let frozen = self.freeze(from, &source)?;
         self.host
@@ -77,7 +83,10 @@ impl Ploop {
             label::set_name(dir, to)?;
             let mut clone = frozen.share(&self.host, dir.folder()?)?;
             if let Some(size) = size.filter(|size| *size > clone.descriptor().size()) {
-                clone.grow(size)?;
+                match has_partition {
+                    true => grow_with_partition(&mut clone, size)?,
+                    false => clone.grow(size)?,
+                }
             }
             fs.map_or(Ok(()), |fs| self.renew(dir, fs, size.is_some()))
         })

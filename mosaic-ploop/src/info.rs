@@ -79,13 +79,35 @@ impl Ploop {
             }
             Err(error) => volume.notes.push(error.chain()),
         }
-        if let Err(error) = describe_disk(dir, &mut volume) {
+        let described = describe_disk(dir, &mut volume)
+            .and_then(|()| self.describe_partition(dir, &mut volume));
+        if let Err(error) = described {
             volume.notes.push(error.chain());
         }
         if let Err(error) = self.describe_device(dir, attached, &mut volume) {
             volume.notes.push(error.chain());
         }
         volume
+    }
+
+    /// The partition that its file system is on.
+    fn describe_partition(&self, dir: &VolumeDir, volume: &mut Volume) -> Result<()> {
+        let Some(table) = self.table_of(dir)? else {
+            return Ok(());
+        };
+        let partition = table.partition();
+        volume.overhead = Bytes(table.overhead(dir.disk()?.descriptor().cluster()));
+        let place = format!("{} bytes from byte {} on", partition.bytes, partition.at);
+        volume.facts.push(("partition".into(), place));
+        let disk = volume.size.map_or(0, |size| size.0);
+        if volume.overhead.0 + partition.bytes < disk {
+            let note = format!(
+                "its partition has {} bytes less than belong to a disk of {disk} bytes; resize it again",
+                disk - volume.overhead.0 - partition.bytes
+            );
+            volume.notes.push(note);
+        }
+        Ok(())
     }
 
     /// The device that shows it.
@@ -111,17 +133,13 @@ impl Ploop {
             "a block server"
         };
         volume.facts.push(("served by".into(), by.into()));
-        if let Some(window) = attached.window {
-            let at = format!("{} bytes from byte {} on", window.bytes, window.at);
-            volume.facts.push(("device shows".into(), at));
-        }
         let disk = volume.size.map_or(0, |size| size.0);
-        if attached.window.is_none()
-            && let Some(shown) = sysfs::size(attached.number)
-            && shown < disk
+        let beside = volume.overhead.0;
+        if let Some(shown) = sysfs::size(attached.number)
+            && shown + beside < disk
         {
             // A resize was cut short: the volume has the size that its users see.
-            volume.size = Some(Bytes(shown));
+            volume.size = Some(Bytes(shown + beside));
             volume.notes.push(format!(
                 "the disk has {disk} bytes, its device {shown}; resize it again"
             ));

@@ -4,9 +4,10 @@
 //! [`driver`] is the list of verbs. What they stand on, from the bottom: [`mod@format`], the format,
 //! pure and on files that a trait describes; [`files`], such files; [`volume_dir`], the folder of a
 //! volume; [`layout`], which folders of a location are volumes; [`locks`], [`lock_file`] and
-//! [`claim`], who else uses a disk, and proof that nobody does; [`gpt`], the partition that a disk may
-//! have; [`attachment`], a disk as a block device, by the program that [`server`] is, through [`fuse`];
-//! [`kernel_device`], the same by the kernel's own ploop, where there is one.
+//! [`claim`], who else uses a disk, and proof that nobody does; [`gpt`] and [`partition`], the
+//! partition that a disk may have; [`attachment`], a disk as a block device, by the program that
+//! [`server`] is, through [`fuse`]; [`kernel_device`], the same by the kernel's own ploop, where there
+//! is one.
 //!
 //! Nothing is written down but in the format's own files: what is attached, mounted or in use is
 //! asked of the kernel each time.
@@ -25,6 +26,7 @@ pub mod layout;
 pub mod lock_file;
 pub mod locks;
 pub mod look;
+pub mod partition;
 pub mod server;
 pub mod volume_dir;
 

@@ -17,6 +17,7 @@ use crate::format::descriptor::Base;
 use crate::format::storage::{Access, Folder};
 use crate::fuse;
 use crate::locks::{Hold, ImageLock};
+use crate::server::Opening;
 use crate::server::control::Command;
 
 /// How long an opener that comes and goes (udev looks at every new device) is waited for.
@@ -43,11 +44,15 @@ pub fn attach(host: &Host, place: &Place<'_>, how: &How) -> Result<LoopDevice> {
             "in use: it has just been attached",
         ));
     }
-    let raw = raw_file(place, how.read_only)?;
+    // A partition is for a server to show: it grows while it is shown.
+    let raw = match how.partition {
+        Some(_) => None,
+        None => raw_file(place, how.read_only)?,
+    };
     let is_raw = raw.is_some();
     let started = match raw {
         Some(file) => Ok(file),
-        None => start(host, place, id, how.read_only),
+        None => start(host, place, id, how.opening()),
     };
     let bound = started.and_then(|file| bind(host, id, is_raw, &file, how));
     if bound.is_err() {
@@ -59,12 +64,14 @@ pub fn attach(host: &Host, place: &Place<'_>, how: &How) -> Result<LoopDevice> {
 
 /// Starts a server. One that only reads may have had no socket at which its end could be awaited: its
 /// locks are waited for.
-fn start(host: &Host, place: &Place<'_>, id: VolumeId, read_only: bool) -> Result<OwnedFd> {
+fn start(host: &Host, place: &Place<'_>, id: VolumeId, opening: Opening) -> Result<OwnedFd> {
     let start = Instant::now();
     loop {
-        match serve::start(host, place, id, read_only) {
+        match serve::start(host, place, id, opening) {
             Err(error)
-                if read_only && error.kind() == ErrorKind::Busy && start.elapsed() < PASSING =>
+                if opening.read_only
+                    && error.kind() == ErrorKind::Busy
+                    && start.elapsed() < PASSING =>
             {
                 host.check_cancelled()?;
                 std::thread::sleep(Duration::from_millis(20));
@@ -80,7 +87,7 @@ fn bind(host: &Host, id: VolumeId, is_raw: bool, file: &OwnedFd, how: &How) -> R
         read_only: how.read_only,
         lifetime: how.lifetime,
         path: Path::new(&tag),
-        window: how.window,
+        window: None,
     };
     let device = LoopDevice::bind(file.as_fd(), &binding)?;
     host.debug(&format!("LOOP_CONFIGURE {:?} for {tag}", device.path()));

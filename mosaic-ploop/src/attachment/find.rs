@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which loop device shows a disk: asked of the kernel each time.
 
-use mosaic_core::loopdev::{self, LoopDevice, Status, Window, sysfs};
+use mosaic_core::loopdev::{self, LoopDevice, Status, sysfs};
 use mosaic_core::volume::Attachment;
 use mosaic_core::{Context, Result};
 use rustix::fs::OFlags;
@@ -24,8 +24,6 @@ pub struct Attached {
     pub read_only: bool,
     /// It goes with its last opener: it is there for a mount.
     pub autoclear: bool,
-    /// What it shows of the disk; `None`: all of it.
-    pub window: Option<Window>,
     /// It is a raw file, without a server.
     pub is_raw: bool,
     /// Which disk.
@@ -62,7 +60,6 @@ impl Attached {
             number,
             read_only: status.read_only,
             autoclear: status.autoclear,
-            window: status.window(),
             is_raw,
             id,
         })

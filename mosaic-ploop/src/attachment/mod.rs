@@ -24,11 +24,11 @@ use rustix::io::Errno;
 
 use crate::files::DiskFolder;
 use crate::format::disk::Disk;
+use crate::server::Opening;
 
 pub use attach::{attach, attached_at};
 pub use closed::{await_closed, look_closed, was_closed};
 pub use find::{Attached, all, find};
-pub use mosaic_core::loopdev::Window;
 
 /// Where a disk is, and where its server is to be called.
 #[derive(Debug, Clone, Copy)]
@@ -46,8 +46,17 @@ pub struct How {
     pub read_only: bool,
     /// Until it is detached, or as long as it is open.
     pub lifetime: Lifetime,
-    /// What to show of the disk; `None`: all of it.
-    pub window: Option<Window>,
+    /// First byte of the partition to show, which then grows with the disk; `None`: all of the disk.
+    pub partition: Option<u64>,
+}
+
+impl How {
+    fn opening(&self) -> Opening {
+        Opening {
+            read_only: self.read_only,
+            partition: self.partition,
+        }
+    }
 }
 
 /// Which disk: its folder.

@@ -33,21 +33,16 @@ impl Attached {
 
     /// Makes the disk larger, and the device with it. The size that it has already is fine.
     ///
-    /// Order: the server grows the top (commit), or we the raw file, as [`Disk::grow`] does it;
+    /// Order: the server grows the top (commit), and the partition if it shows one, or we the raw
+    /// file, as [`Disk::grow`] does it;
     /// LOOP_SET_CAPACITY. Killed in between, the next call does the rest.
     ///
     /// # Errors
-    /// `Unsupported` for a device that shows a part of the disk; `Busy` if it is gone; as
+    /// `Unsupported` for a partition with another one behind it; `Busy` if it is gone; as
     /// [`Disk::grow`]; the kernel's.
     ///
     /// [`Disk::grow`]: crate::format::disk::Disk::grow
     pub fn grow(&self, host: &Host, place: &Place<'_>, size: Sectors) -> Result<()> {
-        if self.window.is_some() {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                "its device shows one partition of it, which does not grow; detach it first",
-            ));
-        }
         let Some(device) = self.open_same(OFlags::empty())? else {
             return Err(Error::new(ErrorKind::Busy, "it has just been detached"));
         };

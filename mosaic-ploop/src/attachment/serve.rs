@@ -9,7 +9,7 @@ use mosaic_core::{Context, Error, ErrorKind, Host, Result};
 use super::program;
 use super::{Place, VolumeId};
 use crate::fuse::mount::{FileMount, open_device};
-use crate::server::{READ, WRITE, control, handover};
+use crate::server::{Opening, control, handover};
 
 /// Starts a server and opens the file that it shows.
 ///
@@ -20,12 +20,12 @@ use crate::server::{READ, WRITE, control, handover};
 /// # Errors
 /// `Busy` with who uses the disk; `Unsupported`, `Permission` where there can be no server; what kept
 /// the server from opening the disk; `Interrupted`; the kernel's.
-pub fn start(host: &Host, place: &Place<'_>, id: VolumeId, read_only: bool) -> Result<OwnedFd> {
+pub fn start(host: &Host, place: &Place<'_>, id: VolumeId, opening: Opening) -> Result<OwnedFd> {
     let program = program::find()?;
     let private = match place.private()? {
         Some(private) => private,
         // Where nothing was ever made, and perhaps nothing can be: the server needs no socket then.
-        None if read_only => {
+        None if opening.read_only => {
             let folder = place.folder.try_clone_to_owned();
             folder.context(|| "cannot open the disk's folder".into())?
         }
@@ -40,15 +40,14 @@ pub fn start(host: &Host, place: &Place<'_>, id: VolumeId, read_only: bool) -> R
     let (ours, theirs) = handover::pair().context(failed)?;
     host.debug(&format!("start {program:?}"));
     launch_server(&program, theirs)?;
-    let access = if read_only { READ } else { WRITE };
-    let text = format!("{access} {}", id.socket());
+    let text = format!("{opening} {}", id.socket());
     let fds = [device.as_fd(), place.folder, private.as_fd()];
     handover::send(&ours, &text, &fds).context(failed)?;
     // While we had it too, a server that is killed would leave us waiting for ever.
     drop(device);
     let answer = answer(host, &ours)?;
     control::understand(&answer)?;
-    mount.open(read_only)
+    mount.open(opening.read_only)
 }
 
 /// What the server says.

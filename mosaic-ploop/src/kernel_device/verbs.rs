@@ -57,7 +57,7 @@ impl Ploop {
             false => self.claim(dir).map(Some)?,
         };
         let mut reason = fit::reason_against(dir)?;
-        if self.window_of(dir)?.is_some() {
+        if self.table_of(dir)?.is_some() {
             reason = Some("its file system is on a partition".to_owned());
         }
         // The tool takes the same locks.

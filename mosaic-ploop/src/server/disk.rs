@@ -8,6 +8,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use mosaic_core::ErrorKind;
+use mosaic_core::loopdev::Window;
 
 use super::files::{ServedFile, ServedFolder};
 use super::image_locks::ImageLocks;
@@ -19,8 +20,10 @@ use crate::format::guid::Guid;
 use crate::format::layer::Layer;
 use crate::format::ledger;
 use crate::format::units::{DiskOffset, Sectors};
+use crate::gpt;
+use crate::partition;
 
-/// An open disk.
+/// An open disk, or its partition.
 #[derive(Debug)]
 pub struct ServedDisk(RwLock<Open>);
 
@@ -29,6 +32,8 @@ struct Open {
     disk: Disk<ServedFolder>,
     chain: Chain<ServedFile>,
     locks: ImageLocks,
+    /// What is shown of it, if that is a partition, which grows with it.
+    partition: Option<Window>,
 }
 
 /// How a disk is opened.
@@ -45,15 +50,17 @@ pub enum Access {
 
 impl ServedDisk {
     /// Opens the disk, once nobody else has its images; what a writer that died had left is mended
-    /// first, as far as nothing is lost.
+    /// first, as far as nothing is lost. If `shown` is given, it shows the partition that begins there.
     ///
     /// `locked` are the files with the locks of an earlier worker.
     ///
     /// # Errors
-    /// `Busy` with who has them; as [`Disk::write`] and [`Disk::check`].
+    /// `Busy` with who has them; `Corrupt` if there is no such partition; as [`Disk::write`] and
+    /// [`Disk::check`].
     pub fn open(
         folder: ServedFolder,
         access: Access,
+        shown: Option<u64>,
         locked: Vec<OwnedFd>,
     ) -> mosaic_core::Result<Self> {
         let disk = Disk::open(folder)?;
@@ -65,12 +72,14 @@ impl ServedDisk {
             let why = "in use: somebody has just changed it";
             return Err(mosaic_core::Error::new(ErrorKind::Busy, why));
         }
-        Ok(Self(RwLock::new(Open::new(disk, locks, access)?)))
+        let mut open = Open::new(disk, locks, access)?;
+        open.partition = shown.map(|at| open.partition_at(at)).transpose()?;
+        Ok(Self(RwLock::new(open)))
     }
 
-    /// Size in bytes.
+    /// Size in bytes of what is shown.
     pub fn bytes(&self) -> u64 {
-        self.shared().chain.size().bytes()
+        self.shared().shown().bytes
     }
 
     /// Bytes of a cluster: what is given back to the file system as a whole.
@@ -84,9 +93,11 @@ impl ServedDisk {
     /// As [`Chain::read`].
     pub fn read(&self, buffer: &mut [u8], at: u64) -> Result<usize> {
         let open = self.shared();
-        let left = open.chain.size().bytes().saturating_sub(at);
+        let shown = open.shown();
+        let left = shown.bytes.saturating_sub(at);
         let bytes = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
-        open.chain.read(&mut buffer[..bytes], DiskOffset(at))?;
+        let at = DiskOffset(shown.at.saturating_add(at));
+        open.chain.read(&mut buffer[..bytes], at)?;
         Ok(bytes)
     }
 
@@ -95,10 +106,14 @@ impl ServedDisk {
     /// # Errors
     /// As [`Chain::write`].
     pub fn write(&self, data: &[u8], at: u64) -> Result<()> {
-        if self.shared().chain.write_in_place(data, DiskOffset(at))? {
+        let open = self.shared();
+        // It does not move, and becomes no smaller.
+        let at = open.place(at, data.len() as u64)?;
+        if open.chain.write_in_place(data, at)? {
             return Ok(());
         }
-        self.alone().chain.write(data, DiskOffset(at))
+        drop(open);
+        self.alone().chain.write(data, at)
     }
 
     /// Makes a range read as zeros, as far as it is on the disk.
@@ -107,8 +122,10 @@ impl ServedDisk {
     /// As [`Chain::write_zeroes`].
     pub fn zero(&self, at: u64, bytes: u64) -> Result<()> {
         let mut open = self.alone();
-        let left = open.chain.size().bytes().saturating_sub(at);
-        open.chain.write_zeroes(DiskOffset(at), bytes.min(left))
+        let left = open.shown().bytes.saturating_sub(at);
+        let bytes = bytes.min(left);
+        let at = open.place(at, bytes)?;
+        open.chain.write_zeroes(at, bytes)
     }
 
     /// Makes durable all that was written.
@@ -133,7 +150,9 @@ impl ServedDisk {
             open.locks.share_lower()?;
             return Ok(below);
         }
-        let Open { disk, chain, locks } = &mut *open;
+        let Open {
+            disk, chain, locks, ..
+        } = &mut *open;
         disk.snapshot_open(guid, chain)?;
         if let Err(error) = locks.add_top(disk) {
             // Nobody is kept from writing to it too.
@@ -144,15 +163,31 @@ impl ServedDisk {
         Ok(guid)
     }
 
-    /// Makes the disk larger; its size in bytes then.
+    /// Makes the disk larger, and the partition with it; in bytes, what is shown then. Called again
+    /// it does the rest of what was cut short.
     ///
     /// # Errors
-    /// As [`Disk::grow_open`].
-    pub fn grow(&self, size: Sectors) -> Result<u64> {
+    /// As [`Disk::grow_open`] and [`partition::follow`].
+    pub fn grow(&self, size: Sectors) -> mosaic_core::Result<u64> {
         let mut open = self.alone();
-        let Open { disk, chain, .. } = &mut *open;
+        let Open {
+            disk,
+            chain,
+            partition,
+            ..
+        } = &mut *open;
+        if partition.is_some() {
+            // What cannot follow is said before the disk has grown. A table that is damaged in front is
+            // mended: its copy will not be at the end any more, where it is looked for.
+            partition::is_due(chain, size)?;
+            let now = chain.size();
+            partition::follow(chain, now)?;
+        }
         disk.grow_open(size, chain)?;
-        Ok(chain.size().bytes())
+        if let Some(shown) = partition {
+            *shown = partition::follow(chain, chain.size())?;
+        }
+        Ok(open.shown().bytes)
     }
 
     /// Makes all durable and closes the disk: what comes afterwards is refused.
@@ -179,10 +214,27 @@ impl ServedDisk {
 }
 
 impl Open {
+    /// What is shown of the disk.
+    fn shown(&self) -> Window {
+        self.partition
+            .unwrap_or_else(|| gpt::whole(self.chain.size()))
+    }
+
+    /// Where on the disk a range of what is shown is.
+    fn place(&self, at: u64, bytes: u64) -> Result<DiskOffset> {
+        let shown = self.shown();
+        let end = at.checked_add(bytes).filter(|end| *end <= shown.bytes);
+        end.map(|_| DiskOffset(shown.at + at)).ok_or(Error::Range {
+            at,
+            bytes,
+            size: shown.bytes,
+        })
+    }
+
     fn new(mut disk: Disk<ServedFolder>, locks: ImageLocks, access: Access) -> Result<Self> {
         let Access::Write { ledger } = access else {
             let chain = disk.read(disk.descriptor().top())?;
-            return Ok(Self { disk, chain, locks });
+            return Ok(Self::of(disk, chain, locks));
         };
         let ledger = ServedFile::unnamed(ledger);
         let failed = |e| Error::io("read the notes on", "the disk", e);
@@ -197,7 +249,25 @@ impl Open {
             other => other?,
         };
         chain.keep_ledger(ledger)?;
-        Ok(Self { disk, chain, locks })
+        Ok(Self::of(disk, chain, locks))
+    }
+
+    fn of(disk: Disk<ServedFolder>, chain: Chain<ServedFile>, locks: ImageLocks) -> Self {
+        Self {
+            disk,
+            chain,
+            locks,
+            partition: None,
+        }
+    }
+
+    fn partition_at(&self, at: u64) -> mosaic_core::Result<Window> {
+        let table = partition::find(&self.chain)?;
+        let found = table.map(|table| table.partition());
+        found.filter(|found| found.at == at).ok_or_else(|| {
+            let why = format!("there is no partition at byte {at} of the disk any more");
+            mosaic_core::Error::new(ErrorKind::Corrupt, why)
+        })
     }
 
     /// The snapshot beneath the top if nothing was written since it was made.

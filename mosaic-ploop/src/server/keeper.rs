@@ -16,7 +16,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
 
 use super::orders::{Orders, Turn};
-use super::{LOCKED, READ, WORKER, control, handover, report};
+use super::{LOCKED, Opening, WORKER, control, handover, report};
 use crate::fuse::{Connection, Inbox};
 use crate::lock_file::{LockFile, Purpose};
 
@@ -38,10 +38,10 @@ struct Keeper<'a> {
     lock: Option<LockFile>,
     /// The images' files as the last worker had locked them.
     images: Vec<OwnedFd>,
-    access: String,
+    opening: Opening,
 }
 
-/// Everything a keeper does. It gets one message: `ro` or `rw`, and the name of the control socket;
+/// Everything a keeper does. It gets one message: an [`Opening`], and the name of the control socket;
 /// with it the descriptors of the connection, the disk's folder and the control socket's folder.
 pub(super) fn run(parent: BorrowedFd<'_>) -> ExitCode {
     // Signals for who started us are not for us.
@@ -50,24 +50,27 @@ pub(super) fn run(parent: BorrowedFd<'_>) -> ExitCode {
     let Ok(Some((text, fds))) = received else {
         return ExitCode::FAILURE;
     };
-    let (Some((access, name)), Ok([connection, folder, private])) =
+    let (Some((opening, name)), Ok([connection, folder, private])) =
         (text.split_once(' '), <[OwnedFd; 3]>::try_from(fds))
     else {
+        return ExitCode::from(2);
+    };
+    let Ok(opening) = opening.parse::<Opening>() else {
         return ExitCode::from(2);
     };
     let socket = match control::Socket::bind(private, name) {
         Ok(socket) => Some(socket),
         // There is nothing to tell a server that only reads.
-        Err(error) if access == READ && is_read_only(&error) => None,
+        Err(error) if opening.read_only && is_read_only(&error) => None,
         Err(error) => {
             report(parent, &control::refusal(&error));
             return ExitCode::FAILURE;
         }
     };
     let listener = socket.as_ref().map(control::Socket::listener);
-    let kept = match lock(parent, &folder, access) {
+    let kept = match lock(parent, &folder, opening) {
         // It is given back before the socket goes, at which our end is awaited.
-        Ok(lock) => keep(parent, connection, folder, listener, lock, access),
+        Ok(lock) => keep(parent, connection, folder, listener, lock, opening),
         Err(error) => {
             report(parent, &control::refusal(&error));
             ExitCode::FAILURE
@@ -81,10 +84,10 @@ pub(super) fn run(parent: BorrowedFd<'_>) -> ExitCode {
 
 /// Takes the lock of libploop up to 7, which knows no other and would change the disk beneath us. It
 /// is ours for as long as there is a keeper or a worker: between two workers nobody gets it.
-fn lock(parent: BorrowedFd<'_>, folder: &OwnedFd, access: &str) -> Result<Option<LockFile>> {
-    let purpose = match access {
-        READ => Purpose::Look,
-        _ => Purpose::Change,
+fn lock(parent: BorrowedFd<'_>, folder: &OwnedFd, opening: Opening) -> Result<Option<LockFile>> {
+    let purpose = match opening.read_only {
+        true => Purpose::Look,
+        false => Purpose::Change,
     };
     LockFile::take(folder, purpose, || {
         let mut ready = [PollFd::new(&parent, PollFlags::IN)];
@@ -110,7 +113,7 @@ fn keep(
     folder: OwnedFd,
     listener: Option<BorrowedFd<'_>>,
     lock: Option<LockFile>,
-    access: &str,
+    opening: Opening,
 ) -> ExitCode {
     let connection = Connection::new(connection);
     let agreed = connection.initialise(&mut Inbox::default());
@@ -126,7 +129,7 @@ fn keep(
         ledger,
         lock,
         images: Vec::new(),
-        access: access.to_owned(),
+        opening,
     };
     if !keeper.worked(Turn::First, Some(parent)) || !features.resend {
         return ExitCode::SUCCESS;
@@ -150,7 +153,7 @@ impl Keeper<'_> {
             return false;
         };
         let orders = Orders {
-            access: self.access.clone(),
+            opening: self.opening,
             turn,
             connection: self.connection.as_fd(),
             folder: self.folder.as_fd(),

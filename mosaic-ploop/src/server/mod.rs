@@ -16,6 +16,7 @@ mod files;
 pub mod handover;
 mod image_locks;
 mod keeper;
+mod opening;
 mod orders;
 mod worker;
 
@@ -28,6 +29,7 @@ use std::process::{Command, ExitCode, Stdio};
 use nix::sys::signal::{SigSet, Signal};
 
 pub use files::{ServedFile, ServedFolder};
+pub use opening::Opening;
 
 /// Name of the program.
 pub const PROGRAM: &str = "mosaic-ploop-server";
@@ -39,11 +41,6 @@ const WORKER: &str = "work";
 
 /// With what a worker gives the keeper the files that have the locks.
 const LOCKED: &str = "locked";
-
-/// What a server is told about how to open the disk.
-pub const READ: &str = "ro";
-/// The same, for writing.
-pub const WRITE: &str = "rw";
 
 /// The whole program. Its standard input is a socket to who started it; see [`handover`].
 pub fn run(role: Option<&str>) -> ExitCode {

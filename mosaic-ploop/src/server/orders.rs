@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::{Errno, Result};
 
-use super::handover;
+use super::{Opening, handover};
 
 /// Which worker it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,8 +20,8 @@ pub enum Turn {
 /// The orders, with descriptors of the sender or the receiver.
 #[derive(Debug)]
 pub struct Orders<F> {
-    /// [`READ`](super::READ) or [`WRITE`](super::WRITE).
-    pub access: String,
+    /// How to open the disk.
+    pub opening: Opening,
     /// Which worker it is.
     pub turn: Turn,
     /// `/dev/fuse`, where requests come from.
@@ -57,7 +57,8 @@ impl Orders<BorrowedFd<'_>> {
             Turn::First => FIRST,
             Turn::Next => NEXT,
         };
-        let mut words = vec![self.access.as_str(), turn];
+        let opening = self.opening.to_string();
+        let mut words = vec![opening.as_str(), turn];
         let mut fds = Vec::new();
         let needed = [
             (CONNECTION, Some(self.connection)),
@@ -90,7 +91,7 @@ impl Orders<OwnedFd> {
 
     fn understand(text: &str, fds: Vec<OwnedFd>) -> Option<Self> {
         let mut words = text.split(' ');
-        let access = words.next()?.to_owned();
+        let opening = words.next()?.parse().ok()?;
         let turn = match words.next()? {
             FIRST => Turn::First,
             NEXT => Turn::Next,
@@ -106,7 +107,7 @@ impl Orders<OwnedFd> {
             Some(given.remove(at).1)
         };
         Some(Self {
-            access,
+            opening,
             turn,
             connection: take(CONNECTION)?,
             folder: take(FOLDER)?,

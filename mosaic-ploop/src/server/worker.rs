@@ -16,7 +16,7 @@ use super::control::{self, Command};
 use super::disk::{Access, ServedDisk};
 use super::files::ServedFolder;
 use super::orders::{Orders, Turn};
-use super::{LOCKED, WRITE, handover, report};
+use super::{LOCKED, handover, report};
 use crate::attachment::VolumeId;
 use crate::format;
 use crate::fuse::abi::{
@@ -51,19 +51,18 @@ pub(super) fn run(parent: BorrowedFd<'_>) -> ExitCode {
     super::harden();
     // The lock is the keeper's too, and goes with the last of us.
     let _lock = orders.lock.map(LockFile::given);
-    let access = match orders.access == WRITE {
-        true => Access::Write {
+    let access = match orders.opening.read_only {
+        true => Access::Read,
+        false => Access::Write {
             ledger: orders.ledger,
         },
-        false => Access::Read,
     };
     let Ok(keeper) = parent.try_clone_to_owned() else {
         return ExitCode::FAILURE;
     };
-    let opened = VolumeId::of(&orders.folder).and_then(|id| {
-        let folder = ServedFolder::new(orders.folder);
-        Ok((id, ServedDisk::open(folder, access, orders.images)?))
-    });
+    let (folder, shown) = (ServedFolder::new(orders.folder), orders.opening.partition);
+    let opened = VolumeId::of(&folder)
+        .and_then(|id| Ok((id, ServedDisk::open(folder, access, shown, orders.images)?)));
     let service = match opened {
         Ok((id, disk)) => Arc::new(Service {
             id,

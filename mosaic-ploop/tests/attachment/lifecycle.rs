@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use mosaic_core::ErrorKind;
 use mosaic_core::loopdev::{LoopDevice, sysfs};
 use mosaic_core::volume::Lifetime;
-use mosaic_ploop::attachment::{self, How, Window};
+use mosaic_ploop::attachment::{self, How};
 use mosaic_ploop::format::disk::Kind;
 use mosaic_ploop::format::guid::Guid;
 use mosaic_ploop::format::header::Version;
@@ -114,28 +114,28 @@ fn root_a_device_for_a_mount_goes_with_its_last_opener() {
 }
 
 #[test]
-fn root_a_device_can_show_a_part_and_refuse_writes() {
+fn root_a_device_can_show_a_partition_and_refuse_writes() {
     if !requires_root() {
         return;
     }
     let site = Site::new("part", 64);
     let device = site.attach();
-    open(&device).write_all_at(&[3; 512], 2 * MIB).unwrap();
+    open(&device).write_all_at(&[3; 512], MIB).unwrap();
     site.detach();
-    let before = std::fs::read(site.volume().join("root.hds")).unwrap();
-    let window = Window {
-        at: 2 * MIB,
-        bytes: 5 * MIB,
-    };
     let how = How {
         read_only: true,
-        window: Some(window),
+        partition: Some(MIB),
         ..HOW
     };
+    let refused = attachment::attach(&site.host, &site.place(), &how).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Corrupt, "{}", refused.chain());
+    site.assert_nothing_left();
+    site.partition();
+    let before = std::fs::read(site.volume().join("root.hds")).unwrap();
     let device = site.attach_how(&how);
     let attached = site.find().unwrap();
-    assert_eq!((attached.window, attached.read_only), (Some(window), true));
-    assert_eq!(device.size().unwrap(), window.bytes);
+    assert!(attached.read_only);
+    assert_eq!(device.size().unwrap(), 62 * MIB);
     let file = File::open(device.path()).unwrap();
     let mut found = [0; 512];
     file.read_exact_at(&mut found, 0).unwrap();

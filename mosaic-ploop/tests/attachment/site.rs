@@ -13,7 +13,8 @@ use mosaic_ploop::attachment::{self, Attached, How, Place, VolumeId};
 use mosaic_ploop::files::DiskFolder;
 use mosaic_ploop::format::disk::{Disk, Kind, NewDisk};
 use mosaic_ploop::format::header::Version;
-use mosaic_ploop::format::units::{ClusterSize, Sectors};
+use mosaic_ploop::format::units::{ClusterSize, DiskOffset, Sectors};
+use mosaic_ploop::gpt;
 use mosaic_tests::{Said, Scratch, block_servers_beneath, eventually, run};
 
 pub const MIB: u64 = 1 << 20;
@@ -22,7 +23,7 @@ pub const MIB: u64 = 1 << 20;
 pub const HOW: How = How {
     read_only: false,
     lifetime: Lifetime::Explicit,
-    window: None,
+    partition: None,
 };
 
 /// A disk under test.
@@ -98,6 +99,17 @@ impl Site {
     pub fn socket(&self) -> PathBuf {
         let id = VolumeId::of(&self.folder).unwrap();
         self.private.join(id.socket())
+    }
+
+    /// Gives the disk a partition table as `ploop init` does. Where the partition begins.
+    pub fn partition(&self) -> u64 {
+        let mut chain = self.disk().write().unwrap();
+        let partition = gpt::partition(chain.size(), chain.cluster()).unwrap();
+        let table = gpt::new_table(chain.size(), partition, [1; 16], [2; 16]);
+        chain.write(&table.front, DiskOffset(0)).unwrap();
+        chain.write(&table.back, DiskOffset(table.back_at)).unwrap();
+        chain.close().unwrap();
+        partition.at
     }
 
     /// The processes that serve it: the keeper first, then the worker.

@@ -10,6 +10,7 @@ mod foreign_disks;
 mod in_use;
 mod kernel_device;
 mod looking;
+mod partition;
 mod raw;
 mod real_disks;
 mod volumes;

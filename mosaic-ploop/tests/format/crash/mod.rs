@@ -4,6 +4,7 @@
 //! is the old disk or the new one. To do the operation again then leads to the new one.
 
 mod operations;
+mod partition;
 mod writes;
 
 use mosaic_ploop::format::check::{Fault, Repair};
