@@ -272,11 +272,13 @@ impl Open {
 
     /// The snapshot beneath the top if nothing was written since it was made.
     fn unchanged_since(&self) -> Option<Guid> {
-        let Layer::Writer(writer) = self.chain.top() else {
-            return None;
+        let is_empty = match self.chain.top() {
+            Layer::Writer(writer) => writer.allocated() == 0,
+            Layer::Delta(delta) => delta.bat().is_empty() && delta.ensure_closed().is_ok(),
+            Layer::Raw(_) => false,
         };
         let below = self.chain.layers().rev().nth(1)?;
-        let is_same = writer.allocated() == 0 && below.size() == self.chain.size();
+        let is_same = is_empty && below.size() == self.chain.size();
         let top = self.disk.descriptor().top();
         let parent = self.disk.descriptor().shot(top)?.parent;
         is_same.then_some(parent)

@@ -201,3 +201,34 @@ fn root_a_disk_that_another_program_has_is_not_attached() {
     assert!(Path::new(&image).exists());
     assert_nothing_left(&disks);
 }
+
+/// What is attached not to be written gets no delta for each clone.
+#[test]
+fn root_a_disk_that_is_only_read_is_cloned_from_the_snapshot_that_it_has() {
+    if !requires_root() {
+        return;
+    }
+    let (_scratch, disks) = disks("read-only", &[]);
+    disks.create_disk("a", 8 * MIB).unwrap();
+    disks.write("a", 0, b"here");
+    disks.clone("a", "b", None).unwrap();
+    let before = disks.disk("a").descriptor().clone();
+    disks.driver.attach(&volume("a"), true).unwrap();
+    for name in ["c", "d"] {
+        disks.clone("a", name, None).unwrap();
+        assert_eq!(disks.disk("a").descriptor(), &before, "{name}");
+        assert_eq!(disks.read(name, 0, 4), b"here", "{name}");
+    }
+    detach(&disks, "a");
+    // One that has something gets one, and the next clone no other.
+    disks.write("a", 0, b"more");
+    disks.driver.attach(&volume("a"), true).unwrap();
+    for name in ["e", "f"] {
+        disks.clone("a", name, None).unwrap();
+        assert_eq!(disks.disk("a").descriptor().images().len(), 3, "{name}");
+        assert_eq!(disks.read(name, 0, 4), b"more", "{name}");
+    }
+    detach(&disks, "a");
+    assert_eq!(disks.check(&Repair::Nothing), []);
+    assert_nothing_left(&disks);
+}
