@@ -39,7 +39,8 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Claims the disk in a folder, all of its files. Who only looks at it makes way.
+    /// Claims the disk in a folder: nobody has any of its files open, and none of its images can be
+    /// had by who knows the locks. Who only looks at it makes way.
     ///
     /// # Errors
     /// `Busy`, with who uses it; `Permission`; the kernel's.
@@ -51,6 +52,7 @@ impl Claim {
             let wanted = courtesy::want(&image.file);
             wanted.context(|| format!("cannot lock {:?}", image.name))?;
         }
+        refuse_openers_of_others(dir, &images, host)?;
         let images = images.into_iter().map(|image| image.claim(host));
         Ok(Self {
             _descriptor: descriptor,
@@ -80,18 +82,23 @@ pub(crate) struct Image {
 
 impl Image {
     fn claim(self, host: &Host) -> Result<ImageLock> {
-        let start = Instant::now();
-        while !self.is_free()? {
-            host.check_cancelled()?;
-            self.refuse_or_wait(start)?;
-            std::thread::sleep(PAUSE);
-        }
+        self.wait_until_free(host)?;
         let hold = if self.is_shared {
             Hold::READ
         } else {
             Hold::ALONE
         };
         ImageLock::take(self.file, &self.name, &hold)
+    }
+
+    fn wait_until_free(&self, host: &Host) -> Result<()> {
+        let start = Instant::now();
+        while !self.is_free()? {
+            host.check_cancelled()?;
+            self.refuse_or_wait(start)?;
+            std::thread::sleep(PAUSE);
+        }
+        Ok(())
     }
 
     /// Refuses an image to which somebody writes, or that somebody wants for himself.
@@ -153,29 +160,34 @@ pub(crate) fn lock_descriptor(
     })
 }
 
-/// The files of a disk: those in its folder, and those that its descriptor has in folders within,
-/// as far as they are there. A disk without a descriptor that can be read can be claimed too.
+/// The images of a disk, as far as they are there; none if its descriptor cannot be read.
 pub(crate) fn images(dir: &VolumeDir) -> Result<Vec<Image>> {
+    let Ok(disk) = dir.disk() else {
+        return Ok(Vec::new());
+    };
+    let mut images = Vec::new();
+    for file in disk.descriptor().images() {
+        images.extend(image(dir, &file.file)?);
+    }
+    Ok(images)
+}
+
+/// Makes sure that nobody has any other file of a disk's folder open: what was left there, or what of
+/// a disk that cannot be read may be an image. Of any number of files one is open at a time.
+fn refuse_openers_of_others(dir: &VolumeDir, images: &[Image], host: &Host) -> Result<()> {
     let failed = || format!("cannot look into {:?}", dir.path());
-    let mut names = Vec::new();
     for entry in Dir::read_from(dir).context(failed)? {
         let entry = entry.context(failed)?;
         let Ok(name) = entry.file_name().to_str() else {
             continue;
         };
-        if ![DESCRIPTOR, DESCRIPTOR_NEW, LOCK_FILE].contains(&name) {
-            names.push(name.to_owned());
+        let is_known = [DESCRIPTOR, DESCRIPTOR_NEW, LOCK_FILE].contains(&name)
+            || images.iter().any(|image| image.name == name);
+        if !is_known && let Some(other) = image(dir, name)? {
+            other.wait_until_free(host)?;
         }
     }
-    if let Ok(disk) = dir.disk() {
-        let files = disk.descriptor().images().iter().map(|image| &image.file);
-        names.extend(files.filter(|file| file.contains('/')).cloned());
-    }
-    let mut images = Vec::new();
-    for name in names {
-        images.extend(image(dir, &name)?);
-    }
-    Ok(images)
+    Ok(())
 }
 
 /// Opens a file of the disk; `None` if it is no regular file.

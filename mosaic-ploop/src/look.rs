@@ -48,7 +48,8 @@ impl Look {
         images
             .iter()
             .try_for_each(|image| image.refuse_writers(host))?;
-        let mut stamps = Vec::new();
+        let folder = fstat(dir).context(|| format!("cannot look at {:?}", dir.path()))?;
+        let mut stamps = vec![Stamp::new(&folder)];
         for image in &images {
             stamps.push(image.stat().map(|stat| Stamp::new(&stat))?);
         }

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use mosaic_core::{ErrorKind, Result};
 use mosaic_ploop::lock_file::LOCK_FILE;
-use mosaic_tests::{eventually, requires_program, requires_root, stdout_of};
+use mosaic_tests::{eventually, requires, requires_program, requires_root, stdout_of};
 
 use super::common::{Disks, MIB, disks};
 
@@ -189,4 +189,34 @@ fn a_clone_in_use_is_in_nobodys_way() {
     chain.close().unwrap();
     assert_eq!(disks.read("b", 0, 4), b"both");
     assert!(Path::new(&disks.file("c/root.hds")).exists());
+}
+
+/// Whoever may write in a volume's folder can put there what he likes.
+#[test]
+fn a_folder_with_any_number_of_files_is_claimed() {
+    let (_scratch, disks) = disks("many-files", &[]);
+    disks.create_disk("a", 4 * MIB).unwrap();
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let count = limit.current.unwrap_or(u64::MAX);
+    if !requires(
+        count < 50_000,
+        "so many files may be open that it takes too long to make more",
+    ) {
+        return;
+    }
+    let file = |number: u64| disks.file("a").join(format!("root.hds.{{{number:036}}}"));
+    for number in 0..=count {
+        std::fs::write(file(number), "").unwrap();
+    }
+    disks.rename("a", "b").unwrap();
+    disks.rename("b", "a").unwrap();
+    let opened = std::fs::File::open(file(count)).unwrap();
+    let mut sleep = Command::new("sleep");
+    let opener = Process::new(sleep.arg("1000").stdin(Stdio::from(opened)));
+    let error = disks.drop("a").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    assert!(error.chain().contains(&opener.word()), "{}", error.chain());
+    // The command keeps the file open for another run.
+    drop((opener, sleep));
+    disks.drop("a").unwrap();
 }
