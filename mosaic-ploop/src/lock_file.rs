@@ -24,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub enum Purpose {
     /// To change it: nobody else has it.
     Change,
+    /// To show it for reading: nobody changes it. The lock file is made where it can be.
+    Show,
     /// To look at it: nobody changes it. Leaves no trace: a lock file that is not there is not made.
     Look,
 }
@@ -46,21 +48,20 @@ impl LockFile {
         mut pause: impl FnMut() -> Result<()>,
     ) -> Result<Option<Self>> {
         let failed = || format!("cannot lock {LOCK_FILE:?}");
-        let (access, mode, operation) = match purpose {
-            Purpose::Change => (
-                OFlags::RDWR | OFlags::CREATE,
-                Mode::RUSR | Mode::WUSR,
-                FlockOperation::NonBlockingLockExclusive,
-            ),
-            Purpose::Look => (
-                OFlags::RDONLY,
-                Mode::empty(),
-                FlockOperation::NonBlockingLockShared,
-            ),
+        let operation = match purpose {
+            Purpose::Change => FlockOperation::NonBlockingLockExclusive,
+            Purpose::Show | Purpose::Look => FlockOperation::NonBlockingLockShared,
         };
-        let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        let file = match openat2(folder, LOCK_FILE, flags, mode, resolve) {
+        let opened = match purpose {
+            Purpose::Change => open(&folder, OFlags::RDWR | OFlags::CREATE),
+            Purpose::Show => match open(&folder, OFlags::RDONLY | OFlags::CREATE) {
+                // Nobody can make it, or it is there and not ours.
+                Err(Errno::ROFS | Errno::ACCESS | Errno::PERM) => open(&folder, OFlags::RDONLY),
+                other => other,
+            },
+            Purpose::Look => open(&folder, OFlags::RDONLY),
+        };
+        let file = match opened {
             Err(Errno::NOENT) => return Ok(None),
             other => other.context(failed)?,
         };
@@ -85,6 +86,16 @@ impl AsFd for LockFile {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+fn open(folder: impl AsFd, access: OFlags) -> rustix::io::Result<OwnedFd> {
+    let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mode = match access.contains(OFlags::CREATE) {
+        true => Mode::RUSR | Mode::WUSR,
+        false => Mode::empty(),
+    };
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    openat2(folder, LOCK_FILE, flags, mode, resolve)
 }
 
 fn held(file: BorrowedFd<'_>) -> Error {
@@ -116,12 +127,17 @@ mod tests {
         drop(change);
         let look = take(Purpose::Look).unwrap().unwrap();
         take(Purpose::Look).unwrap().unwrap();
+        take(Purpose::Show).unwrap().unwrap();
         take(Purpose::Change).unwrap_err();
         // The other end of a duplicate holds it.
         let given = LockFile::given(look.as_fd().try_clone_to_owned().unwrap());
         drop(look);
         take(Purpose::Change).unwrap_err();
         drop(given);
+        std::fs::remove_file(folder.path().join(LOCK_FILE)).unwrap();
+        let show = take(Purpose::Show).unwrap().unwrap();
+        take(Purpose::Change).unwrap_err();
+        drop(show);
         take(Purpose::Change).unwrap().unwrap();
     }
 }

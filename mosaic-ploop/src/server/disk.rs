@@ -279,8 +279,9 @@ impl Open {
         };
         let below = self.chain.layers().rev().nth(1)?;
         let is_same = is_empty && below.size() == self.chain.size();
-        let top = self.disk.descriptor().top();
-        let parent = self.disk.descriptor().shot(top)?.parent;
-        is_same.then_some(parent)
+        let descriptor = self.disk.descriptor();
+        let below = descriptor.shot(descriptor.top())?.parent;
+        let stays = descriptor.shot(below)?.temporary.is_none();
+        (is_same && stays).then_some(below)
     }
 }

@@ -86,7 +86,7 @@ pub(super) fn run(parent: BorrowedFd<'_>) -> ExitCode {
 /// is ours for as long as there is a keeper or a worker: between two workers nobody gets it.
 fn lock(parent: BorrowedFd<'_>, folder: &OwnedFd, opening: Opening) -> Result<Option<LockFile>> {
     let purpose = match opening.read_only {
-        true => Purpose::Look,
+        true => Purpose::Show,
         false => Purpose::Change,
     };
     LockFile::take(folder, purpose, || {

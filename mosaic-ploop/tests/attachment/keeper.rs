@@ -108,6 +108,7 @@ fn root_libploops_lock_is_held_as_long_as_the_disk_is_attached() {
     }
     site.detach();
     assert!(is_free());
+    std::fs::remove_file(&lock).unwrap();
     let how = How {
         read_only: true,
         ..HOW
