@@ -10,7 +10,7 @@ use mosaic_ploop::format::ledger;
 use mosaic_ploop::format::storage::{Access, Folder};
 use mosaic_ploop::format::units::{DiskOffset, Sectors};
 
-use crate::disk::{CLUSTER, CLUSTERS, V1, V2, assert_clean, fill, guid, small};
+use crate::disk::{CLUSTER, CLUSTERS, KINDS, V1, V2, assert_clean, fill, guid, small};
 use crate::storage::{Loss, MemFile, MemFolder, after_crash};
 
 /// Stands for memory that outlives a process.
@@ -74,7 +74,7 @@ fn take_over(folder: &MemFolder) -> (Disk<MemFolder>, MemChain) {
 
 #[test]
 fn nothing_that_was_written_is_lost_with_its_writer() {
-    for kind in [V1, V2] {
+    for kind in KINDS {
         for has_snapshot in [false, true] {
             let mut disk = small(kind);
             fill(&disk, 0, 2 * CLUSTER, 9);

@@ -10,6 +10,7 @@ mod write;
 
 use super::error::{Error, Result};
 use super::layer::{Layer, Place};
+use super::ledger::Ledger;
 use super::pages::Pages;
 use super::storage::ImageFile;
 use super::units::{ClusterSize, DiskOffset, FileOffset, Sectors, VirtualCluster};
@@ -26,6 +27,8 @@ pub struct Chain<F> {
     lower: Lower<F>,
     top: Layer<F>,
     scratch: Pages,
+    /// Where the changes of the next top are noted; a raw base has nothing to note.
+    ledger: Option<Ledger<F>>,
 }
 
 /// A range of the disk that comes from one place.
@@ -52,6 +55,7 @@ impl<F: ImageFile> Chain<F> {
             lower: Lower::new(lower),
             top,
             scratch: Pages::new(bytes.min(SCRATCH)),
+            ledger: None,
         })
     }
 

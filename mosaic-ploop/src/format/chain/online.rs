@@ -41,11 +41,12 @@ impl<F: ImageFile> Chain<F> {
     /// # Errors
     /// `Io`.
     pub fn keep_ledger(&mut self, file: F) -> Result<()> {
-        if let Layer::Writer(writer) = &mut self.top {
-            let name = writer.delta().name();
-            let ledger = Ledger::begin(file, name);
-            let ledger = ledger.map_err(|e| Error::io("note changes of", name, e))?;
-            writer.keep_ledger(ledger);
+        let name = self.top.name();
+        let ledger = Ledger::begin(file, name);
+        let ledger = ledger.map_err(|e| Error::io("note changes of", name, e))?;
+        match &mut self.top {
+            Layer::Writer(writer) => writer.keep_ledger(ledger),
+            Layer::Raw(_) | Layer::Delta(_) => self.ledger = Some(ledger),
         }
         Ok(())
     }
@@ -70,12 +71,13 @@ impl<F: ImageFile> Chain<F> {
             Layer::Writer(old) => {
                 old.finish()?;
                 // All that was noted is durable.
-                if let Some(ledger) = old.take_ledger() {
-                    next.go_on_with(ledger)?;
-                }
+                self.ledger = old.take_ledger();
             }
             Layer::Raw(raw) => raw.flush()?,
             Layer::Delta(_) => {}
+        }
+        if let Some(ledger) = self.ledger.take() {
+            next.go_on_with(ledger)?;
         }
         Ok(NextTop(Box::new(next)))
     }
@@ -96,10 +98,12 @@ impl<F: ImageFile> Chain<F> {
     /// # Errors
     /// `Io`, and then it is not written any more.
     pub fn reopen_top(&mut self, mut next: NextTop<F>) -> Result<()> {
+        let ledger = next.0.take_ledger();
         let Layer::Writer(old) = &mut self.top else {
+            self.ledger = ledger;
             return Ok(());
         };
-        if let Some(ledger) = next.0.take_ledger() {
+        if let Some(ledger) = ledger {
             old.go_on_with(ledger)?;
         }
         old.reopen()
