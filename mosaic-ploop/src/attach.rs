@@ -18,6 +18,8 @@ use crate::driver::Ploop;
 use crate::files::DiskFolder;
 use crate::format::disk::Disk;
 use crate::gpt::Table;
+use crate::info::others_attachment;
+use crate::kernel_device::Showers;
 use crate::look::Look;
 use crate::partition;
 use crate::volume_dir::VolumeDir;
@@ -221,6 +223,12 @@ impl Ploop {
         let Some(attached) = shown.find()? else {
             if self.detach_from_kernel(&dir)? {
                 return Ok(());
+            }
+            if let Some(theirs) = others_attachment(&dir, &Showers::look()) {
+                let device = theirs.device.display();
+                let why = format!("in use: {device} of the kernel's ploop shows it");
+                let who = "another program attached it; `ploop umount` takes it away";
+                return Err(Error::new(ErrorKind::Busy, why).context(who));
             }
             let why = format!("volume \"{name}\" is not attached");
             return Err(Error::new(ErrorKind::NotFound, why));

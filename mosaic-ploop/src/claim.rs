@@ -20,7 +20,7 @@ use rustix::io::Errno;
 
 use crate::courtesy;
 use crate::format::descriptor::{DESCRIPTOR, DESCRIPTOR_NEW};
-use crate::kernel_device::shower_of;
+use crate::kernel_device::Showers;
 use crate::lock_file::{LOCK_FILE, LockFile, Purpose};
 use crate::locks::{Hold, ImageLock};
 use crate::volume_dir::VolumeDir;
@@ -66,7 +66,7 @@ pub(crate) fn refuse_kernels(files: &[Image]) -> Result<()> {
     // One that shows a shared file may show another disk that has it.
     let own = files.iter().filter(|image| !image.is_shared);
     let own: Vec<_> = own.map(|image| &image.file).collect();
-    shower_of(&own).map_or(Ok(()), |device| {
+    Showers::look().of(&own).map_or(Ok(()), |device| {
         let device = device.display();
         let why = format!("in use: {device} of the kernel's ploop shows it");
         Err(Error::new(ErrorKind::Busy, why))

@@ -11,9 +11,8 @@ use mosaic_core::{
     VolumeName,
 };
 
-use crate::attachment;
 use crate::config::{self, Options};
-use crate::info;
+use crate::info::{self, Devices};
 use crate::layout;
 use crate::volume_dir::VolumeDir;
 
@@ -65,11 +64,11 @@ impl Driver for Ploop {
 
     fn list(&self) -> Result<Vec<Volume>> {
         let inventory = layout::inventory(&self.location, self.options.metadata.as_deref())?;
-        let attached = attachment::all().unwrap_or_default();
+        let devices = Devices::look();
         let mut volumes = Vec::with_capacity(inventory.volumes.len());
         for name in &inventory.volumes {
             match VolumeDir::find(&self.location, name) {
-                Ok(Some(dir)) => volumes.push(self.volume(name, &dir, &attached)),
+                Ok(Some(dir)) => volumes.push(self.volume(name, &dir, &devices)),
                 // Dropped while we were looking.
                 Ok(None) => {}
                 Err(error) => self.host.warn(&error.chain()),
@@ -80,7 +79,7 @@ impl Driver for Ploop {
 
     fn find(&self, name: &VolumeName) -> Result<Option<Volume>> {
         let found = VolumeDir::find(&self.location, name)?;
-        Ok(found.map(|dir| self.volume(name, &dir, &attachment::all().unwrap_or_default())))
+        Ok(found.map(|dir| self.volume(name, &dir, &Devices::look())))
     }
 
     fn about(&self) -> Result<About> {

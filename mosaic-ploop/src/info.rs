@@ -3,15 +3,16 @@
 //! seen is said in a note.
 
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use mosaic_core::label;
 use mosaic_core::location::open_in;
 use mosaic_core::loopdev::sysfs;
-use mosaic_core::volume::{About, Access, Kind, Volume};
+use mosaic_core::volume::{About, Access, Attachment, Kind, Lifetime, Volume};
 use mosaic_core::{Bytes, Context, Result, VolumeName};
 use rustix::fs::{self, AtFlags, Dir, FileType};
 
-use crate::attachment::{Attached, VolumeId};
+use crate::attachment::{self, Attached, VolumeId};
 use crate::driver::Ploop;
 use crate::files::DiskFolder;
 use crate::format::bat;
@@ -23,7 +24,7 @@ use crate::format::guid::Guid;
 use crate::format::header::Version;
 use crate::format::storage::{Access as FileAccess, Folder};
 use crate::format::units::{Sectors, VirtualCluster};
-use crate::kernel_device;
+use crate::kernel_device::{self, Showers};
 use crate::volume_dir::VolumeDir;
 
 /// Blocks of `st_blocks`, always 512 bytes (stat(2)).
@@ -39,14 +40,25 @@ struct Usage {
     own: u64,
 }
 
+/// The devices that show disks, asked for once for any number of volumes.
+#[derive(Debug)]
+pub(crate) struct Devices {
+    loops: Vec<Attached>,
+    showers: Showers,
+}
+
+impl Devices {
+    pub(crate) fn look() -> Self {
+        Self {
+            loops: attachment::all().unwrap_or_default(),
+            showers: Showers::look(),
+        }
+    }
+}
+
 impl Ploop {
     /// The volume, whatever of it can be seen.
-    pub(crate) fn volume(
-        &self,
-        name: &VolumeName,
-        dir: &VolumeDir,
-        attached: &[Attached],
-    ) -> Volume {
+    pub(crate) fn volume(&self, name: &VolumeName, dir: &VolumeDir, devices: &Devices) -> Volume {
         let mut volume = Volume {
             stored: name.stored().to_owned(),
             user: label::name(dir).ok().flatten(),
@@ -84,7 +96,7 @@ impl Ploop {
         if let Err(error) = described {
             volume.notes.push(error.chain());
         }
-        if let Err(error) = self.describe_device(dir, attached, &mut volume) {
+        if let Err(error) = self.describe_device(dir, devices, &mut volume) {
             volume.notes.push(error.chain());
         }
         volume
@@ -114,13 +126,15 @@ impl Ploop {
     fn describe_device(
         &self,
         dir: &VolumeDir,
-        attached: &[Attached],
+        devices: &Devices,
         volume: &mut Volume,
     ) -> Result<()> {
         let id = VolumeId::of(dir)?;
-        let Some(attached) = attached.iter().find(|attached| attached.id == id) else {
-            if let Some(device) = self.kernel_device(dir)? {
-                volume.attachment = Some(device.attachment());
+        let Some(attached) = devices.loops.iter().find(|attached| attached.id == id) else {
+            let ours = self.kernel_device(dir)?.map(|device| device.attachment());
+            let shown = ours.or_else(|| others_attachment(dir, &devices.showers));
+            if shown.is_some() {
+                volume.attachment = shown;
                 let by = "the kernel's ploop";
                 volume.facts.push(("served by".into(), by.into()));
             }
@@ -151,6 +165,27 @@ impl Ploop {
         }
         Ok(())
     }
+}
+
+/// The device by which another program shows it.
+pub(crate) fn others_attachment(dir: &VolumeDir, showers: &Showers) -> Option<Attachment> {
+    let disk = dir.disk().ok()?;
+    let name = disk.descriptor().file(disk.descriptor().top())?;
+    if disk.folder().is_shared(name).ok()? {
+        return None;
+    }
+    let file = disk.folder().open(name, FileAccess::Read).ok()?;
+    let device = showers.of(&[file])?.to_owned();
+    let ro = device.file_name().map(|node| {
+        let flag = Path::new("/sys/block").join(node).join("ro");
+        std::fs::read(flag).is_ok_and(|flag| flag.starts_with(b"1"))
+    });
+    Some(Attachment {
+        device,
+        lifetime: Lifetime::Explicit,
+        read_only: ro.unwrap_or(false),
+        foreign: true,
+    })
 }
 
 /// What a user should know of any location: by what disks are shown here.

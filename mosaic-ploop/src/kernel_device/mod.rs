@@ -35,7 +35,7 @@ use crate::attachment::VolumeId;
 use crate::format::header::Mark;
 use crate::volume_dir::VolumeDir;
 
-pub use others::shower_of;
+pub use others::Showers;
 pub use verbs::support;
 
 /// The target of device-mapper.

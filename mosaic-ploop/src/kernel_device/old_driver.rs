@@ -6,7 +6,7 @@
 //! kernels (2.6.32 and 3.10) are too old for Mosaic, so all of this was tried on a made-up sysfs only.
 
 use std::fs;
-use std::os::fd::AsFd;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
@@ -15,14 +15,14 @@ use mosaic_core::loopdev::Identity;
 
 const SYSFS: &str = "/sys/block";
 
-/// The device that has one of these files for a delta.
-pub(super) fn find_device(files: &[impl AsFd]) -> Option<PathBuf> {
-    find_device_in(Path::new(SYSFS), files)
+/// The files that are deltas of a device, each with its device.
+pub(super) fn images() -> Vec<(Identity, PathBuf)> {
+    images_in(Path::new(SYSFS)).unwrap_or_default()
 }
 
-fn find_device_in(sysfs: &Path, files: &[impl AsFd]) -> Option<PathBuf> {
-    let wanted: Vec<_> = files.iter().filter_map(|f| Identity::of(f).ok()).collect();
-    for device in fs::read_dir(sysfs).ok()?.flatten() {
+fn images_in(sysfs: &Path) -> io::Result<Vec<(Identity, PathBuf)>> {
+    let mut images = Vec::new();
+    for device in fs::read_dir(sysfs)?.flatten() {
         let name = device.file_name();
         if !name.to_string_lossy().starts_with("ploop") {
             continue;
@@ -34,17 +34,18 @@ fn find_device_in(sysfs: &Path, files: &[impl AsFd]) -> Option<PathBuf> {
             let text = fs::read_to_string(delta.path().join("image")).unwrap_or_default();
             let image = Path::new(text.trim_end_matches('\n'));
             let stat = statx(CWD, image, AtFlags::STATX_DONT_SYNC, StatxFlags::INO);
-            if stat.is_ok_and(|stat| wanted.contains(&Identity::from_statx(&stat))) {
-                return Some(Path::new("/dev").join(name));
-            }
+            images.extend(
+                stat.map(|stat| (Identity::from_statx(&stat), Path::new("/dev").join(&name))),
+            );
         }
     }
-    None
+    Ok(images)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel_device::Showers;
 
     #[test]
     fn a_device_is_found_by_any_of_its_deltas() {
@@ -66,7 +67,10 @@ mod tests {
         let found = |name: &str| {
             fs::write(at.join(name), "").unwrap();
             let file = fs::File::open(at.join(name)).unwrap();
-            find_device_in(&at.join("sys"), &[file])
+            {
+                let images = images_in(&at.join("sys")).unwrap();
+                Showers::from(images).of(&[file]).map(Path::to_owned)
+            }
         };
         let device = Some(PathBuf::from("/dev/ploop123"));
         assert_eq!(found("a/base"), device);

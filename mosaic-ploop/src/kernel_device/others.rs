@@ -17,20 +17,38 @@ use super::{TARGET, old_driver};
 /// Deltas that a device has at most.
 const MAX_IMAGES: usize = 128;
 
-/// The device that has one of these files for an image, and its own name for it. Without privilege
-/// none is found but those of the old driver.
-pub fn shower_of(files: &[impl AsFd]) -> Option<PathBuf> {
-    old_driver::find_device(files).or_else(|| {
-        let control = open_target()?;
-        let dm = Dm::unlogged(&control);
+/// The files that the kernel's devices show, whoever attached them, as it was when they were asked.
+#[derive(Debug, Default)]
+pub struct Showers(Vec<(Identity, PathBuf)>);
+
+impl Showers {
+    /// Asks all devices. Without privilege none is seen but those of the old driver.
+    pub fn look() -> Self {
+        let mut all = old_driver::images();
+        if let Some(control) = open_target() {
+            let dm = Dm::unlogged(&control);
+            for device in dm.devices().unwrap_or_default() {
+                let node = format!("/dev/dm-{}", rustix::fs::minor(device.dev));
+                let images = images(dm, &device.name).into_iter();
+                all.extend(images.map(|image| (image, PathBuf::from(&node))));
+            }
+        }
+        Self(all)
+    }
+
+    /// The device that has one of these files for an image.
+    pub fn of(&self, files: &[impl AsFd]) -> Option<&Path> {
         let wanted: Vec<_> = files.iter().filter_map(|f| Identity::of(f).ok()).collect();
-        let devices = dm.devices().ok()?;
-        let mut names = devices.into_iter().map(|device| device.name);
-        let is_one = |name: &String| shows(dm, name, &wanted);
-        names
-            .find(is_one)
-            .map(|name| Path::new("/dev/mapper").join(name))
-    })
+        let found = self.0.iter().find(|(image, _)| wanted.contains(image));
+        found.map(|(_, device)| device.as_path())
+    }
+}
+
+#[cfg(test)]
+impl From<Vec<(Identity, PathBuf)>> for Showers {
+    fn from(images: Vec<(Identity, PathBuf)>) -> Self {
+        Self(images)
+    }
 }
 
 /// Device-mapper, if it has the target now.
@@ -40,21 +58,23 @@ pub(super) fn open_target() -> Option<OwnedFd> {
     has.is_ok_and(|has| has).then_some(control)
 }
 
-fn shows(dm: Dm<'_>, name: &str, wanted: &[Identity]) -> bool {
+/// The files that a device of the target shows; none of any other device.
+fn images(dm: Dm<'_>, name: &str) -> Vec<Identity> {
     let table = dm.table(By::Name(name)).unwrap_or_default();
     if !table.iter().any(|line| line.target == TARGET) {
-        return false;
+        return Vec::new();
     }
     let image = |number: usize| {
         let answer = dm.ask(By::Name(name), &format!("get_img_name {number}"));
         named(&answer.ok()??)
     };
     let images = (0..MAX_IMAGES).map_while(image);
-    images.into_iter().any(|image| {
+    let identity = |image| {
         let flags = AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
-        let stat = statx(CWD, image, flags, StatxFlags::INO);
-        stat.is_ok_and(|stat| wanted.contains(&Identity::from_statx(&stat)))
-    })
+        let stat = statx(CWD, image, flags, StatxFlags::INO).ok()?;
+        Some(Identity::from_statx(&stat))
+    };
+    images.filter_map(identity).collect()
 }
 
 /// The path in an answer; `None`: there is no such image.
