@@ -27,12 +27,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use mosaic_core::busy::{self, Use, Uses};
-use mosaic_core::dm::{By, Dm, open_control};
+use mosaic_core::dm::{By, Dm, Line, open_control};
+use mosaic_core::loopdev::Window;
 use mosaic_core::volume::{Attachment, Lifetime};
 use mosaic_core::{Context, Error, ErrorKind, Host, Result};
+use rustix::fs::{major, minor};
 
 use crate::attachment::VolumeId;
 use crate::format::header::Mark;
+use crate::format::units::SECTOR;
 use crate::volume_dir::VolumeDir;
 
 pub use others::Showers;
@@ -55,6 +58,8 @@ pub struct KernelDevice {
     node: String,
     /// Its name in device-mapper: `ploopN`.
     name: String,
+    /// The device upon it that shows the partition with the volume's file system: `dm-M`.
+    part: Option<String>,
     /// It refuses writes.
     pub read_only: bool,
     /// Which disk.
@@ -66,30 +71,39 @@ pub struct KernelDevice {
 /// # Errors
 /// The kernel's, if sysfs is not mounted.
 pub fn find(id: VolumeId) -> Result<Option<KernelDevice>> {
-    let wanted = label(id);
+    let wanted = [false, true].map(|is_part| label(id, is_part));
     let failed = || "cannot list block devices".to_owned();
     for entry in fs::read_dir(SYSFS).context(failed)? {
         let node = entry.context(failed)?.file_name();
         let Some(node) = node.to_str().filter(|node| node.starts_with("dm-")) else {
             continue;
         };
-        if attribute(node, "dm/uuid").is_none_or(|uuid| uuid != wanted) {
+        let uuid = attribute(node, "dm/uuid").unwrap_or_default();
+        if !wanted.contains(&uuid) {
             continue;
         }
-        let name = attribute(node, "dm/name");
-        return Ok(name.map(|name| KernelDevice {
+        let Some(name) = attribute(node, "dm/name") else {
+            continue;
+        };
+        let mut device = KernelDevice {
             node: node.to_owned(),
             name,
+            part: None,
             read_only: attribute(node, "ro").is_some_and(|ro| ro == "1"),
             id,
-        }));
+        };
+        if uuid == wanted[1] {
+            device.part = device.parts().into_iter().next();
+        }
+        return Ok(Some(device));
     }
     Ok(None)
 }
 
-/// The uuid of a device for a disk.
-fn label(id: VolumeId) -> String {
-    format!("{LABEL}{}", id.numbers())
+/// The uuid of a device for a disk, which is to be seen whole or by its first partition.
+fn label(id: VolumeId, is_part: bool) -> String {
+    let part = if is_part { "-p1" } else { "" };
+    format!("{LABEL}{}{part}", id.numbers())
 }
 
 fn attribute(node: &str, name: &str) -> Option<String> {
@@ -100,19 +114,27 @@ fn attribute(node: &str, name: &str) -> Option<String> {
 /// Has the tool show a disk that nobody uses, until it is detached.
 ///
 /// Steps: choose a name that no device has; the tool locks, checks and marks the images and makes
-/// the device; **commit**: the uuid that makes it ours. Killed before the commit there may be a
+/// the device, and one for each partition; see that the volume's is there; **commit**: the uuid that makes it ours. Killed before the commit there may be a
 /// device that counts as another program's, and `ploop umount` takes away.
 ///
 /// # Errors
 /// What the tool said; the kernel's.
-fn attach(host: &Host, dir: &VolumeDir, read_only: bool) -> Result<KernelDevice> {
+fn attach(
+    host: &Host,
+    dir: &VolumeDir,
+    read_only: bool,
+    partition: Option<Window>,
+) -> Result<KernelDevice> {
     let control = open_control()?;
     let dm = Dm::new(&control, host);
     let descriptor = fit::descriptor_of_root(dir)?;
     let name = free_name(dm)?;
     let made = tool::mount(host, &name, read_only, &descriptor).and_then(|()| {
+        if let Some(window) = partition {
+            require_part(dm, &name, window)?;
+        }
         let id = VolumeId::of(dir)?;
-        let labelled = dm.give_uuid(&name, &label(id));
+        let labelled = dm.give_uuid(&name, &label(id, partition.is_some()));
         labelled.context(|| format!("cannot label the device {name:?} that ploop made"))?;
         find(id)?.ok_or_else(|| Error::new(ErrorKind::Io, "the device that ploop made is gone"))
     });
@@ -121,6 +143,30 @@ fn attach(host: &Host, dir: &VolumeDir, read_only: bool) -> Result<KernelDevice>
         // Made, but it is not to be ours.
         _ => error.after_undo(tool::umount(host, &descriptor)),
     })
+}
+
+/// Makes sure that a device's only partition is the one that is meant.
+fn require_part(dm: Dm<'_>, name: &str, window: Window) -> Result<()> {
+    let part = format!("{name}p1");
+    let table = dm.table(By::Name(&part)).unwrap_or_default();
+    let whole = dm.info(By::Name(name)).unwrap_or_default();
+    let is_it = |line: &Line| {
+        let upon = line.words.split_once(' ').unwrap_or_default();
+        let number = whole.as_ref().map(|whole| {
+            let (major, minor) = (major(whole.dev), minor(whole.dev));
+            format!("{major}:{minor}")
+        });
+        line.start == 0
+            && line.target == "linear"
+            && Some(upon.0) == number.as_deref()
+            && upon.1.parse() == Ok(window.at / SECTOR)
+            && line.length == window.bytes / SECTOR
+    };
+    if table.len() == 1 && table.iter().all(is_it) {
+        return Ok(());
+    }
+    let why = "the tool has made no device for the partition with its file system";
+    Err(Error::new(ErrorKind::Unsupported, why))
 }
 
 fn free_name(dm: Dm<'_>) -> Result<String> {
@@ -143,9 +189,9 @@ fn free_name(dm: Dm<'_>) -> Result<String> {
 }
 
 impl KernelDevice {
-    /// `/dev/dm-N`.
+    /// `/dev/dm-N`, of the whole or of the partition.
     pub fn path(&self) -> PathBuf {
-        Path::new("/dev").join(&self.node)
+        Path::new("/dev").join(self.part.as_ref().unwrap_or(&self.node))
     }
 
     /// As the host hears of it.
@@ -185,7 +231,7 @@ impl KernelDevice {
     /// Who has it open, or a partition of it.
     fn users(&self) -> Result<Uses> {
         let parts = self.parts();
-        let mut uses = busy::openers_of_device(&self.path())?;
+        let mut uses = busy::openers_of_device(&Path::new("/dev").join(&self.node))?;
         let is_part = |name: &str| {
             parts
                 .iter()

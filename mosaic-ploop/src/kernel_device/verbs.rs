@@ -56,15 +56,13 @@ impl Ploop {
             true => self.look(dir).map(|_| None)?,
             false => self.claim(dir).map(Some)?,
         };
-        let mut reason = fit::reason_against(dir)?;
-        if self.table_of(dir)?.is_some() {
-            reason = Some("its file system is on a partition".to_owned());
-        }
+        let reason = fit::reason_against(dir)?;
+        let partition = self.table_of(dir)?.map(|table| table.partition());
         // The tool takes the same locks.
         drop(claim);
         let refused = match reason {
             Some(reason) => Error::new(ErrorKind::Unsupported, reason),
-            None => match attach(&self.host, dir, read_only) {
+            None => match attach(&self.host, dir, read_only, partition) {
                 Ok(device) => return Ok(Some(device.attachment())),
                 Err(error) => error,
             },

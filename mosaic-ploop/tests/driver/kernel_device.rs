@@ -46,12 +46,18 @@ mount)
     [ -n "$device" ] && [ -z "$(shows)" ]
     [ -n "$ro" ] || mark Ynot
     loop=$(losetup -f --show "$image")
+    p=$(($(number 48 4) * 512))
     dmsetup create $device $ro --major $(sed -n 's/ device-mapper//p' /proc/devices) \
-        --minor ${device#ploop} --table "0 $(number 36 8) linear $loop $(number 48 4)";;
+        --minor ${device#ploop} --table "0 $(number 36 8) linear $loop $(number 48 4)"
+    if [ "$(dd if="$image" bs=1 skip=$((p + 512)) count=8 status=none | tr -d '\0')" = "EFI PART" ]; then
+        first=$(number $((p + 1056)) 8); last=$(number $((p + 1064)) 8)
+        [ ! -e /tmp/ploop-stand-in.noparts ] || exit 0
+        dmsetup create ${device}p1 $ro --table "0 $((last - first + 1)) linear /dev/mapper/$device $first"
+    fi;;
 umount)
     device=$(shows); [ -n "$device" ]
     loop=/dev/$(ls /sys/dev/block/$(dmsetup info -c --noheadings -o major,minor --separator : $device)/slaves)
-    if [ -e /tmp/ploop-stand-in.part ]; then dmsetup remove ${device}p1; fi
+    [ ! -e /dev/mapper/${device}p1 ] || dmsetup remove --retry ${device}p1
     dmsetup remove --retry $device
     losetup -d $loop
     [ -e /tmp/ploop-stand-in.unclosed ] || for i in "$image"*; do mark '\0\0\0\0' $i; done;;
@@ -347,7 +353,56 @@ fn root_a_file_system_in_the_kernels_device_is_mounted_cloned_and_not_taken_away
     let error = disks.driver.detach(&volume("a")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Busy);
     drop(opened);
-    StandIn::set("part");
+    disks.driver.detach(&volume("a")).unwrap();
+}
+
+/// What `ploop init` makes: the volume's device is the one that the tool makes of the partition.
+#[test]
+fn root_a_file_system_on_a_partition_is_shown_alone() {
+    if !requires_vm() {
+        return;
+    }
+    let _tool = StandIn::install();
+    let options = [
+        ("preallocate", "true"),
+        ("device", "kernel"),
+        ("partition", "gpt"),
+    ];
+    let (scratch, disks) = disks("kernel-part", &options);
+    disks.create_fs("a", "ext4", 64 * MIB).unwrap();
+    // Without that device the disk is not shown at all.
+    StandIn::set("noparts");
+    let error = disks.driver.attach(&volume("a"), false).unwrap_err();
+    assert!(
+        error.chain().contains("no device for the partition"),
+        "{}",
+        error.chain()
+    );
+    assert_eq!(disks.find("a").unwrap().attachment, None);
+    assert_eq!(StandIn::calls().len(), 2, "it is taken away again");
+    StandIn::unset("noparts");
+    let attached = disks.driver.attach(&volume("a"), false).unwrap();
+    assert!(name_of(&attached.device).ends_with("p1"));
+    assert_eq!(disks.find("a").unwrap().attachment, Some(attached.clone()));
+    let source = disks.driver.mount_source(Some(&volume("a")), false);
+    let MountSource::Device { path, handle } = source.unwrap() else {
+        panic!("it is a device");
+    };
+    assert_eq!(path, attached.device);
+    let at = scratch.folder("at").unwrap();
+    run("mount", &[&path, &at]).unwrap();
+    drop(handle);
+    fs::write(at.join("file"), "on it").unwrap();
+    let error = disks.driver.detach(&volume("a")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    assert!(error.chain().contains("mounted at"), "{}", error.chain());
+    run("umount", &[&at]).unwrap();
+    disks.driver.detach(&volume("a")).unwrap();
+    assert_eq!(disks.find("a").unwrap().attachment, None);
+    // A disk is shown whole, whatever is on it.
+    disks.label("a");
+    let attached = disks.driver.attach(&volume("a"), false).unwrap();
+    assert!(!name_of(&attached.device).ends_with("p1"));
     disks.driver.detach(&volume("a")).unwrap();
 }
 
@@ -424,16 +479,11 @@ fn root_the_tool_is_only_sent_where_nobody_else_can_lead_it_astray() {
     std::os::unix::fs::chown(&disks.path, Some(1000), None).unwrap();
     refused("others than root can change");
     std::os::unix::fs::chown(&disks.path, Some(0), None).unwrap();
-    for (options, why) in [
-        (&[("version", "1")][..], "version 1"),
-        (&[("partition", "gpt")], "on a partition"),
-    ] {
-        let other = Disks::open(&disks.path, options);
-        other.create_fs("c", "ext4", 64 * MIB).unwrap();
-        let error = disks.driver.attach(&volume("c"), false).unwrap_err();
-        assert!(error.chain().contains(why), "{}", error.chain());
-        disks.drop("c").unwrap();
-    }
+    let other = Disks::open(&disks.path, &[("version", "1")]);
+    other.create_disk("c", 64 * MIB).unwrap();
+    let error = disks.driver.attach(&volume("c"), false).unwrap_err();
+    assert!(error.chain().contains("version 1"), "{}", error.chain());
+    disks.drop("c").unwrap();
     assert_eq!(StandIn::calls(), [""; 0]);
     disks.driver.attach(&volume("a"), false).unwrap();
     disks.driver.detach(&volume("a")).unwrap();
