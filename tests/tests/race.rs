@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Commands that run at the same time: exactly one wins, the others say clearly why they did not.
 
+#[path = "race/disks.rs"]
+mod disks;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
