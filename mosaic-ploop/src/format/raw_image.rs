@@ -81,13 +81,21 @@ impl<F: ImageFile> RawImage<F> {
     /// # Errors
     /// `ReadOnly`; `Io`.
     pub fn overwrite(&self, data: &[u8], at: DiskOffset) -> Result<bool> {
-        self.changeable()?;
-        if at.0.saturating_add(data.len() as u64) > self.length {
+        if !self.has(at, data.len() as u64)? {
             return Ok(false);
         }
         let written = self.file.write_at(data, FileOffset(at.0));
         written.map_err(|e| Error::io("write", &self.name, e))?;
         Ok(true)
+    }
+
+    /// Whether the file, which can be written, has a range of the disk.
+    ///
+    /// # Errors
+    /// `ReadOnly`.
+    pub fn has(&self, at: DiskOffset, bytes: u64) -> Result<bool> {
+        self.changeable()?;
+        Ok(at.0.saturating_add(bytes) <= self.length)
     }
 
     /// Makes a range of the disk read as zeros.

@@ -364,7 +364,7 @@ impl<F: ImageFile> Writer<F> {
     }
 
     /// Refuses after a failed write or flush of the BAT.
-    fn intact(&self) -> Result<()> {
+    pub(super) fn intact(&self) -> Result<()> {
         if self.is_broken.load(Ordering::Relaxed) {
             return Err(Error::Broken {
                 file: self.delta.name.clone(),

@@ -3,12 +3,13 @@
 
 use mosaic_ploop::format::disk::Kind;
 use mosaic_ploop::format::guid::Guid;
+use mosaic_ploop::format::storage::ImageFile;
 use mosaic_ploop::format::units::{DiskOffset, FileOffset};
 use mosaic_ploop::format::{Error, chain::Extent};
 
 use crate::disk::{
-    CLUSTER, CLUSTERS, KINDS, V2, assert_clean, bat, change, file, fill, guid, read, read_top,
-    small, write,
+    CLUSTER, CLUSTERS, KINDS, MemDisk, V2, assert_clean, bat, change, file, fill, guid, read,
+    read_top, small, write,
 };
 
 const SIZE: u64 = CLUSTERS * CLUSTER;
@@ -278,4 +279,42 @@ fn a_chain_is_as_long_as_the_limit_of_its_top_allows() {
         assert!(matches!(full, Err(Error::Full { .. })));
         chain.write(&[2], DiskOffset(CLUSTER)).unwrap();
     });
+}
+
+#[test]
+fn a_range_has_a_place_if_it_lies_in_one_piece() {
+    for kind in KINDS {
+        let mut disk = small(kind);
+        // In the image the clusters 0 and 1 lie behind each other, and 3 behind them.
+        for cluster in [0, 1, 3] {
+            fill(&disk, cluster * CLUSTER, CLUSTER, 1);
+        }
+        let is_whole = matches!(kind, Kind::Raw | Kind::Preallocated(_));
+        let both = places(&disk, 7, 2 * CLUSTER - 9);
+        assert!(both[0].is_some() && both[0] == both[1], "{kind:?}");
+        for (at, bytes) in [(CLUSTER, CLUSTER + 1), (2 * CLUSTER, 1)] {
+            assert_eq!(places(&disk, at, bytes)[0].is_some(), is_whole, "{kind:?}");
+            assert_eq!(places(&disk, at, bytes)[1].is_some(), is_whole, "{kind:?}");
+        }
+        let [_, written] = places(&disk, 3 * CLUSTER, CLUSTER);
+        change(&disk, |chain| {
+            let there = chain.top().file();
+            there.write_at(&[9; 3], written.unwrap()).unwrap();
+        });
+        let at = usize::try_from(3 * CLUSTER).unwrap();
+        assert_eq!(read_top(&disk)[at..at + 4], [9, 9, 9, 1], "{kind:?}");
+        // What a snapshot has is read from it, and not written.
+        disk.snapshot(guid(1)).unwrap();
+        assert_eq!(places(&disk, 7, CLUSTER), [both[0], None], "{kind:?}");
+    }
+}
+
+/// Where a range is read from, and where it is written to.
+fn places(disk: &MemDisk, at: u64, bytes: u64) -> [Option<FileOffset>; 2] {
+    let bytes = usize::try_from(bytes).unwrap();
+    change(disk, |chain| {
+        let read = chain.place(DiskOffset(at), bytes).unwrap();
+        let written = chain.place_in_top(DiskOffset(at), bytes).unwrap();
+        [read, written].map(|found| found.map(|(_, at)| at))
+    })
 }

@@ -147,29 +147,45 @@ impl<F: ImageFile> Chain<F> {
         })
     }
 
+    /// The file that the disk's bytes from `at` on come from, and where in it they begin, if that is
+    /// one place for all.
+    ///
+    /// # Errors
+    /// As [`Chain::extent`].
+    pub fn place(&self, at: DiskOffset, bytes: usize) -> Result<Option<(&F, FileOffset)>> {
+        let found = self.extent(at, bytes as u64)?;
+        let whole = found.source.filter(|_| found.bytes == bytes as u64);
+        Ok(whole.map(|(layer, place)| (self.layer(layer).file(), place)))
+    }
+
     /// Reads from the disk.
     ///
     /// # Errors
     /// `Range`; `Entry`; `Io`.
     pub fn read(&self, buffer: &mut [u8], at: DiskOffset) -> Result<()> {
-        self.check_range(at, buffer.len() as u64)?;
         let mut rest = buffer;
         let mut at = at;
         while !rest.is_empty() {
-            let (cluster, within) = self.split(at)?;
-            let (part, after) = rest.split_at_mut(self.in_cluster(within, rest.len()));
-            self.read_within(cluster, within, part)?;
-            at = DiskOffset(at.0 + part.len() as u64);
+            let found = self.extent(at, rest.len() as u64)?;
+            let bytes = usize::try_from(found.bytes).unwrap_or(rest.len());
+            let (part, after) = rest.split_at_mut(bytes);
+            match found.source {
+                Some((layer, place)) => {
+                    let layer = self.layer(layer);
+                    let read = layer.file().read_at(part, place);
+                    read.map_err(|e| Error::io("read", layer.name(), e))?;
+                }
+                None => part.fill(0),
+            }
+            at = DiskOffset(at.0 + found.bytes);
             rest = after;
         }
         Ok(())
     }
 
-    fn read_within(&self, cluster: VirtualCluster, within: u64, buffer: &mut [u8]) -> Result<()> {
-        match self.top.locate(cluster)? {
-            Some(place) => self.top.read(place, within, buffer),
-            None => self.lower.read(cluster, within, buffer),
-        }
+    /// A layer, counted from the base.
+    fn layer(&self, number: usize) -> &Layer<F> {
+        self.lower.layers().get(number).unwrap_or(&self.top)
     }
 
     fn check_range(&self, at: DiskOffset, bytes: u64) -> Result<()> {
@@ -190,12 +206,6 @@ impl<F: ImageFile> Chain<F> {
             bytes: 0,
             size: self.size().bytes(),
         })
-    }
-
-    /// How many of `len` bytes are in the cluster, from `within` on.
-    fn in_cluster(&self, within: u64, len: usize) -> usize {
-        let left = self.cluster().bytes() - within;
-        usize::try_from(left).map_or(len, |left| left.min(len))
     }
 }
 

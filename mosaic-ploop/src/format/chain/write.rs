@@ -58,15 +58,56 @@ impl<F: ImageFile> Chain<F> {
                 return Ok(false);
             }
         }
-        let mut rest = data;
-        for piece in self.pieces(at, data.len() as u64)? {
-            let (part, after) = rest.split_at(usize::try_from(piece.bytes).unwrap_or(rest.len()));
-            if let Some(place) = writer.delta().locate(piece.cluster)? {
-                writer.overwrite(part, place.plus(piece.within))?;
-            }
+        let (mut rest, mut at) = (data, at);
+        while let Some((place, bytes)) = self.run_in(writer, at, rest.len() as u64)? {
+            let (part, after) = rest.split_at(usize::try_from(bytes).unwrap_or(rest.len()));
+            writer.overwrite(part, place)?;
+            at = DiskOffset(at.0 + bytes);
             rest = after;
         }
         Ok(true)
+    }
+
+    /// The file that bytes of the disk can be written to in place, and where in it, if that is one
+    /// place for all: what [`Chain::write_in_place`] would write to.
+    ///
+    /// # Errors
+    /// As [`Chain::write`].
+    pub fn place_in_top(&self, at: DiskOffset, bytes: usize) -> Result<Option<(&F, FileOffset)>> {
+        let bytes = bytes as u64;
+        self.check_range(at, bytes)?;
+        let place = match &self.top {
+            Layer::Writer(writer) => {
+                writer.intact()?;
+                let run = self.run_in(writer, at, bytes)?;
+                run.filter(|run| run.1 == bytes).map(|run| run.0)
+            }
+            Layer::Raw(raw) => raw.has(at, bytes)?.then_some(FileOffset(at.0)),
+            Layer::Delta(_) => None,
+        };
+        Ok(place.map(|place| (self.top.file(), place)))
+    }
+
+    /// Where the top has the disk's bytes from `at` on, and how many of them lie behind each other.
+    fn run_in(
+        &self,
+        writer: &Writer<F>,
+        at: DiskOffset,
+        bytes: u64,
+    ) -> Result<Option<(FileOffset, u64)>> {
+        let mut run: Option<(FileOffset, u64)> = None;
+        for piece in self.pieces(at, bytes)? {
+            let place = writer.delta().locate(piece.cluster)?;
+            let place = place.map(|place| place.plus(piece.within));
+            run = match (run, place) {
+                (None, Some(place)) => Some((place, piece.bytes)),
+                (Some((start, there)), Some(place)) if place == start.plus(there) => {
+                    Some((start, there + piece.bytes))
+                }
+                (run, _) => return Ok(run),
+            };
+        }
+        Ok(run)
     }
 
     fn write_piece(&mut self, piece: Piece, data: &[u8]) -> Result<()> {
