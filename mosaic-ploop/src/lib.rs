@@ -7,7 +7,7 @@
 //! [`claim`], who else uses a disk, and proof that nobody does; [`gpt`] and [`partition`], the
 //! partition that a disk may have; [`attachment`], a disk as a block device, by the program that
 //! [`server`] is, through [`fuse`]; [`kernel_device`], the same by the kernel's own ploop, where there
-//! is one.
+//! is one; `ioctl`, the kernel's asynchronous I/O for the server.
 //!
 //! Nothing is written down but in the format's own files: what is attached, mounted or in use is
 //! asked of the kernel each time.
@@ -38,6 +38,7 @@ mod check;
 mod clone;
 mod create;
 mod info;
+mod ioctl;
 
 pub use driver::Ploop;
 

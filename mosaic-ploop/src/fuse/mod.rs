@@ -7,11 +7,16 @@
 //! requests are received, [`mount`] what the driver does with the same descriptor,
 //! [`control`] how it ends what nobody serves.
 //!
+//! Data is copied once each way. To splice it would copy it too: since Linux 5.17 the kernel lends a
+//! pipe no pages of direct I/O, whose owner may change them meanwhile.
+//!
 //! Documentation/filesystems/fuse.rst; include/uapi/linux/fuse.h.
 
 pub mod abi;
 mod connection;
 pub mod control;
+mod inbox;
 pub mod mount;
 
-pub use connection::{Connection, Features, Inbox, MAX_WRITE, Request, Task};
+pub use connection::{Connection, Features, MAX_WRITE, Waiter};
+pub use inbox::{Inbox, Request, Task};

@@ -21,6 +21,7 @@ use crate::format::layer::Layer;
 use crate::format::ledger;
 use crate::format::units::{DiskOffset, Sectors};
 use crate::gpt;
+use crate::ioctl::Way;
 use crate::partition;
 
 /// An open disk, or its partition.
@@ -35,6 +36,10 @@ struct Open {
     /// What is shown of it, if that is a partition, which grows with it.
     partition: Option<Window>,
 }
+
+/// A disk that is not changed as a whole as long as this is there.
+#[derive(Debug)]
+pub struct Steady<'a>(RwLockReadGuard<'a, Open>);
 
 /// How a disk is opened.
 #[derive(Debug)]
@@ -114,6 +119,11 @@ impl ServedDisk {
         }
         drop(open);
         self.alone().chain.write(data, at)
+    }
+
+    /// Keeps the disk as it is but for bytes in place.
+    pub fn steady(&self) -> Steady<'_> {
+        Steady(self.shared())
     }
 
     /// Makes a range read as zeros, as far as it is on the disk.
@@ -210,6 +220,19 @@ impl ServedDisk {
 
     fn alone(&self) -> RwLockWriteGuard<'_, Open> {
         self.0.write().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+impl Steady<'_> {
+    /// Where bytes of the disk are read from or written to, if that is one place, past the page cache;
+    /// `None` also for anything that is to be found out by reading or writing them.
+    pub fn place(&self, memory: &[u8], at: u64, way: Way) -> Option<(BorrowedFd<'_>, u64)> {
+        let (chain, at) = (&self.0.chain, DiskOffset(at));
+        let (file, place) = match way {
+            Way::Read => chain.place(at, memory.len()).ok()??,
+            Way::Write => chain.place_in_top(at, memory.len()).ok()??,
+        };
+        Some((file.direct_for(memory, place)?, place.0))
     }
 }
 

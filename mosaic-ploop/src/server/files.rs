@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 use mosaic_core::command::fd_path;
@@ -62,7 +62,7 @@ impl ServedFolder {
 }
 
 impl AsFd for ServedFolder {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 }
@@ -152,28 +152,33 @@ impl ServedFile {
         Self { file, direct: None }
     }
 
-    fn direct_for(&self, buffer: &[u8], at: FileOffset) -> Option<&File> {
+    /// The file past the page cache, if this can be transferred so.
+    pub(super) fn direct_for(&self, buffer: &[u8], at: FileOffset) -> Option<BorrowedFd<'_>> {
+        self.direct_file(buffer, at).map(AsFd::as_fd)
+    }
+
+    fn direct_file(&self, buffer: &[u8], at: FileOffset) -> Option<&File> {
         let direct = self.direct.as_ref()?;
         direct.suits(buffer, at).then_some(&direct.file)
     }
 }
 
 impl AsFd for ServedFile {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
 }
 
 impl ImageFile for ServedFile {
     fn read_at(&self, buffer: &mut [u8], at: FileOffset) -> io::Result<()> {
-        match self.direct_for(buffer, at) {
+        match self.direct_file(buffer, at) {
             Some(direct) => direct.read_exact_at(buffer, at.0),
             None => self.file.read_at(buffer, at),
         }
     }
 
     fn write_at(&self, data: &[u8], at: FileOffset) -> io::Result<()> {
-        match self.direct_for(data, at) {
+        match self.direct_file(data, at) {
             Some(direct) => direct.write_all_at(data, at.0),
             None => self.file.write_at(data, at),
         }

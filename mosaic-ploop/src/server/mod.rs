@@ -11,6 +11,7 @@
 //! worker closes the disk, and all is gone. If keeper and worker are killed the connection is gone
 //! with them: what is asked of the file fails at once.
 
+mod answer;
 mod disk;
 mod files;
 pub mod handover;

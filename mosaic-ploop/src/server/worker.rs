@@ -6,32 +6,25 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
-use mosaic_core::{Error, ErrorKind, Result};
+use mosaic_core::Result;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
-use zerocopy::IntoBytes;
 
+use super::answer;
 use super::control::{self, Command};
 use super::disk::{Access, ServedDisk};
 use super::files::ServedFolder;
 use super::orders::{Orders, Turn};
 use super::{LOCKED, handover, report};
 use crate::attachment::VolumeId;
-use crate::format;
-use crate::fuse::abi::{
-    AttrOut, FOPEN_DIRECT_IO, FOPEN_PARALLEL_DIRECT_WRITES, OpenOut, ROOT_ID, StatfsOut, WriteOut,
-};
-use crate::fuse::{Connection, Inbox, Task};
+use crate::fuse::Connection;
 use crate::lock_file::LockFile;
 
 /// Requests that are answered at the same time.
 const THREADS: usize = 8;
 /// Stack of each. Little is needed, and all of it is locked in memory.
 const STACK: usize = 256 << 10;
-
-/// Seconds for which what is said of the file holds.
-const FOR_EVER: u64 = 1 << 40;
 
 /// What all threads have.
 #[derive(Debug)]
@@ -78,6 +71,9 @@ pub(super) fn run(parent: BorrowedFd<'_>) -> ExitCode {
     if orders.turn == Turn::Next && service.connection.resend().is_err() {
         return ExitCode::FAILURE;
     }
+    if service.connection.stop_waiting().is_err() {
+        return ExitCode::FAILURE;
+    }
     service.hand_over_locks();
     report(parent, &control::success(""));
     serve(service, orders.listener)
@@ -89,7 +85,8 @@ fn serve(service: Arc<Service>, listener: Option<OwnedFd>) -> ExitCode {
     for _ in 0..THREADS {
         let service = Arc::clone(&service);
         let thread = Builder::new().stack_size(STACK);
-        let Ok(thread) = thread.spawn(move || service.answer_all()) else {
+        let Ok(thread) = thread.spawn(move || answer::all(&service.connection, &service.disk))
+        else {
             return ExitCode::FAILURE;
         };
         threads.push(thread);
@@ -112,87 +109,6 @@ fn serve(service: Arc<Service>, listener: Option<OwnedFd>) -> ExitCode {
 }
 
 impl Service {
-    /// Answers one request after the other until there will be none any more.
-    fn answer_all(&self) -> rustix::io::Result<()> {
-        let mut inbox = Inbox::default();
-        while self.answer_one(&mut inbox)? {}
-        Ok(())
-    }
-
-    /// Whether there may be another one.
-    fn answer_one(&self, inbox: &mut Inbox) -> rustix::io::Result<bool> {
-        let Some(request) = self.connection.next(inbox)? else {
-            return Ok(false);
-        };
-        let (unique, connection) = (request.unique, &self.connection);
-        let done = match request.task {
-            Task::Read { at, bytes } => {
-                let room = inbox.room();
-                let bytes = bytes.min(room.len());
-                match self.disk.read(&mut room[..bytes], at) {
-                    Ok(bytes) => connection.reply(unique, &room[..bytes]),
-                    Err(error) => connection.refuse(unique, errno(error)),
-                }
-            }
-            Task::Write { at, data } => {
-                let written = WriteOut {
-                    size: u32::try_from(data.len()).unwrap_or(u32::MAX),
-                    padding: 0,
-                };
-                self.answer(unique, self.disk.write(data, at), written.as_bytes())
-            }
-            Task::Zero { at, bytes } => self.answer(unique, self.disk.zero(at, bytes), &[]),
-            Task::Sync => self.answer(unique, self.disk.flush(), &[]),
-            Task::GetAttr => connection.reply(unique, self.attributes().as_bytes()),
-            Task::Open => connection.reply(unique, opened().as_bytes()),
-            Task::StatFs => connection.reply(unique, self.sizes().as_bytes()),
-            Task::Nothing => connection.reply(unique, &[]),
-            Task::Unknown => connection.refuse(unique, Errno::NOSYS),
-            Task::Silent => Ok(()),
-        };
-        match done {
-            Err(Errno::NODEV) => Ok(false),
-            other => other.map(|()| true),
-        }
-    }
-
-    fn answer(&self, unique: u64, done: format::Result<()>, data: &[u8]) -> rustix::io::Result<()> {
-        match done {
-            Ok(()) => self.connection.reply(unique, data),
-            Err(error) => self.connection.refuse(unique, errno(error)),
-        }
-    }
-
-    /// Valid for ever, so that a loop device can be asked what it shows when nobody answers any more
-    /// (it looks for the inode number, Linux 5.16 and later ask nobody for it then). The size is an
-    /// exception: the kernel forgets it with each write, and when it is told of another one.
-    fn attributes(&self) -> AttrOut {
-        let size = self.disk.bytes();
-        AttrOut {
-            attr_valid: FOR_EVER,
-            ino: ROOT_ID,
-            size,
-            blocks: size / 512,
-            // A regular file for its owner.
-            mode: 0o100_600,
-            nlink: 1,
-            blksize: 4096,
-            ..Default::default()
-        }
-    }
-
-    /// The block size is that of what a loop device discards: it is the granularity of its discards.
-    fn sizes(&self) -> StatfsOut {
-        let cluster = u32::try_from(self.disk.cluster()).unwrap_or(4096);
-        StatfsOut {
-            blocks: self.disk.bytes() / u64::from(cluster.max(1)),
-            bsize: cluster,
-            frsize: cluster,
-            namelen: 255,
-            ..Default::default()
-        }
-    }
-
     /// Does what callers ask for, one after the other.
     fn listen(&self, listener: &OwnedFd) {
         let mut callers: Vec<OwnedFd> = Vec::new();
@@ -260,20 +176,4 @@ impl Service {
 fn welcome(listener: &OwnedFd) -> Option<OwnedFd> {
     let caller = accept_with(listener, SocketFlags::CLOEXEC).ok()?;
     control::is_same_user(&caller).then_some(caller)
-}
-
-fn opened() -> OpenOut {
-    OpenOut {
-        open_flags: FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES,
-        ..Default::default()
-    }
-}
-
-/// What the kernel is told: no space, or that it failed.
-fn errno(error: format::Error) -> Errno {
-    match Error::from(error).kind() {
-        ErrorKind::NoSpace => Errno::NOSPC,
-        ErrorKind::Permission => Errno::ROFS,
-        _ => Errno::IO,
-    }
 }
