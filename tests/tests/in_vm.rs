@@ -6,8 +6,9 @@ use std::path::Path;
 use mosaic_tests::{Moctl, requires_vm, run, stdout_of};
 
 /// What no test can do without; the programs are those that the machine's base says.
-const MODULES: [&str; 12] = [
+const MODULES: [&str; 13] = [
     "loop",
+    "fuse",
     "ext4",
     "xfs",
     "btrfs",
@@ -46,7 +47,7 @@ fn root_the_real_moctl_runs_with_its_drivers() {
     }
     let moctl = Moctl::new().unwrap();
     let said = moctl.ok(&["drivers"]);
-    for driver in ["btrfs", "dmthin", "loop", "plain"] {
+    for driver in ["btrfs", "dmthin", "loop", "plain", "ploop"] {
         assert!(said.contains(driver), "{said}");
     }
 }

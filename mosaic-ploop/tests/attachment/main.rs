@@ -5,6 +5,7 @@ mod at_work;
 mod control;
 mod fio;
 mod keeper;
+mod killed;
 mod lifecycle;
 mod online;
 mod site;
