@@ -24,17 +24,17 @@ use crate::disk::{CLUSTER, MIB, V1, V2, guid};
 /// Clusters that a disk has at most.
 const MOST: u64 = 40;
 /// Sectors of a cluster.
-const SMALL: u32 = 64;
+pub const SMALL: u32 = 64;
 
 /// Shows it the parameter of a kernel module which says that version 2 is known.
 const WITH_V2: &str = "mount -t tmpfs none /sys/module \
     && mkdir -p /sys/module/ploop/parameters \
     && echo 1 > /sys/module/ploop/parameters/large_disk_support \
-    && exec /usr/sbin/ploop \"$@\"";
+    && exec \"$@\"";
 
 /// The program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tool {
+pub enum Tool {
     /// As it is where the kernel has no ploop: it makes images of version 1 only.
     V1,
     /// In a mount namespace of its own, which needs root.
@@ -43,14 +43,21 @@ enum Tool {
 
 impl Tool {
     /// Runs it in a folder.
-    fn run(self, folder: &Path, arguments: &[&str]) -> Output {
-        let mut command = match self {
-            Self::V1 => Command::new("/usr/sbin/ploop"),
-            Self::V2 => Command::new("unshare"),
+    pub fn run(self, folder: &Path, arguments: &[&str]) -> Output {
+        self.run_traced(folder, &[], arguments)
+    }
+
+    /// The same under strace with these arguments, if there are any.
+    pub fn run_traced(self, folder: &Path, trace: &[&str], arguments: &[&str]) -> Output {
+        let tracer: &[&str] = if trace.is_empty() { &[] } else { &["strace"] };
+        let tool = [tracer, trace, &["/usr/sbin/ploop"]].concat();
+        let within = ["unshare", "-m", "sh", "-c", WITH_V2, "ploop"];
+        let words = match self {
+            Self::V1 => tool,
+            Self::V2 => [&within, &tool[..]].concat(),
         };
-        if self == Self::V2 {
-            command.args(["-m", "sh", "-c", WITH_V2, "ploop"]);
-        }
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
         // `init` copies 4096 bytes from where its last argument begins, and the stack has to have
         // them.
         command.env("FILLS_THE_STACK", "x".repeat(8192));
@@ -60,17 +67,17 @@ impl Tool {
 
     /// Runs it, and it must be content.
     #[track_caller]
-    fn does(self, folder: &Path, arguments: &[&str]) {
+    pub fn does(self, folder: &Path, arguments: &[&str]) {
         let done = self.run(folder, arguments);
         assert!(done.status.success(), "ploop {arguments:?}: {done:?}");
     }
 }
 
-fn open(folder: &Path) -> Disk<DiskFolder> {
+pub fn open(folder: &Path) -> Disk<DiskFolder> {
     Disk::open(DiskFolder::open(folder).unwrap()).unwrap()
 }
 
-fn create(folder: &Path, file: &str, kind: Kind, cluster: u32, size: u64) -> Disk<DiskFolder> {
+pub fn create(folder: &Path, file: &str, kind: Kind, cluster: u32, size: u64) -> Disk<DiskFolder> {
     let new = NewDisk {
         file,
         size: Sectors(size / 512),
@@ -80,21 +87,21 @@ fn create(folder: &Path, file: &str, kind: Kind, cluster: u32, size: u64) -> Dis
     Disk::create(DiskFolder::open(folder).unwrap(), &new).unwrap()
 }
 
-fn read(disk: &Disk<DiskFolder>, shot: Guid) -> Vec<u8> {
+pub fn read(disk: &Disk<DiskFolder>, shot: Guid) -> Vec<u8> {
     let chain = disk.read(shot).unwrap();
     let mut data = vec![0xee; usize::try_from(chain.size().bytes()).unwrap()];
     chain.read(&mut data, DiskOffset(0)).unwrap();
     data
 }
 
-fn write(disk: &Disk<DiskFolder>, at: u64, data: &[u8]) {
+pub fn write(disk: &Disk<DiskFolder>, at: u64, data: &[u8]) {
     let mut chain = disk.write().unwrap();
     chain.write(data, DiskOffset(at)).unwrap();
     chain.close().unwrap();
 }
 
 /// The images of a disk that have a header.
-fn with_header(disk: &Disk<DiskFolder>) -> Vec<String> {
+pub fn with_header(disk: &Disk<DiskFolder>) -> Vec<String> {
     let descriptor = disk.descriptor();
     let is_raw = |guid| {
         let base = descriptor.chain(guid).first() == Some(&guid);

@@ -15,9 +15,12 @@ use crate::format::delta::Delta;
 use crate::format::descriptor::{Base, DESCRIPTOR_NEW, Descriptor};
 use crate::format::error::{Error, Result};
 use crate::format::guid::Guid;
-use crate::format::header::{HeaderFault, RawHeader};
+use crate::format::header::{HeaderFault, Mark, RawHeader};
 use crate::format::storage::{Access, Folder, ImageFile as _, is_zero};
 use crate::format::units::FileOffset;
+
+/// The name of a descriptor while there is another one under the usual name; libploop's too.
+const DESCRIPTOR_MARKED: &str = "DiskDescriptor.xml.tmp.tmp";
 
 /// What is in the file of a delta that only the other descriptor names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,13 +99,106 @@ impl<S: Folder> Disk<S> {
         self.forget_statistics()
     }
 
-    /// Removes what an interrupted operation left: the delta that it was making, and its
-    /// descriptor, which names that delta.
+    /// Puts in order what an interrupted operation left.
     ///
     /// # Errors
     /// `Interrupted` if that may be more than the disk has, and nothing is removed; `Io`.
-    pub(super) fn clear_interrupted(&self) -> Result<()> {
+    pub(super) fn tidy_up(&mut self) -> Result<()> {
         self.refuse_older()?;
+        self.take_up_merge()?;
+        self.clear_interrupted()
+    }
+
+    /// Marks the snapshots that libploop was merging away, of which one may have a part already of what
+    /// stands upon it: to merge them again ends that. Our own merge marks them before.
+    fn take_up_merge(&mut self) -> Result<()> {
+        let Some(left) = self.left_descriptor()? else {
+            return Ok(());
+        };
+        let mut new = self.descriptor.clone();
+        for image in left.images() {
+            let away = self.merged_away(&left, image.guid);
+            let Some(lowest) = away.last() else {
+                continue;
+            };
+            // To delete the top looks the same from here, and then the snapshot is as good as it was.
+            if image.guid == Guid::TOP && !self.has_been_merged(*lowest, image.guid)? {
+                continue;
+            }
+            for guid in away {
+                if self
+                    .descriptor
+                    .shot(guid)
+                    .is_some_and(|shot| shot.temporary.is_none())
+                {
+                    new.set_temporary(guid)?;
+                }
+            }
+        }
+        if new == self.descriptor {
+            return Ok(());
+        }
+        // The other descriptor is needed until this one is the disk's.
+        let failed = |e| Error::io("write", DESCRIPTOR_MARKED, e);
+        self.discard_file(DESCRIPTOR_MARKED)?;
+        let file = self.folder.create(DESCRIPTOR_MARKED, true);
+        let file = file.map_err(failed)?;
+        let written = file.write_at(new.to_string().as_bytes(), FileOffset(0));
+        written.and_then(|()| file.flush()).map_err(failed)?;
+        self.commit_from(DESCRIPTOR_MARKED, new)
+    }
+
+    /// Whether something of what stands upon a snapshot may be in it already: it is marked in use, or
+    /// has all of that.
+    fn has_been_merged(&self, lower: Guid, upper: Guid) -> Result<bool> {
+        if let Some(delta) = self.layer(lower, Access::Read)?.delta()
+            && delta.header().mark == Mark::InUse
+        {
+            return Ok(true);
+        }
+        let (below, above) = (self.read(lower)?, self.read(upper)?);
+        let size = above.cluster();
+        let bytes = usize::try_from(size.bytes()).unwrap_or_default();
+        let (mut then, mut now) = (vec![0; bytes], vec![0; bytes]);
+        let count = self.descriptor.chain(lower).len();
+        for layer in above.layers().skip(count) {
+            for cluster in layer.clusters() {
+                let at = size.start_on_disk(cluster);
+                let end = at.0.saturating_add(size.bytes());
+                if end > below.size().bytes() || end > above.size().bytes() {
+                    return Ok(false);
+                }
+                below.read(&mut then, at)?;
+                above.read(&mut now, at)?;
+                if then != now {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// The shots beneath one that go if it gets the file of the lowest of them.
+    fn merged_away(&self, left: &Descriptor, upper: Guid) -> Vec<Guid> {
+        let target = left.file(upper).map(last_part);
+        let mut gone = Vec::new();
+        let chain = self.descriptor.chain(upper);
+        for guid in chain.into_iter().rev().skip(1) {
+            let is_only = self.descriptor.children(guid).count() == 1;
+            if left.shot(guid).is_some() || !is_only {
+                break;
+            }
+            gone.push(guid);
+            if self.descriptor.file(guid).map(last_part) == target {
+                return gone;
+            }
+        }
+        Vec::new()
+    }
+
+    /// Removes what an interrupted operation left: the delta that it was making, and its
+    /// descriptor, which names that delta.
+    fn clear_interrupted(&self) -> Result<()> {
         let left = self.left_descriptor()?;
         let files = left.iter().flat_map(|left| left.images());
         let mut new = files.filter(|image| is_new_delta(&image.file, &self.descriptor));
@@ -115,6 +211,7 @@ impl<S: Folder> Disk<S> {
         {
             self.discard_file(&image.file)?;
         }
+        self.discard_file(DESCRIPTOR_MARKED)?;
         self.discard_file(DESCRIPTOR_NEW)
     }
 

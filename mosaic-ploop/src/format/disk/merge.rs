@@ -98,7 +98,7 @@ impl<S: Folder> Disk<S> {
     }
 
     /// The descriptor after a merge that ends in an image with a header.
-    fn merged(&self, lower: Guid, upper: Guid, file: &str) -> Result<Descriptor> {
+    fn merged(&mut self, lower: Guid, upper: Guid, file: &str) -> Result<Descriptor> {
         let mut new = self.begin()?;
         new.merge(lower, upper, file)?;
         if self.below(lower) == Guid::NONE && new.base() == Base::Raw {

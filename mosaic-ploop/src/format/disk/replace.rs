@@ -21,7 +21,7 @@ impl<S: Folder> Disk<S> {
     /// As [`Disk::check`]; `Refused`; `Interrupted` if the newest data may be what was left.
     pub fn settle(&mut self) -> Result<()> {
         self.changeable()?;
-        self.clear_interrupted()?;
+        self.tidy_up()?;
         for shot in self.descriptor.shots() {
             let Layer::Delta(delta) = self.layer(shot.guid, Access::Read)? else {
                 continue;
@@ -34,9 +34,9 @@ impl<S: Folder> Disk<S> {
     }
 
     /// Begins a change: the descriptor that is to become the new one.
-    pub(super) fn begin(&self) -> Result<Descriptor> {
+    pub(super) fn begin(&mut self) -> Result<Descriptor> {
         self.changeable()?;
-        self.clear_interrupted()?;
+        self.tidy_up()?;
         let mut new = self.descriptor.clone();
         if new.top() != Guid::TOP {
             new.set_usual_top()?;
@@ -56,9 +56,14 @@ impl<S: Folder> Disk<S> {
 
     /// Makes the prepared descriptor the disk's, durably.
     pub(super) fn commit(&mut self, new: Descriptor) -> Result<()> {
+        self.commit_from(DESCRIPTOR_NEW, new)
+    }
+
+    /// The same with a descriptor that was written under another name.
+    pub(super) fn commit_from(&mut self, name: &str, new: Descriptor) -> Result<()> {
         let failed = |e| Error::io("replace", DESCRIPTOR, e);
         self.folder.sync(DESCRIPTOR).map_err(failed)?;
-        let renamed = self.folder.rename(DESCRIPTOR_NEW, DESCRIPTOR);
+        let renamed = self.folder.rename(name, DESCRIPTOR);
         renamed.map_err(failed)?;
         self.descriptor = new;
         self.folder.sync(DESCRIPTOR).map_err(failed)
