@@ -14,6 +14,8 @@ use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use super::{TARGET, old_driver};
 
+/// There if device-mapper is in the kernel now.
+const REGISTERED: &str = "/sys/class/misc/device-mapper";
 /// Deltas that a device has at most.
 const MAX_IMAGES: usize = 128;
 
@@ -51,8 +53,12 @@ impl From<Vec<(Identity, PathBuf)>> for Showers {
     }
 }
 
-/// Device-mapper, if it has the target now.
+/// Device-mapper, if it has the target now. A module is not loaded for the question, as opening the
+/// control node would.
 pub(super) fn open_target() -> Option<OwnedFd> {
+    if !Path::new(REGISTERED).exists() {
+        return None;
+    }
     let control = open_control().ok()?;
     let has = Dm::unlogged(&control).has_target(TARGET);
     has.is_ok_and(|has| has).then_some(control)

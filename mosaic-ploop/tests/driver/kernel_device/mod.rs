@@ -2,8 +2,9 @@
 //! Disks that are shown by the `ploop` tool, on real device-mapper. The tool is a stand-in, which
 //! makes devices of the target `linear`: no kernel here has the target `ploop`.
 
+mod stand_in;
+
 use std::fs::{self, File};
-use std::io::ErrorKind as Io;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -13,135 +14,14 @@ use mosaic_core::{Driver, ErrorKind};
 use mosaic_ploop::files::DiskFolder;
 use mosaic_ploop::format::disk::Disk;
 use mosaic_ploop::format::guid::Guid;
-use mosaic_tests::{block_servers_beneath, eventually, requires_vm, run, stdout_of};
+use mosaic_tests::{Moctl, block_servers_beneath, eventually, requires_vm, run};
 
 use super::common::{Disks, MIB, disks, volume};
-
-/// Where the driver looks for it first.
-const TOOL: &str = "/usr/local/sbin/ploop";
-
-/// What libploop does to device-mapper (lib/dm.c, `dm_create`): a device of the name that was asked
-/// for, whose number is in the name, without a uuid, over an image that is marked as in use. The image
-/// has to be preallocated: then the disk's bytes follow each other in it. `snapshot` puts one in
-/// place that the test has made with another uuid, and goes on writing to what is beneath it.
-const STAND_IN: &str = r#"#!/bin/sh
-set -e
-export DM_DISABLE_UDEV=1 LC_ALL=C
-echo "$*" >> /tmp/ploop-stand-in.log
-verb=$1; shift
-[ ! -e /tmp/ploop-stand-in.$verb ] || { echo "told to fail" >&2; exit 3; }
-ro=; device=; uuid=
-while getopts rd:u: option; do case $option in
-    r) ro=--readonly;; d) device=${OPTARG#/dev/mapper/};; u) uuid=$OPTARG;; *) exit 2;;
-esac; done
-shift $((OPTIND - 1))
-case "$# $1" in "1 /"*/DiskDescriptor.xml) ;; *) exit 2;; esac
-image=${1%/*}/root.hds
-mark() { printf "$1" | dd of="${2:-$image}" bs=1 seek=44 conv=notrunc status=none; }
-number() { od -An -tu$2 -j$1 -N$2 "$image" | tr -d ' '; }
-shows() { for d in /sys/block/dm-*/slaves/loop*; do
-    [ "$(cat $d/loop/backing_file 2>/dev/null)" != "$image" ] || cat ${d%/slaves*}/dm/name; done; }
-case $verb in
-mount)
-    [ -n "$device" ] && [ -z "$(shows)" ]
-    [ -n "$ro" ] || mark Ynot
-    loop=$(losetup -f --show "$image")
-    p=$(($(number 48 4) * 512))
-    dmsetup create $device $ro --major $(sed -n 's/ device-mapper//p' /proc/devices) \
-        --minor ${device#ploop} --table "0 $(number 36 8) linear $loop $(number 48 4)"
-    if [ "$(dd if="$image" bs=1 skip=$((p + 512)) count=8 status=none | tr -d '\0')" = "EFI PART" ]; then
-        first=$(number $((p + 1056)) 8); last=$(number $((p + 1064)) 8)
-        [ ! -e /tmp/ploop-stand-in.noparts ] || exit 0
-        dmsetup create ${device}p1 $ro --table "0 $((last - first + 1)) linear /dev/mapper/$device $first"
-    fi;;
-umount)
-    device=$(shows); [ -n "$device" ]
-    loop=/dev/$(ls /sys/dev/block/$(dmsetup info -c --noheadings -o major,minor --separator : $device)/slaves)
-    [ ! -e /dev/mapper/${device}p1 ] || dmsetup remove --retry ${device}p1
-    dmsetup remove --retry $device
-    losetup -d $loop
-    [ -e /tmp/ploop-stand-in.unclosed ] || for i in "$image"*; do mark '\0\0\0\0' $i; done;;
-snapshot)
-    echo "$uuid" > /tmp/ploop-stand-in.uuid
-    made=/tmp/ploop-stand-in.frozen
-    [ -d $made ] || exit 0
-    cp -n $made/root.hds.* "${1%/*}"
-    mark Ynot "${1%/*}"/root.hds.*
-    [ -e /tmp/ploop-stand-in.unclosed ] || mark '\0\0\0\0'
-    sed "s/{1111[-0-9a-f]*}/$uuid/" $made/DiskDescriptor.xml > "$1.tmp"
-    mv "$1.tmp" "$1";;
-*) exit 2;;
-esac
-"#;
-
-/// The stand-in, installed for one test.
-struct StandIn;
-
-impl StandIn {
-    fn install() -> Self {
-        fs::create_dir_all(Path::new(TOOL).parent().unwrap()).unwrap();
-        assert!(!Path::new(TOOL).exists(), "another test installs it");
-        let tool = Self;
-        tool.forget();
-        fs::write(TOOL, STAND_IN).unwrap();
-        fs::set_permissions(TOOL, fs::Permissions::from_mode(0o755)).unwrap();
-        tool
-    }
-
-    fn file(what: &str) -> PathBuf {
-        PathBuf::from(format!("/tmp/ploop-stand-in.{what}"))
-    }
-
-    fn set(what: &str) {
-        fs::write(Self::file(what), "").unwrap();
-    }
-
-    fn unset(what: &str) {
-        fs::remove_file(Self::file(what)).unwrap();
-    }
-
-    /// What it was called with, each time.
-    fn calls() -> Vec<String> {
-        match fs::read_to_string(Self::file("log")) {
-            Err(error) if error.kind() == Io::NotFound => Vec::new(),
-            other => other.unwrap().lines().map(str::to_owned).collect(),
-        }
-    }
-
-    fn forget(&self) {
-        for file in fs::read_dir("/tmp").unwrap().flatten() {
-            if file
-                .file_name()
-                .to_string_lossy()
-                .starts_with("ploop-stand-in.")
-            {
-                let path = file.path();
-                let removed = match path.is_dir() {
-                    true => fs::remove_dir_all(path),
-                    false => fs::remove_file(path),
-                };
-                removed.unwrap();
-            }
-        }
-    }
-}
-
-impl Drop for StandIn {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(TOOL);
-        let names = stdout_of("dmsetup", &["ls"]).unwrap_or_default();
-        let names = names.lines().filter_map(|line| line.split('\t').next());
-        for name in names.filter(|name| name.starts_with("ploop")) {
-            // What a test that failed left.
-            let _ = run("dmsetup", &["remove", "--noudevsync", "--retry", name]);
-        }
-        self.forget();
-    }
-}
+use stand_in::StandIn;
 
 /// A location of disks that the stand-in can show.
-fn in_kernel(label: &str, device: &str) -> (mosaic_tests::Scratch, Disks) {
-    disks(label, &[("preallocate", "true"), ("device", device)])
+fn in_kernel(label: &str) -> (mosaic_tests::Scratch, Disks) {
+    disks(label, &[("preallocate", "true"), ("device", "kernel")])
 }
 
 fn open(device: &Path) -> File {
@@ -163,7 +43,7 @@ fn root_a_disk_is_attached_found_and_detached_by_the_tool() {
         return;
     }
     let _tool = StandIn::install();
-    let (_scratch, disks) = in_kernel("kernel-device", "kernel");
+    let (_scratch, disks) = in_kernel("kernel-device");
     disks.create_disk("a", 8 * MIB).unwrap();
     disks.create_disk("b", 8 * MIB).unwrap();
     disks.write("a", MIB, &[1; 4096]);
@@ -239,7 +119,7 @@ fn root_a_disk_in_the_kernels_device_is_cloned_as_the_tool_has_frozen_it() {
         return;
     }
     let _tool = StandIn::install();
-    let (_scratch, disks) = in_kernel("kernel-clone", "kernel");
+    let (_scratch, disks) = in_kernel("kernel-clone");
     disks.create_disk("a", 8 * MIB).unwrap();
     let made = StandIn::file("frozen");
     run("cp", &["-r".as_ref(), disks.file("a").as_path(), &made]).unwrap();
@@ -300,7 +180,7 @@ fn root_a_file_system_in_the_kernels_device_is_mounted_cloned_and_not_taken_away
         return;
     }
     let _tool = StandIn::install();
-    let (scratch, disks) = in_kernel("kernel-mount", "kernel");
+    let (scratch, disks) = in_kernel("kernel-mount");
     disks.create_fs("a", "ext4", 64 * MIB).unwrap();
     let attached = disks.driver.attach(&volume("a"), false).unwrap();
     let source = disks.driver.mount_source(Some(&volume("a")), false);
@@ -354,6 +234,47 @@ fn root_a_file_system_in_the_kernels_device_is_mounted_cloned_and_not_taken_away
     assert_eq!(error.kind(), ErrorKind::Busy);
     drop(opened);
     disks.driver.detach(&volume("a")).unwrap();
+}
+
+#[test]
+fn root_moctl_goes_through_the_kernels_device_and_says_so() {
+    if !requires_vm() {
+        return;
+    }
+    let _tool = StandIn::install();
+    let moctl = Moctl::new().unwrap();
+    let location = moctl.make_folder("vz").unwrap();
+    let more = "default_fs: ext4\npreallocate: true\ndevice: kernel\n";
+    moctl.mosaic("m", "ploop", &location, more).unwrap();
+    moctl.ok(&["m", "new", "fs", "a", "64M"]);
+    let said = moctl.ok(&["m", "attach", "a"]);
+    assert!(said.starts_with("Device: /dev/dm-"), "{said}");
+    let info = moctl.ok(&["m", "info", "a"]);
+    assert!(info.contains("the kernel's ploop"), "{info}");
+    let again = moctl.ok(&["m", "attach", "a", "--exist-ok"]);
+    assert!(again.contains(said.trim()), "{again}");
+    let at = moctl.make_folder("at").unwrap();
+    let at = at.to_str().unwrap();
+    moctl.ok(&["m", "mount", "a", at]);
+    fs::write(Path::new(at).join("file"), "on it").unwrap();
+    for (args, status, words) in [
+        (&["m", "detach", "a"][..], 5, "mounted at"),
+        (&["m", "resize", "a", "128M"], 6, "until it is detached"),
+        (&["m", "drop", "a"], 5, "mounted at"),
+    ] {
+        let said = moctl.expect(status, args).stderr;
+        assert!(said.contains(words), "{args:?}: {said}");
+    }
+    moctl.ok(&["m", "umount", "a", at]);
+    // An attachment of its own outlives a mount.
+    assert!(moctl.ok(&["m", "list"]).contains("attached"));
+    moctl.ok(&["m", "detach", "a"]);
+    moctl.ok(&["m", "resize", "a", "128M"]);
+    moctl.ok(&["m", "mount", "a", at]);
+    assert_eq!(fs::read(Path::new(at).join("file")).unwrap(), b"on it");
+    moctl.ok(&["m", "umount", "a", at]);
+    moctl.ok(&["m", "drop", "a"]);
+    assert_eq!(StandIn::calls().len(), 2);
 }
 
 /// What `ploop init` makes: the volume's device is the one that the tool makes of the partition.
@@ -412,7 +333,7 @@ fn root_where_the_tool_fails_a_block_server_shows_the_disk_and_nothing_is_left()
         return;
     }
     let tool = StandIn::install();
-    let (_scratch, disks) = in_kernel("kernel-fails", "kernel");
+    let (_scratch, disks) = in_kernel("kernel-fails");
     disks.create_disk("a", 8 * MIB).unwrap();
     StandIn::set("mount");
     let error = disks.driver.attach(&volume("a"), false).unwrap_err();
@@ -457,7 +378,7 @@ fn root_the_tool_is_only_sent_where_nobody_else_can_lead_it_astray() {
         return;
     }
     let _tool = StandIn::install();
-    let (_scratch, disks) = in_kernel("kernel-paths", "kernel");
+    let (_scratch, disks) = in_kernel("kernel-paths");
     disks.create_disk("a", 8 * MIB).unwrap();
     let refused = |why: &str| {
         let error = disks.driver.attach(&volume("a"), false).unwrap_err();
@@ -498,6 +419,7 @@ fn root_device_mapper_says_its_targets_and_answers_messages() {
     }
     let control = open_control().unwrap();
     let dm = Dm::unlogged(&control);
+    assert!(Path::new("/sys/class/misc/device-mapper").exists());
     assert!(dm.has_target("linear").unwrap());
     assert!(!dm.has_target("ploop").unwrap());
     let name = "ploop-kernel-facts";
