@@ -5,7 +5,7 @@
 //! device-mapper, `ploop`, whose devices libploop calls `ploopN` and gives no uuid. One that we had
 //! made gets a uuid, which says whose it is and which folder's disk it shows: the kernel keeps that
 //! as long as the device, and no other record is there. Devices without it are other people's; which
-//! images those show the target itself answers ([`others`]).
+//! images those show the target itself answers ([`Showers`]).
 //!
 //! The device does not go with its last opener, and the image is closed by the tool and by nobody
 //! else. So a disk is attached in this way until it is detached, and what is there for a mount only
