@@ -39,14 +39,17 @@ impl Ploop {
             NewKind::Fs(None) => Some(self.options.default_fs.clone()),
         };
         let size = whole(new.size, self.options.cluster)?;
-        let window = self.window(size)?;
-        if let Some(fs) = &fs {
+        let place = match fs {
+            Some(fs) => Some((fs, self.window(size)?)),
+            None => None,
+        };
+        if let Some((fs, window)) = &place {
             fs.check_available()?;
             fs.check_size(Bytes(window.bytes))?;
         }
         self.build(name, &new.scratch, |dir| {
             // Early: where the location cannot hold the label it is better to know at once.
-            label::set_kind(dir, &label_of(fs.as_ref()))?;
+            label::set_kind(dir, &label_of(place.as_ref().map(|(fs, _)| fs)))?;
             label::set_name(dir, name)?;
             let new = NewDisk {
                 file: IMAGE,
@@ -55,8 +58,10 @@ impl Ploop {
                 kind: self.options.kind,
             };
             let disk = Disk::create(dir.folder()?, &new)?;
-            fs.as_ref()
-                .map_or(Ok(()), |fs| self.fill(dir, &disk, fs, window))
+            match &place {
+                Some((fs, window)) => self.fill(dir, &disk, fs, *window),
+                None => Ok(()),
+            }
         })
     }
 

@@ -53,6 +53,17 @@ fn a_partition_is_not_cut_below_its_file_system() {
 }
 
 #[test]
+fn a_disk_has_no_partition_and_may_be_small() {
+    let (_scratch, disks) = disks("small", &[("partition", "gpt")]);
+    disks.create_disk("a", MIB).unwrap();
+    assert_eq!(disks.find("a").unwrap().overhead.0, 0);
+    assert_eq!(disks.read("a", 0, 4096), [0; 4096]);
+    let error = disks.create_fs("b", "ext4", 2 * MIB).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{}", error.chain());
+    assert_eq!(disks.names(), ["a"]);
+}
+
+#[test]
 fn a_damaged_table_is_said_and_nothing_is_done_to_the_disk() {
     if !requires_program("mkfs.ext4") {
         return;
