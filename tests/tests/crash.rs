@@ -96,6 +96,10 @@ scenarios! {
     root_killed_mapped_rename_of_a_ploop_disk_is_before_or_after: "ploop rename mapped"
     root_killed_resize_of_a_ploop_disk_is_before_or_after: "ploop resize disk"
     root_killed_growth_of_a_ploop_disk_in_use_is_before_or_after: "ploop grow in use"
+    root_killed_growth_of_a_partition_is_before_or_after: "ploop grow partition"
+    root_killed_shrinking_of_a_partition_is_before_or_after: "ploop shrink partition"
+    root_killed_clone_of_a_partition_is_before_or_after: "ploop clone partition"
+    root_killed_growth_of_a_partition_in_use_is_before_or_after: "ploop grow partition in use"
 }
 
 #[test]

@@ -101,6 +101,10 @@ scenarios! {
     root_an_error_in_mapped_rename_of_a_ploop_disk_leaves_before_or_after: "ploop rename mapped"
     root_an_error_in_resize_of_a_ploop_disk_leaves_before_or_after: "ploop resize disk"
     root_an_error_in_growth_of_a_ploop_disk_in_use_leaves_before_or_after: "ploop grow in use"
+    root_an_error_in_growth_of_a_partition_leaves_before_or_after: "ploop grow partition"
+    root_an_error_in_shrinking_of_a_partition_leaves_before_or_after: "ploop shrink partition"
+    root_an_error_in_clone_of_a_partition_leaves_before_or_after: "ploop clone partition"
+    root_an_error_in_growth_of_a_partition_in_use_leaves_before_or_after: "ploop grow partition in use"
 }
 
 #[test]

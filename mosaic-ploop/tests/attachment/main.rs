@@ -8,4 +8,5 @@ mod keeper;
 mod killed;
 mod lifecycle;
 mod online;
+mod partition;
 mod site;

@@ -17,6 +17,13 @@ const PLOOP_ON_EXT4: Scenario = Scenario {
     ..PLOOP
 };
 
+/// File systems on the partition of `ploop init`.
+const PARTITIONED: Scenario = Scenario {
+    config: "default_fs: ext4\ncluster_size: 32K\npartition: gpt\n",
+    fails: 40,
+    ..PLOOP_ON_EXT4
+};
+
 /// By name.
 pub const SCENARIOS: &[Named] = &[
     (
@@ -139,6 +146,50 @@ pub const SCENARIOS: &[Named] = &[
                 &["attach", "a"],
             ],
             ..PLOOP_ON_EXT4
+        },
+    ),
+    (
+        "ploop grow partition",
+        Scenario {
+            prepare: &[&["new", "fs", "a", "8M"]],
+            command: &["resize", "a", "24M"],
+            reset: &[&["drop", "a"], &["new", "fs", "a", "8M"]],
+            again: true,
+            ..PARTITIONED
+        },
+    ),
+    (
+        "ploop shrink partition",
+        Scenario {
+            prepare: &[&["new", "fs", "a", "24M"]],
+            command: &["resize", "a", "8M", "--shrink"],
+            reset: &[&["drop", "a"], &["new", "fs", "a", "24M"]],
+            ..PARTITIONED
+        },
+    ),
+    (
+        "ploop clone partition",
+        Scenario {
+            prepare: &[&["new", "fs", "a", "8M"]],
+            command: &["clone", "a", "b", "--size", "24M"],
+            reset: &[&["drop", "b"]],
+            ..PARTITIONED
+        },
+    ),
+    (
+        "ploop grow partition in use",
+        Scenario {
+            config: "default_fs: xfs\npartition: gpt\n",
+            prepare: &[&["new", "fs", "a", "320M"], &["mount", "a", "AT"]],
+            command: &["resize", "a", "400M"],
+            reset: &[
+                &["umount", "a", "AT"],
+                &["drop", "a"],
+                &["new", "fs", "a", "320M"],
+                &["mount", "a", "AT"],
+            ],
+            again: true,
+            ..PARTITIONED
         },
     ),
 ];

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A partition that is shown grows with its disk while somebody writes to it.
+
+use std::time::Instant;
+
+use mosaic_ploop::attachment::How;
+use mosaic_ploop::format::disk::Kind;
+use mosaic_ploop::format::header::Version;
+use mosaic_ploop::format::units::Sectors;
+use mosaic_ploop::partition;
+use mosaic_tests::{eventually, requires_root, run, stdout_of};
+
+use crate::fio::{Fio, requires_fio};
+use crate::online::requires_resend;
+use crate::site::{HOW, MIB, Site};
+
+fn show(site: &Site) -> std::path::PathBuf {
+    let how = How {
+        partition: Some(MIB),
+        ..HOW
+    };
+    site.attach_how(&how).path()
+}
+
+/// Bytes of the partition, as the disk's table has it.
+fn partition_of(site: &Site) -> u64 {
+    let disk = site.disk();
+    let chain = disk.read(disk.descriptor().top()).unwrap();
+    let found = partition::find(&chain).unwrap().unwrap().partition();
+    assert_eq!(found.at, MIB);
+    found.bytes
+}
+
+fn shown(device: &std::path::Path) -> u64 {
+    let said = stdout_of("blockdev", &["--getsize64".as_ref(), device.as_os_str()]).unwrap();
+    said.trim().parse().unwrap()
+}
+
+#[test]
+fn root_a_partition_grows_under_writes_of_versions_1_and_2_and_raw() {
+    if !requires_root() || !requires_fio() {
+        return;
+    }
+    let kinds = [
+        Kind::Expanded(Version::V1),
+        Kind::Expanded(Version::V2),
+        Kind::Raw,
+    ];
+    for kind in kinds {
+        let site = Site::with("partition", 64, kind, 2048);
+        site.partition();
+        let device = show(&site);
+        let attached = site.find().unwrap();
+        assert!(!attached.is_raw);
+        let mut fio = Fio::start(&device, 62, 300, 1);
+        for mib in [65, 128, 128, 1024] {
+            fio.await_writes(attached.number);
+            let size = Sectors(mib * MIB / 512);
+            attached.grow(&site.host, &site.place(), size).unwrap();
+            assert_eq!(shown(&device), (mib - 2) * MIB);
+            assert_eq!(partition_of(&site), (mib - 2) * MIB);
+        }
+        fio.assert_running();
+        fio.assert_well();
+        // All of the room can be written, and nothing behind it.
+        let device = device.to_str().unwrap();
+        let last = format!("seek={}", 1022 * MIB / 512 - 1);
+        let words = |count| ["if=/dev/zero", "bs=512", count, "oflag=direct", &last];
+        let to = format!("of={device}");
+        let dd = |count| run("dd", &[&words(count)[..], &[to.as_str()]].concat());
+        dd("count=1").unwrap();
+        assert!(dd("count=2").is_err());
+        site.detach();
+        site.assert_nothing_left();
+        assert_eq!(partition_of(&site), 1022 * MIB);
+        let report = site.disk().check(None).unwrap();
+        assert!(report.is_clean(), "{report:?}");
+    }
+}
+
+#[test]
+fn root_a_worker_killed_while_a_partition_grows_is_followed_by_one_that_ends_it() {
+    if !requires_root() || !requires_fio() || !requires_resend() {
+        return;
+    }
+    let site = Site::new("partition-killed", 64);
+    site.partition();
+    let device = show(&site);
+    let attached = site.find().unwrap();
+    let grow = |mib: u64| {
+        let size = Sectors(mib * MIB / 512);
+        attached.grow(&site.host, &site.place(), size)
+    };
+    let mut fio = Fio::start(&device, 62, 1200, 5);
+    fio.await_writes(attached.number);
+    let start = Instant::now();
+    grow(72).unwrap();
+    let whole = start.elapsed();
+    for round in 0..10 {
+        assert!(eventually(|| site.servers().len() == 2));
+        fio.await_writes(attached.number);
+        let worker = *site.servers().last().unwrap();
+        let mib = 80 + 8 * u64::from(round);
+        std::thread::scope(|scope| {
+            let done = scope.spawn(|| grow(mib));
+            // Each time in the midst of something else.
+            std::thread::sleep(whole * round / 10);
+            run("kill", &["-KILL", &worker.to_string()]).unwrap();
+            done.join().unwrap().unwrap();
+        });
+        assert_eq!(shown(&device), (mib - 2) * MIB);
+        assert_eq!(partition_of(&site), (mib - 2) * MIB);
+        fio.assert_running();
+    }
+    fio.assert_well();
+    site.detach();
+    site.assert_nothing_left();
+    let report = site.disk().check(None).unwrap();
+    assert!(report.is_clean(), "{report:?}");
+}
