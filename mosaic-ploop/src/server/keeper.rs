@@ -23,6 +23,10 @@ use crate::lock_file::{LockFile, Purpose};
 /// Workers that may be killed within [`WHILE`]. One that brings itself down would do so again.
 const MOST: usize = 32;
 const WHILE: Duration = Duration::from_secs(60);
+/// How often in a row another worker is tried that cannot begin, and what is waited in between: memory
+/// may be short, which is perhaps what the last one was killed for.
+const ATTEMPTS: usize = 10;
+const RECOVERY: Duration = Duration::from_millis(200);
 /// Between two looks at a lock that somebody else has.
 const PAUSE: Timespec = Timespec {
     tv_sec: 0,
@@ -131,26 +135,53 @@ fn keep(
         images: Vec::new(),
         opening,
     };
-    if !keeper.worked(Turn::First, Some(parent)) || !features.resend {
-        return ExitCode::SUCCESS;
-    }
-    let mut killed = vec![Instant::now()];
-    while killed.len() < MOST && keeper.worked(Turn::Next, None) {
-        killed.retain(|when| when.elapsed() < WHILE);
-        killed.push(Instant::now());
+    // Before it was at work: nobody could say in what state it left the disk.
+    if keeper.worked(Turn::First, Some(parent)) == End::Killed && features.resend {
+        keeper.follow();
     }
     ExitCode::SUCCESS
 }
 
+/// How it ended with a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// By itself, after it was at work.
+    Done,
+    /// It was killed at work.
+    Killed,
+    /// It was not at work yet.
+    NotBegun,
+}
+
 impl Keeper<'_> {
-    /// Lets a worker work, and tells `parent` how it began. Whether it was killed at work.
-    fn worked(&mut self, turn: Turn, parent: Option<BorrowedFd<'_>>) -> bool {
+    /// Has one worker follow another, until one ends by itself.
+    fn follow(&mut self) {
+        let mut killed = vec![Instant::now()];
+        let mut failed = 0;
+        while killed.len() < MOST && failed < ATTEMPTS {
+            match self.worked(Turn::Next, None) {
+                End::Done => return,
+                End::Killed => {
+                    killed.retain(|when| when.elapsed() < WHILE);
+                    killed.push(Instant::now());
+                    failed = 0;
+                }
+                End::NotBegun => {
+                    failed += 1;
+                    std::thread::sleep(RECOVERY);
+                }
+            }
+        }
+    }
+
+    /// Lets a worker work, and tells `parent` how it began.
+    fn worked(&mut self, turn: Turn, parent: Option<BorrowedFd<'_>>) -> End {
         let Ok((ours, theirs)) = handover::pair() else {
-            return false;
+            return End::NotBegun;
         };
         let worker = super::command(WORKER).stdin(Stdio::from(theirs)).spawn();
         let Ok(mut worker) = worker else {
-            return false;
+            return End::NotBegun;
         };
         let orders = Orders {
             opening: self.opening,
@@ -167,7 +198,10 @@ impl Keeper<'_> {
         // Its end of the socket goes with it.
         while let Ok(Some((text, fds))) = handover::receive(&ours) {
             if text == LOCKED {
-                self.images = fds;
+                // They become no fewer, but perhaps not all could be received.
+                if fds.len() >= self.images.len() {
+                    self.images = fds;
+                }
                 continue;
             }
             is_at_work = text.starts_with(control::OK);
@@ -175,10 +209,14 @@ impl Keeper<'_> {
                 report(parent, &text);
             }
         }
-        match worker.wait() {
-            // Before it was at work: nobody could say in what state it left the disk.
-            Ok(status) => status.signal().is_some() && (is_at_work || parent.is_none()),
-            Err(_) => false,
+        let status = worker.wait();
+        match (
+            is_at_work,
+            status.is_ok_and(|status| status.signal().is_some()),
+        ) {
+            (true, true) => End::Killed,
+            (true, false) => End::Done,
+            (false, _) => End::NotBegun,
         }
     }
 }

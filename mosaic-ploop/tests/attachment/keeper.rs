@@ -20,7 +20,8 @@ use mosaic_ploop::locks::{Hold, ImageLock};
 use mosaic_tests::{eventually, requires_program, requires_root, run};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{
-    Pid, PidfdFlags, PidfdGetfdFlags, Signal, kill_process, pidfd_getfd, pidfd_open,
+    Pid, PidfdFlags, PidfdGetfdFlags, Resource, Rlimit, Signal, getrlimit, kill_process,
+    pidfd_getfd, pidfd_open, prlimit,
 };
 
 use crate::online::requires_resend;
@@ -231,6 +232,42 @@ fn root_a_disk_is_closed_though_its_worker_is_killed_over_it() {
     disk.write().unwrap().close().unwrap();
 }
 
+/// What keeps a worker from being started may pass, as a lack of memory does.
+#[test]
+fn root_a_worker_that_cannot_be_started_is_tried_again() {
+    if !requires_root() || !requires_resend() {
+        return;
+    }
+    let site = Site::new("again", 64);
+    let device = site.attach();
+    let file = open(&device);
+    file.write_all_at(&[8; 4096], MIB).unwrap();
+    file.sync_all().unwrap();
+    let [keeper, worker] = site.servers()[..] else {
+        panic!("{:?}", site.servers());
+    };
+    let pid = Pid::from_raw(keeper.cast_signed());
+    let none = Rlimit {
+        current: Some(0),
+        maximum: getrlimit(Resource::Nofile).maximum,
+    };
+    let before = prlimit(pid, Resource::Nofile, none).unwrap();
+    signal(worker, Signal::KILL);
+    let waits = || {
+        let at = std::fs::read_to_string(format!("/proc/{keeper}/wchan"));
+        at.is_ok_and(|at| at.contains("nanosleep"))
+    };
+    assert!(eventually(waits));
+    prlimit(pid, Resource::Nofile, before).unwrap();
+    let mut found = Pages::new(PAGE);
+    let read = direct(&device).read_exact_at(found.bytes_mut(), MIB);
+    read.unwrap();
+    assert!(found.bytes().iter().all(|byte| *byte == 8));
+    drop(file);
+    site.detach();
+    site.assert_nothing_left();
+}
+
 /// A descriptor of the connection outlives the servers, with whoever got it: whoever waits for an
 /// answer would wait for ever.
 #[test]
@@ -253,7 +290,8 @@ fn root_nobody_waits_for_a_server_that_is_no_more() {
             text.split_whitespace().next() == Some("1")
         };
         let is_asked = eventually(is_asked);
-        assert!(!attached.is_served(&site.place()).unwrap());
+        // The last thread of a killed process may take its time.
+        assert!(eventually(|| !attached.is_served(&site.place()).unwrap()));
         // With the last descriptor all is told.
         let free = move || drop(held);
         let detached = in_time(free, || attached.detach(&site.host, &site.place()));
