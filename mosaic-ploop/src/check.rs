@@ -109,7 +109,10 @@ impl Ploop {
         }
         if findings.repair.is_any() {
             return match self.claim(dir) {
-                Ok(_claim) => check_disk(dir, dir.disk()?, findings),
+                Ok(_claim) => {
+                    check_disk(dir, dir.disk()?, findings)?;
+                    self.fill_holes(dir, findings)
+                }
                 Err(error) => self.pass_over(name, error),
             };
         }
@@ -140,6 +143,31 @@ impl Ploop {
         };
         findings.all.truncate(before);
         self.pass_over(name, error)
+    }
+
+    /// For libploop up to 7. A disk of ours has holes as a rule, so nothing is said unless it is asked
+    /// for.
+    fn fill_holes(&self, dir: &VolumeDir, findings: &mut Findings<'_>) -> Result<()> {
+        let remedy = Remedy::new("holes", "write zeros there").by_name();
+        if !findings.repair.covers(&remedy) {
+            return Ok(());
+        }
+        let disk = dir.disk()?;
+        for image in disk.descriptor().images() {
+            let name = &image.file;
+            let filled = disk.fill_holes(name, || self.host.check_cancelled().is_ok());
+            self.host.check_cancelled()?;
+            match filled {
+                Ok(0) => {}
+                Ok(bytes) => {
+                    let bytes = Bytes(bytes);
+                    let fault = format!("{bytes} of {name:?} were holes or had never been written");
+                    findings.add(fault, Some(remedy.clone()), true);
+                }
+                Err(error) => findings.fault(format!("holes of {name:?} are not filled: {error}")),
+            }
+        }
+        Ok(())
     }
 
     /// Goes on without a volume that somebody uses.
@@ -192,9 +220,6 @@ fn check_disk(
     };
     check_images(&mut disk, &report, findings);
     check_size(&mut disk, &report, findings);
-    if report.is_clean() {
-        fill_holes(&disk, findings);
-    }
     Ok(())
 }
 
@@ -293,26 +318,6 @@ fn check_images(disk: &mut Disk<DiskFolder>, report: &DiskReport, findings: &mut
                 Err(error) => Err(mosaic_core::Error::new(error.kind(), error.to_string())),
             }
         });
-    }
-}
-
-/// For libploop up to 7. A disk of ours has holes as a rule, so nothing is said unless it is asked for.
-fn fill_holes(disk: &Disk<DiskFolder>, findings: &mut Findings<'_>) {
-    let remedy = Remedy::new("holes", "write zeros there").by_name();
-    if !findings.repair.covers(&remedy) {
-        return;
-    }
-    for image in disk.descriptor().images() {
-        let name = &image.file;
-        match disk.fill_holes(name) {
-            Ok(0) => {}
-            Ok(bytes) => {
-                let bytes = Bytes(bytes);
-                let fault = format!("{bytes} of {name:?} were holes or had never been written");
-                findings.add(fault, Some(remedy.clone()), true);
-            }
-            Err(error) => findings.fault(format!("holes of {name:?} are not filled: {error}")),
-        }
     }
 }
 

@@ -125,7 +125,7 @@ fn kill_at_every_step(tool: Tool, command: &[&str], is_for_file: bool) {
         assert!(now[&Guid::TOP] == frozen, "{when}");
         assert_between(&now, &before, &after, &format!("{when}, then a snapshot"));
         for file in with_header(&open(folder.path())) {
-            open(folder.path()).fill_holes(&file).unwrap();
+            open(folder.path()).fill_holes(&file, || true).unwrap();
             tool.does(folder.path(), &["check", "-f", "-c", &file]);
         }
     }

@@ -7,13 +7,16 @@ use crate::format::error::{Error, Result};
 use crate::format::storage::{Access, Folder, ImageFile};
 use crate::format::units::FileOffset;
 
+/// How much is written at once.
+const STEP: u64 = 64 << 20;
+
 impl<S: Folder> Disk<S> {
     /// Writes zeros to whatever is a hole or was never written in an image of the disk; how many bytes.
-    /// The disk's content stays what it is.
+    /// The disk's content stays what it is. That may take long, so `goes_on` is asked again and again.
     ///
     /// # Errors
     /// `Shared`; `Refused` and `Interrupted` as for every change; `Io`.
-    pub fn fill_holes(&self, name: &str) -> Result<u64> {
+    pub fn fill_holes(&self, name: &str, goes_on: impl Fn() -> bool) -> Result<u64> {
         self.changeable()?;
         self.refuse_older()?;
         let file = self.open_file(name, Access::Write)?;
@@ -24,9 +27,11 @@ impl<S: Folder> Disk<S> {
         let (mut at, mut filled) = (0, 0);
         while let Some(hole) = file.next_hole(FileOffset(at)).map_err(failed)?
             && hole.0 < length
+            && goes_on()
         {
             let data = file.next_data(hole).map_err(failed)?;
             let end = data.map_or(length, |data| data.0.min(length));
+            let end = end.min(hole.0 + STEP);
             file.write_zeros(hole, end - hole.0).map_err(failed)?;
             filled += end - hole.0;
             at = end;
