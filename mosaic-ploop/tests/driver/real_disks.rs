@@ -2,6 +2,7 @@
 //! Disks that `ploop` itself has made, as they are in `tests/data`.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use mosaic_core::Driver;
@@ -10,7 +11,7 @@ use mosaic_core::volume::MountSource;
 use mosaic_ploop::format::guid::Guid;
 use mosaic_ploop::format::units::DiskOffset;
 use mosaic_tests::{
-    MountedFs, block_servers_beneath, eventually, requires_program, requires_root, run,
+    MountedFs, block_servers_beneath, eventually, requires_program, requires_root, run, run_status,
 };
 
 use super::common::{Disks, MIB, disks, volume};
@@ -155,4 +156,63 @@ fn root_disks_of_ploop_are_attached_and_mounted() {
             disks.drop(NAME).unwrap();
         }
     }
+}
+
+#[test]
+fn root_ploop_keeps_away_from_an_attached_disk() {
+    let programs = ["tar", "gzip", "mkfs.ext4", "ploop", "timeout"];
+    if !requires_root() || !programs.into_iter().all(requires_program) {
+        return;
+    }
+    let location = MountedFs::new("ext4").unwrap();
+    let disks = Disks::open(location.path(), &[]);
+    for archive in ["version-1", "version-2"] {
+        unpack(&disks, archive);
+        let attached = disks.driver.attach(&volume(NAME), false).unwrap();
+        let device = fs::File::options().write(true).open(attached.device);
+        // Space that the file system does not use.
+        device.unwrap().write_all_at(&[7; 4096], 13 << 20).unwrap();
+        let descriptor = disks.file(NAME).join("DiskDescriptor.xml");
+        let stored = fs::read(&descriptor).unwrap();
+        let top = disks
+            .disk(NAME)
+            .descriptor()
+            .file(Guid::TOP)
+            .unwrap()
+            .to_owned();
+        let mark = || fs::read(disks.file(NAME).join(&top)).unwrap()[44..48].to_owned();
+        assert_eq!(mark(), b"Ynot");
+        for command in [
+            &["snapshot"][..],
+            &["snapshot-merge"],
+            &[
+                "snapshot-delete",
+                "-u",
+                "{11111111-1111-4111-8111-111111111111}",
+            ],
+            &[
+                "snapshot-switch",
+                "-u",
+                "{11111111-1111-4111-8111-111111111111}",
+            ],
+            &["check"],
+        ] {
+            // It waits a minute for its lock.
+            let wait = ["-s", "KILL", "0.3", "ploop"];
+            let words = [&wait, command, &[descriptor.to_str().unwrap()]].concat();
+            let status = run_status("timeout", &words).unwrap();
+            // Killed while it waited, and not refused for any other reason.
+            assert!(
+                matches!(status, Some(137) | None),
+                "{command:?}: {status:?}"
+            );
+            assert_eq!(fs::read(&descriptor).unwrap(), stored, "{command:?}");
+            assert_eq!(mark(), b"Ynot", "{command:?}");
+        }
+        assert!(eventually(|| disks.driver.detach(&volume(NAME)).is_ok()));
+        assert_eq!(disks.read(NAME, 14 * MIB, 4096), [7; 4096]);
+        assert_eq!(disks.check(&Repair::Nothing), [], "{archive}");
+        disks.drop(NAME).unwrap();
+    }
+    assert!(eventually(|| block_servers_beneath(&disks.path).is_empty()));
 }
