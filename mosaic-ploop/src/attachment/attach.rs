@@ -16,6 +16,7 @@ use super::{Attached, How, Place, VolumeId, find, serve};
 use crate::format::descriptor::Base;
 use crate::format::storage::{Access, Folder};
 use crate::fuse;
+use crate::lock_file::{LockFile, Purpose};
 use crate::locks::{Hold, ImageLock};
 use crate::server::Opening;
 use crate::server::control::Command;
@@ -142,7 +143,7 @@ impl Attached {
         let is_served = self.is_served(place)?;
         if !is_served {
             // Also that of a mount: its umount may wait for it.
-            self.end_unserved()?;
+            self.end_unserved(place)?;
         }
         if self.autoclear {
             let mounted = attached_at(self);
@@ -217,7 +218,20 @@ impl Attached {
 
     /// Lets all go who wait for a server that is no more. The kernel has done that already, unless
     /// some program got a descriptor of the connection and has it still.
-    fn end_unserved(&self) -> Result<()> {
+    fn end_unserved(&self, place: &Place<'_>) -> Result<()> {
+        // A socket that is gone proves nothing: whoever owns the location can remove it. A server has
+        // the lock; one that was killed may have it for a moment.
+        let start = Instant::now();
+        let free = LockFile::take(place.folder, Purpose::Look, || {
+            if start.elapsed() > PASSING {
+                return Err(attached_at(self));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+            Ok(())
+        });
+        if free.is_err() {
+            return Ok(());
+        }
         let Some(device) = self.open_same(OFlags::empty())? else {
             return Ok(());
         };

@@ -306,6 +306,35 @@ fn root_nobody_waits_for_a_server_that_is_no_more() {
     site.disk().write().unwrap().close().unwrap();
 }
 
+/// Nobody is taken for dead whose socket was removed: what is on its way to it still gets there.
+#[test]
+fn root_a_server_that_cannot_be_called_gets_what_was_written() {
+    if !requires_root() {
+        return;
+    }
+    let site = Site::new("uncalled", 64);
+    let device = site.attach();
+    open(&device).write_all_at(&[5; 4096], 9 * MIB).unwrap();
+    let kept = open(&device);
+    kept.write_all_at(&[6; 4096], 17 * MIB).unwrap();
+    site.remove_sockets();
+    let attached = site.find().unwrap();
+    assert!(!attached.is_served(&site.place()).unwrap());
+    let busy = attached.detach(&site.host, &site.place()).unwrap_err();
+    assert_eq!(busy.kind(), ErrorKind::Busy);
+    drop(kept);
+    attached.detach(&site.host, &site.place()).unwrap();
+    site.assert_nothing_left();
+    let disk = site.disk();
+    let chain = disk.read(disk.descriptor().top()).unwrap();
+    for (at, byte) in [(9, 5), (17, 6)] {
+        let mut found = [0; 4096];
+        chain.read(&mut found, DiskOffset(at * MIB)).unwrap();
+        assert!(found == [byte; 4096], "{byte}");
+    }
+    disk.write().unwrap().close().unwrap();
+}
+
 /// What `work` does, which does not hang; if it does, `free` ends that.
 fn in_time<T>(free: impl FnOnce() + Send, work: impl FnOnce() -> T) -> T {
     std::thread::scope(|scope| {

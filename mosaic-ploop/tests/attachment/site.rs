@@ -124,6 +124,13 @@ impl Site {
         assert!(eventually(|| self.servers().is_empty()));
     }
 
+    /// Removes the sockets of all servers, which stay.
+    pub fn remove_sockets(&self) {
+        for socket in self.private.read_dir().unwrap().flatten() {
+            std::fs::remove_file(socket.path()).unwrap();
+        }
+    }
+
     /// Nothing of an attachment is left.
     pub fn assert_nothing_left(&self) {
         assert_eq!(self.find(), None);
