@@ -6,6 +6,7 @@
 
 mod change;
 mod init;
+mod inventory;
 mod listing;
 mod private;
 
@@ -21,6 +22,7 @@ use crate::name::VolumeName;
 use crate::size::Bytes;
 use crate::volume::Space;
 
+pub use inventory::{Depth, Inventory, Layout, Other};
 pub use listing::check_depth;
 
 /// How often making a parent folder is repeated when neighbours keep removing it.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The folder of a volume, opened once: everything in it is reached from there.
 
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -121,16 +120,16 @@ impl AsFd for VolumeDir {
 }
 
 /// Whether a folder has a descriptor.
-pub(crate) fn is_volume(dir: impl AsFd) -> io::Result<bool> {
+pub(crate) fn is_volume(dir: impl AsFd) -> rustix::io::Result<bool> {
     match fs::statat(dir, DESCRIPTOR, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => Ok(FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile),
         Err(Errno::NOENT) => Ok(false),
-        Err(errno) => Err(errno.into()),
+        Err(errno) => Err(errno),
     }
 }
 
 /// The number of the mount through which something was opened.
-pub(crate) fn mount_of(opened: impl AsFd) -> Result<u64> {
+fn mount_of(opened: impl AsFd) -> Result<u64> {
     let stat = fs::statx(opened, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID);
     let stat = stat.context(|| "cannot look at a folder".to_owned())?;
     Ok(stat.stx_mnt_id)

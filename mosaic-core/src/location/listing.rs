@@ -135,7 +135,7 @@ impl Location {
 }
 
 /// Whether an entry can be no volume and no folder of volumes, by its name alone.
-fn is_never_a_volume(folder: &Path, name: &[u8]) -> bool {
+pub(super) fn is_never_a_volume(folder: &Path, name: &[u8]) -> bool {
     let at_top = folder.as_os_str().is_empty();
     is_dots(name) || at_top && (name.starts_with(PRIVATE_DIR.as_bytes()) || name == b"lost+found")
 }
