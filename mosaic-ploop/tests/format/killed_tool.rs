@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use mosaic_ploop::format::check::Repair;
 use mosaic_ploop::format::guid::Guid;
 use mosaic_ploop::format::units::{DiskOffset, Sectors};
 use mosaic_tests::{is_quick, left_out, requires_program, requires_root};
@@ -111,6 +112,10 @@ fn kill_at_every_step(tool: Tool, command: &[&str], is_for_file: bool) {
         kills += 1;
         let when = format!("{command:?}, killed before step {step}");
         let mut disk = open(folder.path());
+        if step % 2 == 0 {
+            // As whoever shows it does.
+            disk.check(Some(Repair::Safe)).unwrap();
+        }
         disk.settle()
             .unwrap_or_else(|error| panic!("{when}: {error}"));
         let report = disk.check(None).unwrap();

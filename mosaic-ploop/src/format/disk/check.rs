@@ -41,6 +41,10 @@ impl<S: Folder> Disk<S> {
         let mut report = DiskReport::default();
         if repair.is_some() {
             report.undid_conversion = self.undo_conversion()?;
+            if self.changeable().is_ok() {
+                // The mark that is about to go says that an image has been merged into.
+                self.take_up_merge()?;
+            }
         }
         for shot in self.descriptor.shots() {
             report.files.extend(self.check_shot(shot.guid, repair)?);

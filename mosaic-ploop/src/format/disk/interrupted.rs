@@ -111,7 +111,7 @@ impl<S: Folder> Disk<S> {
 
     /// Marks the snapshots that libploop was merging away, of which one may have a part already of what
     /// stands upon it: to merge them again ends that. Our own merge marks them before.
-    fn take_up_merge(&mut self) -> Result<()> {
+    pub(super) fn take_up_merge(&mut self) -> Result<()> {
         let Some(left) = self.left_descriptor()? else {
             return Ok(());
         };
@@ -122,8 +122,13 @@ impl<S: Folder> Disk<S> {
                 continue;
             };
             // To delete the top looks the same from here, and then the snapshot is as good as it was.
-            if image.guid == Guid::TOP && !self.has_been_merged(*lowest, image.guid)? {
-                continue;
+            if image.guid == Guid::TOP {
+                match self.has_been_merged(*lowest, image.guid) {
+                    Ok(true) => {}
+                    Err(error @ Error::Io { .. }) => return Err(error),
+                    // Nor can what is damaged be told to have been.
+                    Ok(false) | Err(_) => continue,
+                }
             }
             for guid in away {
                 if self
