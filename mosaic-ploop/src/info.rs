@@ -50,7 +50,7 @@ pub(crate) struct Devices {
 impl Devices {
     pub(crate) fn look() -> Self {
         Self {
-            loops: attachment::all().unwrap_or_default(),
+            loops: attachment::served().unwrap_or_default(),
             showers: Showers::look(),
         }
     }
@@ -130,7 +130,13 @@ impl Ploop {
         volume: &mut Volume,
     ) -> Result<()> {
         let id = VolumeId::of(dir)?;
-        let Some(attached) = devices.loops.iter().find(|attached| attached.id == id) else {
+        let served = devices.loops.iter().find(|attached| attached.id == id);
+        let raw = || {
+            attachment::find_raw(&self.shown(dir).place())
+                .ok()
+                .flatten()
+        };
+        let Some(attached) = served.copied().or_else(raw) else {
             let ours = self.kernel_device(dir)?.map(|device| device.attachment());
             let shown = ours.or_else(|| others_attachment(dir, &devices.showers));
             if shown.is_some() {

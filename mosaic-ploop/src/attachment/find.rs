@@ -1,14 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which loop device shows a disk: asked of the kernel each time.
 
-use mosaic_core::loopdev::{self, LoopDevice, Status, sysfs};
+use std::path::Path;
+
+use mosaic_core::loopdev::marker::{self, Marker};
+use mosaic_core::loopdev::sysfs::{self, Shown};
+use mosaic_core::loopdev::{self, LoopDevice, Status};
 use mosaic_core::volume::Attachment;
 use mosaic_core::{Context, Result};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::{Place, VolumeId};
+use crate::format::descriptor::Base;
 use crate::format::pages::{PAGE, Pages};
+use crate::format::storage::{Access, Folder};
 use crate::server::control;
 
 /// With what the names of our loop devices begin: those of served disks, and of raw files.
@@ -112,28 +118,75 @@ impl Attached {
     }
 }
 
-/// The loop device that shows a disk. Waits for nothing.
+/// The loop device that shows a disk. Waits for nothing, and leaves the devices of others alone.
 ///
 /// # Errors
 /// The kernel's, if sysfs is not mounted.
 pub fn find(place: &Place<'_>) -> Result<Option<Attached>> {
     let id = place.id()?;
-    let attached = all()?;
-    Ok(attached.into_iter().find(|attached| attached.id == id))
+    match served()?.into_iter().find(|attached| attached.id == id) {
+        None => find_raw(place),
+        found => Ok(found),
+    }
 }
 
-/// All disks that are attached: every bound loop device is asked.
+/// All disks that are attached by a server.
 ///
 /// # Errors
 /// The kernel's, if sysfs is not mounted.
-pub fn all() -> Result<Vec<Attached>> {
-    let bound = sysfs::bound().context(|| "cannot list loop devices".into())?;
-    let asked = bound.iter().filter_map(|shown| {
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-        let device = LoopDevice::open(shown.number, flags).ok()?;
-        Attached::new(shown.number, &device.status().ok()??)
-    });
-    Ok(asked.collect())
+pub fn served() -> Result<Vec<Attached>> {
+    // The file that a server shows has no place in any tree, so for sysfs it is the root of its own.
+    let is_rootless = |shown: &Shown| shown.path == Path::new("/");
+    Ok(asked(bound()?.iter().filter(|shown| is_rootless(shown))).collect())
+}
+
+/// The loop device that shows a raw disk without a server: by the marker that it has on the file.
+///
+/// # Errors
+/// The kernel's, if sysfs is not mounted.
+pub fn find_raw(place: &Place<'_>) -> Result<Option<Attached>> {
+    let is_it =
+        |attached: &Attached| attached.is_raw && place.id().is_ok_and(|id| id == attached.id);
+    match marked(place) {
+        Some(Marker::Absent) => return Ok(None),
+        Some(Marker::Device(number)) => {
+            if let Some(attached) = ask(number).filter(is_it) {
+                return Ok(Some(attached));
+            }
+        }
+        // What cannot be read, or is locked otherwise, says nothing.
+        Some(Marker::Obscured) | None => {}
+    }
+    let bound = bound()?;
+    Ok(asked(&bound).find(is_it))
+}
+
+/// What the locks on a raw base say; of a disk that has none, that no device is bound to it.
+fn marked(place: &Place<'_>) -> Option<Marker> {
+    let disk = place.disk().ok()?;
+    let descriptor = disk.descriptor();
+    if descriptor.base() != Base::Raw {
+        return Some(Marker::Absent);
+    }
+    let base = descriptor.chain(descriptor.top()).into_iter().next()?;
+    let file = disk.folder().open(descriptor.file(base)?, Access::Read);
+    marker::find(file.ok()?).ok()
+}
+
+fn bound() -> Result<Vec<Shown>> {
+    sysfs::bound().context(|| "cannot list loop devices".into())
+}
+
+/// Asks devices what they show.
+fn asked<'a>(devices: impl IntoIterator<Item = &'a Shown>) -> impl Iterator<Item = Attached> {
+    let numbers: Vec<u32> = devices.into_iter().map(|shown| shown.number).collect();
+    numbers.into_iter().filter_map(ask)
+}
+
+fn ask(number: u32) -> Option<Attached> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+    let device = LoopDevice::open(number, flags).ok()?;
+    Attached::new(number, &device.status().ok()??)
 }
 
 #[cfg(test)]

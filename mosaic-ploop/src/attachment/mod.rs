@@ -28,7 +28,7 @@ use crate::server::Opening;
 
 pub use attach::{attach, attached_at};
 pub use closed::{await_closed, look_closed, was_closed};
-pub use find::{Attached, all, find};
+pub use find::{Attached, find, find_raw, served};
 
 /// Where a disk is, and where its server is to be called.
 #[derive(Debug, Clone, Copy)]

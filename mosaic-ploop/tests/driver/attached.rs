@@ -232,3 +232,38 @@ fn root_a_disk_that_is_only_read_is_cloned_from_the_snapshot_that_it_has() {
     assert_eq!(disks.check(&Repair::Nothing), []);
     assert_nothing_left(&disks);
 }
+
+/// An open of a loop device keeps its owner from releasing it. Other programs on this machine may look
+/// at it meanwhile, but not in each of many rounds.
+#[test]
+fn root_loop_devices_of_others_are_not_opened() {
+    use rustix::fs::inotify;
+    if !requires_root() {
+        return;
+    }
+    let (_scratch, disks) = disks("others", &[]);
+    disks.create_disk("a", 4 * MIB).unwrap();
+    super::foreign_disks::raw(&disks, "raw", &[1; 1 << 20]);
+    disks.label("raw");
+    let theirs = mosaic_tests::LoopFile::new(4 * MIB).unwrap();
+    let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+    inotify::add_watch(&watch, theirs.device(), inotify::WatchFlags::OPEN).unwrap();
+    let was_opened = || {
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+        let mut events = inotify::Reader::new(&watch, &mut buffer);
+        std::iter::from_fn(|| events.next().ok().map(drop)).count() > 0
+    };
+    drop(File::open(theirs.device()).unwrap());
+    assert!(was_opened());
+    let mut round = || {
+        for name in ["a", "raw"] {
+            attach(&disks, name);
+            assert_eq!(disks.names().len(), 2);
+            assert!(disks.find("raw").is_some());
+            detach(&disks, name);
+        }
+        !was_opened()
+    };
+    let is_left_alone = (0..10).any(|_| round());
+    assert!(is_left_alone, "{:?} was opened each time", theirs.device());
+}
