@@ -7,6 +7,7 @@ mod clone;
 mod common;
 mod detach;
 mod foreign_disks;
+mod full;
 mod in_use;
 mod kernel_device;
 mod looking;
