@@ -7,7 +7,7 @@
 use rustix::io::{Errno, Result};
 use zerocopy::IntoBytes;
 
-use super::disk::ServedDisk;
+use super::disk::{ServedDisk, ShownOffset};
 use crate::format;
 use crate::fuse::abi::{
     AttrOut, FOPEN_DIRECT_IO, FOPEN_PARALLEL_DIRECT_WRITES, OpenOut, ROOT_ID, StatfsOut, WriteOut,
@@ -105,15 +105,15 @@ impl Clerk<'_> {
     fn answer(&self, request: Request, data: &mut [u8]) -> Result<()> {
         let (unique, connection) = (request.unique, self.connection);
         match request.task {
-            Task::Read { at } => match self.disk.read(data, at) {
+            Task::Read { at } => match self.disk.read(data, ShownOffset(at)) {
                 Ok(bytes) => connection.reply(unique, &data[..bytes]),
                 Err(error) => connection.refuse(unique, errno(error)),
             },
-            Task::Write { at } => match self.disk.write(data, at) {
+            Task::Write { at } => match self.disk.write(data, ShownOffset(at)) {
                 Ok(()) => self.reply_to_transfer(request, data),
                 Err(error) => connection.refuse(unique, errno(error)),
             },
-            Task::Zero { at, bytes } => self.say(unique, self.disk.zero(at, bytes)),
+            Task::Zero { at, bytes } => self.say(unique, self.disk.zero(ShownOffset(at), bytes)),
             Task::Sync => self.say(unique, self.disk.flush()),
             Task::GetAttr => connection.reply(unique, self.attributes().as_bytes()),
             Task::Open => connection.reply(unique, opened().as_bytes()),
@@ -177,10 +177,10 @@ impl Clerk<'_> {
 }
 
 /// Where a read or write begins, and which way it goes.
-fn transfer_of(request: Request) -> Option<(u64, Way)> {
+fn transfer_of(request: Request) -> Option<(ShownOffset, Way)> {
     match request.task {
-        Task::Read { at } => Some((at, Way::Read)),
-        Task::Write { at } => Some((at, Way::Write)),
+        Task::Read { at } => Some((ShownOffset(at), Way::Read)),
+        Task::Write { at } => Some((ShownOffset(at), Way::Write)),
         _ => None,
     }
 }

@@ -37,6 +37,10 @@ struct Open {
     partition: Option<Window>,
 }
 
+/// Byte of what is shown, which is the disk or its partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShownOffset(pub u64);
+
 /// A disk that is not changed as a whole as long as this is there.
 #[derive(Debug)]
 pub struct Steady<'a>(RwLockReadGuard<'a, Open>);
@@ -96,13 +100,14 @@ impl ServedDisk {
     ///
     /// # Errors
     /// As [`Chain::read`].
-    pub fn read(&self, buffer: &mut [u8], at: u64) -> Result<usize> {
+    pub fn read(&self, buffer: &mut [u8], at: ShownOffset) -> Result<usize> {
         let open = self.shared();
-        let shown = open.shown();
-        let left = shown.bytes.saturating_sub(at);
+        let left = open.left_from(at);
         let bytes = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
-        let at = DiskOffset(shown.at.saturating_add(at));
-        open.chain.read(&mut buffer[..bytes], at)?;
+        if bytes != 0 {
+            let at = open.place(at, bytes as u64)?;
+            open.chain.read(&mut buffer[..bytes], at)?;
+        }
         Ok(bytes)
     }
 
@@ -110,7 +115,7 @@ impl ServedDisk {
     ///
     /// # Errors
     /// As [`Chain::write`].
-    pub fn write(&self, data: &[u8], at: u64) -> Result<()> {
+    pub fn write(&self, data: &[u8], at: ShownOffset) -> Result<()> {
         let open = self.shared();
         // It does not move, and becomes no smaller.
         let at = open.place(at, data.len() as u64)?;
@@ -130,10 +135,12 @@ impl ServedDisk {
     ///
     /// # Errors
     /// As [`Chain::write_zeroes`].
-    pub fn zero(&self, at: u64, bytes: u64) -> Result<()> {
+    pub fn zero(&self, at: ShownOffset, bytes: u64) -> Result<()> {
         let mut open = self.alone();
-        let left = open.shown().bytes.saturating_sub(at);
-        let bytes = bytes.min(left);
+        let bytes = bytes.min(open.left_from(at));
+        if bytes == 0 {
+            return Ok(());
+        }
         let at = open.place(at, bytes)?;
         open.chain.write_zeroes(at, bytes)
     }
@@ -224,10 +231,11 @@ impl ServedDisk {
 }
 
 impl Steady<'_> {
-    /// Where bytes of the disk are read from or written to, if that is one place, past the page cache;
-    /// `None` also for anything that is to be found out by reading or writing them.
-    pub fn place(&self, memory: &[u8], at: u64, way: Way) -> Option<(BorrowedFd<'_>, u64)> {
-        let (chain, at) = (&self.0.chain, DiskOffset(at));
+    /// Where bytes of what is shown are read from or written to, if that is one place, past the page
+    /// cache; `None` also for anything that is to be found out by reading or writing them.
+    pub fn place(&self, memory: &[u8], at: ShownOffset, way: Way) -> Option<(BorrowedFd<'_>, u64)> {
+        let chain = &self.0.chain;
+        let at = self.0.place(at, memory.len() as u64).ok()?;
         let (file, place) = match way {
             Way::Read => chain.place(at, memory.len()).ok()??,
             Way::Write => chain.place_in_top(at, memory.len()).ok()??,
@@ -243,8 +251,13 @@ impl Open {
             .unwrap_or_else(|| gpt::whole(self.chain.size()))
     }
 
+    /// Bytes from there to the end of what is shown.
+    fn left_from(&self, at: ShownOffset) -> u64 {
+        self.shown().bytes.saturating_sub(at.0)
+    }
+
     /// Where on the disk a range of what is shown is.
-    fn place(&self, at: u64, bytes: u64) -> Result<DiskOffset> {
+    fn place(&self, ShownOffset(at): ShownOffset, bytes: u64) -> Result<DiskOffset> {
         let shown = self.shown();
         let end = at.checked_add(bytes).filter(|end| *end <= shown.bytes);
         end.map(|_| DiskOffset(shown.at + at)).ok_or(Error::Range {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use mosaic_ploop::attachment::How;
 use mosaic_ploop::format::disk::Kind;
 use mosaic_ploop::format::header::Version;
-use mosaic_ploop::format::units::Sectors;
+use mosaic_ploop::format::units::{DiskOffset, Sectors};
 use mosaic_ploop::partition;
 use mosaic_tests::{eventually, requires_root, run, stdout_of};
 
@@ -117,4 +117,45 @@ fn root_a_worker_killed_while_a_partition_grows_is_followed_by_one_that_ends_it(
     site.assert_nothing_left();
     let report = site.disk().check(None).unwrap();
     assert!(report.is_clean(), "{report:?}");
+}
+
+#[test]
+fn root_what_is_asked_of_a_partition_at_once_goes_to_the_partition() {
+    if !requires_root() || !requires_fio() {
+        return;
+    }
+    for kind in [Kind::Expanded(Version::V2), Kind::Raw] {
+        let site = Site::with("partition-full", 64, kind, 2048);
+        site.partition();
+        let before = all_of(&site);
+        let device = show(&site);
+        Fio::start(&device, 62, 200, 1).assert_well();
+        // Many blocks of it at once, past the page cache.
+        let copy = site.volume().with_file_name("copy");
+        let [from, to] = [("if", &device), ("of", &copy)].map(|(what, path)| {
+            let path = path.display();
+            format!("{what}={path}")
+        });
+        run("dd", &[from.as_str(), &to, "bs=4M", "iflag=direct"]).unwrap();
+        site.detach();
+        let after = all_of(&site);
+        let [start, end] = [MIB, 63 * MIB].map(|at| usize::try_from(at).unwrap());
+        assert!(after[..start] == before[..start], "{kind:?}");
+        assert!(after[end..] == before[end..], "{kind:?}");
+        assert!(
+            after[start..end] == std::fs::read(&copy).unwrap(),
+            "{kind:?}"
+        );
+        assert!(after[start..end] != before[start..end], "{kind:?}");
+        site.assert_nothing_left();
+    }
+}
+
+/// The bytes of the disk, which nobody has open.
+fn all_of(site: &Site) -> Vec<u8> {
+    let disk = site.disk();
+    let chain = disk.read(disk.descriptor().top()).unwrap();
+    let mut bytes = vec![0; usize::try_from(chain.size().bytes()).unwrap()];
+    chain.read(&mut bytes, DiskOffset(0)).unwrap();
+    bytes
 }
