@@ -12,6 +12,8 @@ use mosaic_core::loopdev::LoopDevice;
 use mosaic_core::volume::{Attachment, Kind, Lifetime, MountSource};
 use mosaic_core::{Context, Error, ErrorKind, Host, Place, Result, VolumeName, label};
 
+use rustix::io::Errno;
+
 use crate::attachment::{self, Attached, How, attached_at};
 use crate::claim::Claim;
 use crate::driver::Ploop;
@@ -87,9 +89,9 @@ impl Ploop {
         let start = Instant::now();
         loop {
             while let Some(attached) = shown.find()? {
-                // One for a mount goes after the last mount, a moment later.
-                let is_leaving = attached.autoclear
-                    && busy::openers_of_device(&device_of(&attached))?.is_empty();
+                // One for a mount goes after the last mount, a moment later, when udev has looked at it.
+                let is_leaving =
+                    attached.autoclear && busy::mounts_of_device(&device_of(&attached))?.is_empty();
                 if !is_leaving || start.elapsed() > PATIENCE {
                     return Err(attached_at(&attached));
                 }
@@ -123,8 +125,11 @@ impl Ploop {
         read_only: bool,
         lifetime: Lifetime,
     ) -> Result<LoopDevice> {
-        // The socket of the server is there.
-        self.location.private_folder(Place::Tmp)?;
+        // The socket of the server is there; one that only reads can do without.
+        match self.location.private_folder(Place::Tmp) {
+            Err(error) if read_only && error.errno() == Some(Errno::ROFS.raw_os_error()) => {}
+            made => drop(made?),
+        }
         let claim = match read_only {
             true => self.look(dir).map(|_| None)?,
             false => self.claim(dir).map(Some)?,

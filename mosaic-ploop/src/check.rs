@@ -80,7 +80,11 @@ impl Ploop {
             // What was dropped just then is gone when it is looked for again.
             let find = || VolumeDir::find(&self.location, name);
             let looked = match find().or_else(|_| find()) {
-                Ok(Some(dir)) => self.check_volume(name, &dir, &mut findings),
+                Ok(Some(dir)) => match self.check_volume(name, &dir, &mut findings) {
+                    Err(error) if error.kind() == ErrorKind::Interrupted => Err(error),
+                    Err(_) if self.prove_same(name, &dir).is_err() => Ok(()),
+                    other => other,
+                },
                 // Dropped while we were looking.
                 Ok(None) => Ok(()),
                 Err(error) => Err(error),

@@ -20,6 +20,8 @@ use rustix::io::Errno;
 
 use crate::courtesy;
 use crate::format::descriptor::{DESCRIPTOR, DESCRIPTOR_NEW};
+use crate::format::disk::Disk;
+use crate::format::error::Error as FormatError;
 use crate::kernel_device::Showers;
 use crate::lock_file::{LOCK_FILE, LockFile, Purpose};
 use crate::locks::{Hold, ImageLock};
@@ -160,10 +162,11 @@ pub(crate) fn lock_descriptor(
     })
 }
 
-/// The images of a disk, as far as they are there; none if its descriptor cannot be read.
+/// The images of a disk, as far as they are there; none if its descriptor makes no sense.
 pub(crate) fn images(dir: &VolumeDir) -> Result<Vec<Image>> {
-    let Ok(disk) = dir.disk() else {
-        return Ok(Vec::new());
+    let disk = match Disk::open(dir.folder()?) {
+        Err(FormatError::Descriptor(_)) => return Ok(Vec::new()),
+        other => other?,
     };
     let mut images = Vec::new();
     for file in disk.descriptor().images() {

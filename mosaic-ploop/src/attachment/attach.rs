@@ -124,6 +124,11 @@ fn raw_file(place: &Place<'_>, read_only: bool) -> Result<Option<OwnedFd>> {
         Hold::WRITE_ALONE
     };
     let lock = ImageLock::take(opened.into(), name, &hold)?;
+    // libploop may have made a snapshot of it, before it was locked: then it is not to be written.
+    if place.disk()?.descriptor() != descriptor {
+        let why = "in use: somebody has just changed it";
+        return Err(Error::new(ErrorKind::Busy, why));
+    }
     Ok(Some(lock.into_file()))
 }
 

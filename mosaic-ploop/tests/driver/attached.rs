@@ -255,7 +255,7 @@ fn root_loop_devices_of_others_are_not_opened() {
     };
     drop(File::open(theirs.device()).unwrap());
     assert!(was_opened());
-    let mut round = || {
+    let round = || {
         for name in ["a", "raw"] {
             attach(&disks, name);
             assert_eq!(disks.names().len(), 2);
@@ -266,4 +266,58 @@ fn root_loop_devices_of_others_are_not_opened() {
     };
     let is_left_alone = (0..10).any(|_| round());
     assert!(is_left_alone, "{:?} was opened each time", theirs.device());
+}
+
+/// udev opens each new device, and each that was written, for a moment.
+#[test]
+fn root_a_device_that_is_still_looked_at_after_the_last_mount_is_waited_for() {
+    if !requires_root() {
+        return;
+    }
+    let (_scratch, disks) = disks("udev", &[]);
+    disks.create_disk("a", 4 * MIB).unwrap();
+    let fs = mosaic_core::volume::NewKind::Fs(Some("ext4".into()));
+    mosaic_core::label::set_kind(File::open(disks.file("a")).unwrap(), &fs).unwrap();
+    let source = disks
+        .driver
+        .mount_source(Some(&volume("a")), false)
+        .unwrap();
+    let MountSource::Device { path, handle } = source else {
+        panic!("a disk is mounted by a device");
+    };
+    let mut looks = {
+        let mut sleep = std::process::Command::new("sleep");
+        sleep.arg("1").stdin(File::open(&path).unwrap());
+        sleep.spawn().unwrap()
+    };
+    drop(handle);
+    disks.rename("a", "b").unwrap();
+    assert!(looks.wait().unwrap().success());
+    assert_nothing_left(&disks);
+}
+
+#[test]
+fn root_a_disk_is_read_where_nothing_was_ever_written() {
+    if !requires_root() || !requires_program("mkfs.ext4") {
+        return;
+    }
+    let location = MountedFs::new("ext4").unwrap();
+    let disks = Disks::open(location.path(), &[]);
+    disks.create_disk("a", 4 * MIB).unwrap();
+    disks.write("a", 0, b"here");
+    std::fs::remove_dir_all(disks.file(".mosaic")).unwrap();
+    let remount = |how: &str| {
+        let path = location.path().to_str().unwrap();
+        run("mount", &["-o", &format!("remount,{how}"), path]).unwrap();
+    };
+    remount("ro");
+    let attached = disks.driver.attach(&volume("a"), true);
+    let found = attached.map(|attached| read(&File::open(attached.device).unwrap(), 0, 4));
+    let detached = disks.driver.detach(&volume("a"));
+    let refused = disks.driver.attach(&volume("a"), false);
+    remount("rw");
+    assert_eq!(found.unwrap(), b"here");
+    detached.unwrap();
+    assert!(refused.is_err());
+    assert!(!disks.file(".mosaic").exists());
 }
