@@ -118,10 +118,11 @@ impl Site {
     }
 
     pub fn kill_servers(&self) {
-        for pid in self.servers() {
+        let servers = self.servers();
+        for pid in &servers {
             run("kill", &["-KILL", &pid.to_string()]).unwrap();
         }
-        assert!(eventually(|| self.servers().is_empty()));
+        assert!(eventually(|| servers.iter().all(|pid| is_dead(*pid))));
     }
 
     /// Removes the sockets of all servers, which stay.
@@ -139,6 +140,12 @@ impl Site {
         let left: Vec<_> = self.private.read_dir().unwrap().collect();
         assert!(left.is_empty(), "{left:?}");
     }
+}
+
+/// Whether all that a process had is closed: then it is gone, or only its status is left.
+fn is_dead(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.map_or(true, |stat| stat.contains(") Z "))
 }
 
 impl Drop for Site {
