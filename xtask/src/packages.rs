@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 
 /// Programs and their packages in Debian and Ubuntu.
-const PACKAGES: [(&str, &str); 37] = [
+const PACKAGES: [(&str, &str); 41] = [
     ("mkfs.ext4", "e2fsprogs"),
     ("tune2fs", "e2fsprogs"),
     ("mkfs.xfs", "xfsprogs"),
@@ -19,6 +19,7 @@ const PACKAGES: [(&str, &str); 37] = [
     ("setpriv", "util-linux"),
     ("unshare", "util-linux"),
     ("mkswap", "util-linux"),
+    ("setfacl", "acl"),
     ("pivot_root", "util-linux"),
     // Where util-linux, which is always there, does not have them.
     ("mkfs.cramfs", "util-linux-extra"),
@@ -42,6 +43,10 @@ const PACKAGES: [(&str, &str); 37] = [
     ("qemu-io", "qemu-utils"),
     ("qemu-nbd", "qemu-utils"),
     ("flock", "util-linux"),
+    ("strace", "strace"),
+    // Programs that know partition tables.
+    ("sfdisk", "fdisk"),
+    ("parted", "parted"),
     // The virtual machine.
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("busybox", "busybox-static"),

@@ -9,7 +9,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// Calls by which a thread reads or changes an image for a request. Requests come, and are answered,
 /// by others.
-const AT_WORK: [i64; 6] = [
+const AT_WORK: [i64; 8] = [
+    libc::SYS_io_getevents,
+    libc::SYS_io_submit,
     libc::SYS_pread64,
     libc::SYS_preadv,
     libc::SYS_pwrite64,
