@@ -11,12 +11,12 @@ use mosaic_core::{Error, ErrorKind, Host, Result};
 use rustix::fs::{OFlags, fsync};
 use rustix::io::Errno;
 
+use super::alive::await_unlocked;
 use super::closed::{await_closed, await_last, was_closed};
 use super::{Attached, How, Place, VolumeId, find, serve};
 use crate::format::descriptor::Base;
 use crate::format::storage::{Access, Folder};
 use crate::fuse;
-use crate::lock_file::{LockFile, Purpose};
 use crate::locks::{Hold, ImageLock};
 use crate::server::Opening;
 use crate::server::control::Command;
@@ -145,10 +145,10 @@ impl Attached {
     /// was written is lost: it is attached as before then, or its server could not close the disk.
     /// Of a device whose server was killed nothing can be said, and it just goes. The kernel's.
     pub fn detach(&self, host: &Host, place: &Place<'_>) -> Result<()> {
-        let is_served = self.is_served(place)?;
+        let is_served = self.is_served_still(place)?;
         if !is_served {
             // Also that of a mount: its umount may wait for it.
-            self.end_unserved(place)?;
+            self.end_unserved()?;
         }
         if self.autoclear {
             let mounted = attached_at(self);
@@ -174,6 +174,9 @@ impl Attached {
                     if device.release()? == Release::Gone {
                         drop(device);
                         await_last(host, place)?;
+                        if is_served && !self.is_raw {
+                            await_unlocked(host, place)?;
+                        }
                         return match is_served && !self.read_only {
                             true => was_closed(place),
                             false => Ok(()),
@@ -196,7 +199,7 @@ impl Attached {
             return Ok(());
         };
         // Killed meanwhile: the device is of no use any more.
-        if !self.is_served(place)? {
+        if !self.is_served_still(place)? {
             return Ok(());
         }
         let path = device.path();
@@ -223,20 +226,7 @@ impl Attached {
 
     /// Lets all go who wait for a server that is no more. The kernel has done that already, unless
     /// some program got a descriptor of the connection and has it still.
-    fn end_unserved(&self, place: &Place<'_>) -> Result<()> {
-        // A socket that is gone proves nothing: whoever owns the location can remove it. A server has
-        // the lock; one that was killed may have it for a moment.
-        let start = Instant::now();
-        let free = LockFile::take(place.folder, Purpose::Look, || {
-            if start.elapsed() > PASSING {
-                return Err(attached_at(self));
-            }
-            std::thread::sleep(Duration::from_millis(5));
-            Ok(())
-        });
-        if free.is_err() {
-            return Ok(());
-        }
+    fn end_unserved(&self) -> Result<()> {
         let Some(device) = self.open_same(OFlags::empty())? else {
             return Ok(());
         };

@@ -13,9 +13,7 @@ use rustix::io::Errno;
 
 use super::{Place, VolumeId};
 use crate::format::descriptor::Base;
-use crate::format::pages::{PAGE, Pages};
 use crate::format::storage::{Access, Folder};
-use crate::server::control;
 
 /// With what the names of our loop devices begin: those of served disks, and of raw files.
 const SERVED: &str = "mosaic-ploop:";
@@ -90,31 +88,6 @@ impl Attached {
             .status()?
             .and_then(|status| Self::new(self.number, &status));
         Ok(now.is_some_and(|now| now.id == self.id).then_some(device))
-    }
-
-    /// Whether there is somebody to answer when it is read or written.
-    ///
-    /// # Errors
-    /// `Permission`; the kernel's.
-    pub fn is_served(&self, place: &Place<'_>) -> Result<bool> {
-        if self.is_raw {
-            return Ok(true);
-        }
-        let called = match place.private()? {
-            Some(private) => control::call(&private, &self.id.socket())?.is_some(),
-            None => false,
-        };
-        Ok(called || self.read_only && self.is_read())
-    }
-
-    /// Whether the disk's beginning is read: of a server without a socket nothing else can be asked.
-    fn is_read(&self) -> bool {
-        let flags = OFlags::RDONLY | OFlags::DIRECT;
-        let Ok(device) = LoopDevice::open(self.number, flags) else {
-            return false;
-        };
-        let mut sector = Pages::new(PAGE);
-        rustix::io::pread(&device, sector.bytes_mut(), 0).is_ok()
     }
 }
 

@@ -6,6 +6,7 @@
 //! inode number of the disk's folder. So a disk is found again after its folder was renamed, and
 //! there is no record but the kernel's. A raw base that is alone needs no server.
 
+mod alive;
 mod attach;
 mod closed;
 mod find;

@@ -88,7 +88,14 @@ impl Attached {
                 return Ok(answer);
             }
         }
-        let why = "its block server has been killed; detach it, the next attach repairs it";
+        // One that has ended let go of its locks.
+        let why = match self
+            .is_served_still(place)
+            .map_err(|error| (error, false))?
+        {
+            true => "its block server cannot be called, for its socket is gone; detach it",
+            false => "its block server has been killed; detach it, the next attach repairs it",
+        };
         Err((Error::new(ErrorKind::Io, why), false))
     }
 }

@@ -193,7 +193,10 @@ impl Keeper<'_> {
             lock: self.lock.as_ref().map(AsFd::as_fd),
             images: self.images.iter().map(AsFd::as_fd).collect(),
         };
-        let _ = orders.send(&ours);
+        if orders.send(&ours).is_err() {
+            // It would wait for them, and we for it.
+            let _ = worker.kill();
+        }
         let mut is_at_work = false;
         // Its end of the socket goes with it.
         while let Ok(Some((text, fds))) = handover::receive(&ours) {

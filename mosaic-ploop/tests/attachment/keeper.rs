@@ -319,11 +319,15 @@ fn root_a_server_that_cannot_be_called_gets_what_was_written() {
     kept.write_all_at(&[6; 4096], 17 * MIB).unwrap();
     site.remove_sockets();
     let attached = site.find().unwrap();
-    assert!(!attached.is_served(&site.place()).unwrap());
+    assert!(attached.is_served(&site.place()).unwrap());
+    let refused = attached.flush(&site.host, &site.place()).unwrap_err();
+    assert!(refused.chain().contains("socket"), "{}", refused.chain());
     let busy = attached.detach(&site.host, &site.place()).unwrap_err();
     assert_eq!(busy.kind(), ErrorKind::Busy);
     drop(kept);
     attached.detach(&site.host, &site.place()).unwrap();
+    // It has closed the disk.
+    assert!(site.disk().check(None).unwrap().is_clean());
     site.assert_nothing_left();
     let disk = site.disk();
     let chain = disk.read(disk.descriptor().top()).unwrap();

@@ -74,7 +74,7 @@ fn root_without_its_server_a_device_fails_at_once_and_the_next_attach_repairs() 
     let failed = failed.and_then(|()| file.sync_all()).unwrap_err();
     assert_eq!(failed.raw_os_error(), Some(5));
     drop(file);
-    assert!(!attached.is_served(&site.place()).unwrap());
+    assert!(eventually(|| !attached.is_served(&site.place()).unwrap()));
     let refused = attached
         .grow(&site.host, &site.place(), Sectors(1 << 18))
         .unwrap_err();
