@@ -21,6 +21,8 @@ const START: u64 = HEAD as u64;
 const HEAD: usize = 1024;
 /// Bytes of a note: the number of the entry, and the entry.
 const NOTE: usize = 8;
+/// Bytes of a file that has enough of them. They are of memory, which nobody has without end.
+const FULL: u64 = START + (1 << 20);
 
 /// The notes of one writer at a time.
 #[derive(Debug)]
@@ -69,6 +71,11 @@ impl<F: ImageFile> Ledger<F> {
         let name = name.ok_or(io::ErrorKind::InvalidInput)?;
         name.copy_from_slice(image.as_bytes());
         self.file.write_at(&head, FileOffset(0))
+    }
+
+    /// Whether it is time to make durable what was noted.
+    pub(super) fn is_full(&self) -> bool {
+        self.end >= FULL
     }
 
     /// Notes that an entry was set.

@@ -182,6 +182,7 @@ impl<F: ImageFile> Writer<F> {
     /// `Broken`; `Entry`.
     pub fn remove(&mut self, cluster: VirtualCluster) -> Result<()> {
         self.intact()?;
+        self.make_room_for_notes()?;
         if let Some(place) = self.delta.file_cluster(cluster)? {
             self.note(cluster, Entry::NONE)?;
             self.delta.bat.set(cluster, Entry::NONE);
@@ -274,6 +275,14 @@ impl<F: ImageFile> Writer<F> {
         // Nothing is written without the mark.
         *self.is_broken.get_mut() = true;
         Ok(())
+    }
+
+    /// Makes durable what was noted if that has become much: perhaps nobody ever asks for it.
+    fn make_room_for_notes(&mut self) -> Result<()> {
+        match &self.ledger {
+            Some(ledger) if ledger.is_full() => self.flush(),
+            _ => Ok(()),
+        }
     }
 
     fn note(&mut self, cluster: VirtualCluster, entry: Entry) -> Result<()> {
@@ -380,6 +389,7 @@ impl<F: ImageFile> Writer<F> {
 
     fn allocate(&mut self) -> Result<FileCluster> {
         self.intact()?;
+        self.make_room_for_notes()?;
         if let Some(found) = self.space.take_lowest(self.end()) {
             return Ok(found);
         }

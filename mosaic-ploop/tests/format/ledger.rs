@@ -2,15 +2,18 @@
 //! A writer that is killed while who wrote goes on: whoever comes after it has all that was written,
 //! flushed or not.
 
+use mosaic_ploop::files::DiskFile;
 use mosaic_ploop::format::Error;
 use mosaic_ploop::format::chain::Chain;
 use mosaic_ploop::format::check::Repair;
-use mosaic_ploop::format::disk::Disk;
+use mosaic_ploop::format::delta::Delta;
+use mosaic_ploop::format::disk::{Disk, Kind};
+use mosaic_ploop::format::guid::Guid;
 use mosaic_ploop::format::ledger;
 use mosaic_ploop::format::storage::{Access, Folder};
-use mosaic_ploop::format::units::{DiskOffset, Sectors};
+use mosaic_ploop::format::units::{ClusterSize, DiskOffset, Sectors};
 
-use crate::disk::{CLUSTER, CLUSTERS, KINDS, V1, V2, assert_clean, fill, guid, small};
+use crate::disk::{CLUSTER, CLUSTERS, KINDS, RealDisk, V1, V2, assert_clean, fill, guid, small};
 use crate::storage::{Loss, MemFile, MemFolder, after_crash};
 
 /// Stands for memory that outlives a process.
@@ -166,4 +169,32 @@ fn an_image_that_another_program_has_closed_is_not_taken_over() {
         disk.folder().remove_name(LEDGER);
         assert_clean(&mut disk);
     }
+}
+
+#[test]
+fn notes_that_nobody_makes_durable_are_not_without_end() {
+    const MANY: u64 = 133_000;
+    let size = Sectors(MANY * CLUSTER / 512);
+    let mut real = RealDisk::new(Kind::Raw, ClusterSize::MIN, size);
+    real.disk.snapshot(guid(1)).unwrap();
+    let notes = tempfile::tempfile().unwrap();
+    let ledger = DiskFile::opened(notes.try_clone().unwrap().into());
+    let mut chain = real.disk.write().unwrap();
+    chain.keep_ledger(ledger).unwrap();
+    // Each cluster is a note, 8 bytes of it.
+    let zeroed = (MANY - 1000) * CLUSTER;
+    chain.write_zeroes(DiskOffset(0), zeroed).unwrap();
+    let length = notes.metadata().unwrap().len();
+    assert!((1024..1 << 20).contains(&length), "{length}");
+    chain
+        .write_zeroes(DiskOffset(zeroed), 1000 * CLUSTER)
+        .unwrap();
+    let longer = notes.metadata().unwrap().len();
+    assert_eq!(longer - length, 8 * 1000);
+    // What has no note any more is in the image.
+    let file = real.path(real.disk.descriptor().file(Guid::TOP).unwrap());
+    let file = DiskFile::opened(std::fs::File::open(file).unwrap().into());
+    let there = Delta::open("top", file).unwrap().bat().allocated().count();
+    assert_eq!(there as u64 * 8 + longer - 1024, MANY * 8);
+    chain.close().unwrap();
 }
