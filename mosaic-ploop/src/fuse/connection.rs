@@ -117,9 +117,10 @@ impl Connection {
             match self.receive(inbox) {
                 Ok(length) => inbox.add(length).ok_or(Errno::PROTO)?,
                 Err(Errno::AGAIN) => break,
-                Err(Errno::NODEV) if inbox.is_empty() => return Ok(false),
+                // The other one: it was ended by who would not wait for us.
+                Err(Errno::NODEV | Errno::CONNABORTED) if inbox.is_empty() => return Ok(false),
                 // It will be said again.
-                Err(Errno::NODEV) => break,
+                Err(Errno::NODEV | Errno::CONNABORTED) => break,
                 Err(errno) => return Err(errno),
             }
         }

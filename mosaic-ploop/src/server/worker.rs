@@ -85,11 +85,12 @@ fn serve(service: Arc<Service>, listener: Option<OwnedFd>) -> ExitCode {
     for _ in 0..THREADS {
         let service = Arc::clone(&service);
         let thread = Builder::new().stack_size(STACK);
-        let Ok(thread) = thread.spawn(move || answer::all(&service.connection, &service.disk))
-        else {
-            return ExitCode::FAILURE;
-        };
-        threads.push(thread);
+        let thread = thread.spawn(move || {
+            if answer::all(&service.connection, &service.disk).is_err() {
+                give_up();
+            }
+        });
+        threads.push(thread.unwrap_or_else(|_| give_up()));
     }
     // Without it the disk is served all the same.
     let listening = listener.map(|listener| {
@@ -97,15 +98,22 @@ fn serve(service: Arc<Service>, listener: Option<OwnedFd>) -> ExitCode {
         let thread = Builder::new().stack_size(STACK);
         thread.spawn(move || told.listen(&listener))
     });
-    // Each is waited for, however the others ended.
-    let ended: Vec<_> = threads.into_iter().map(JoinHandle::join).collect();
-    let is_well = ended.iter().all(|ended| matches!(ended, Ok(Ok(()))));
+    // One that panics ends all of us.
+    for thread in threads {
+        let _ = JoinHandle::join(thread);
+    }
     // Whoever still talks to us finds the disk closed.
     drop(listening);
     match service.disk.close() {
-        Ok(()) if is_well => ExitCode::SUCCESS,
-        _ => ExitCode::FAILURE,
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
+}
+
+/// Leaves all that has no answer to another worker: who asked would wait for ever for a thread that
+/// is not there.
+fn give_up() -> ! {
+    std::process::abort()
 }
 
 impl Service {
