@@ -6,6 +6,9 @@
 //!
 //! Kernel: io_setup(2), io_submit(2), io_getevents(2); include/uapi/linux/aio_abi.h, Linux 2.6 and
 //! later. A kernel may lack it (`CONFIG_AIO`), or have given away all (`/proc/sys/fs/aio-max-nr`).
+//!
+//! What a process had begun ends before the process has ended, as with any other write, but for one
+//! case: whoever reads its memory through `/proc/PID` at that very moment holds it up.
 
 #![allow(
     unsafe_code,
@@ -18,7 +21,7 @@ use std::ptr;
 use rustix::io::{Errno, Result};
 
 /// Most transfers of a [`Queue`].
-pub const MOST: usize = 32;
+pub const MOST: usize = 16;
 
 /// `aio_context_t`.
 type ContextId = libc::c_ulong;

@@ -24,14 +24,23 @@ const FOR_EVER: u64 = 1 << 40;
 /// The kernel's.
 pub(super) fn all(connection: &Connection, disk: &ServedDisk) -> Result<()> {
     let clerk = Clerk { connection, disk };
-    // Without it one is done after the other.
-    let queue = Queue::new().ok();
-    let most = queue.as_ref().map_or(1, |_| MOST);
+    let mut queue = None;
+    let mut most = MOST;
     let mut inbox = Inbox::default();
     let waiter = connection.waiter()?;
     while connection.gather(&mut inbox, most)? {
+        if inbox.is_empty() {
+            waiter.wait()?;
+            continue;
+        }
+        // The kernel has not so many that idle disks should have some.
+        if inbox.len() > 1 && queue.is_none() {
+            queue = Queue::new().ok();
+            if queue.is_none() {
+                most = 1;
+            }
+        }
         match &queue {
-            _ if inbox.is_empty() => waiter.wait()?,
             Some(queue) if inbox.len() > 1 => clerk.answer_together(queue, &mut inbox)?,
             _ => {
                 for (request, data) in inbox.open() {
