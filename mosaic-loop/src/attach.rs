@@ -7,8 +7,10 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use mosaic_core::busy::{self, Use};
-use mosaic_core::loopdev::{self, Binding, LoopDevice, Release, cannot_open};
+use mosaic_core::busy;
+use mosaic_core::loopdev::{
+    self, Binding, LoopDevice, PASSING, PATIENCE, Release, cannot_open, refuse_shared_use,
+};
 use mosaic_core::volume::{Attachment, Kind, Lifetime, MountSource};
 use mosaic_core::{Context, Error, ErrorKind, Result, VolumeName};
 use rustix::fs::OFlags;
@@ -18,11 +20,6 @@ use crate::attachment::{self, Attached};
 use crate::claim;
 use crate::driver::Loop;
 use crate::image::Image;
-
-/// How long an opener that comes and goes (udev looks at every new device) is waited for.
-const PASSING: Duration = Duration::from_secs(1);
-/// How long a device that is just going away is waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Loop {
     /// Steps: open the image by its name, take a lease and give it back, which proves that nobody
@@ -92,7 +89,7 @@ impl Loop {
             std::thread::sleep(Duration::from_millis(2));
         }
         let device = self.bind(&image, read_only, Lifetime::Mount)?;
-        Ok(source(device))
+        Ok(device.into_source())
     }
 
     /// The kind has to be certain before the kernel is let loose on the content.
@@ -121,31 +118,9 @@ impl Loop {
         // virtual machine has open, and what a killed call's resize2fs still works on.
         let mounted = !busy::mounts_of_device(&device.path())?.is_empty();
         if !attached.autoclear || !mounted {
-            self.refuse_shared_use(&device)?;
+            refuse_shared_use(&self.host, &device.path())?;
         }
-        Ok(source(device))
-    }
-
-    /// Refuses a device that somebody besides mounts has open, after a look or two: programs that
-    /// list devices open them for a moment.
-    fn refuse_shared_use(&self, device: &LoopDevice) -> Result<()> {
-        let others = |used: &Use| !matches!(used, Use::Mount { .. });
-        let start = Instant::now();
-        loop {
-            let users = busy::openers_of_device(&device.path())?;
-            if !users.uses.iter().any(others) {
-                return Ok(());
-            }
-            if start.elapsed() > PASSING {
-                let device = device.path();
-                return Err(Error::new(
-                    ErrorKind::Busy,
-                    format!("{} is {}", device.display(), users.describe()),
-                ));
-            }
-            self.host.check_cancelled()?;
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        Ok(device.into_source())
     }
 
     /// Steps: open the device so that the kernel refuses if it is mounted or claimed, prove that it
@@ -207,13 +182,6 @@ pub(crate) fn open_same(image: &Image, attached: Attached) -> Result<Option<Loop
 fn shows(device: &LoopDevice, image: &Image) -> Result<bool> {
     let status = device.status()?;
     Ok(status.is_some_and(|status| status.backing == image.identity()))
-}
-
-fn source(device: LoopDevice) -> MountSource {
-    MountSource::Device {
-        path: device.path(),
-        handle: device.into_fd(),
-    }
 }
 
 fn not_attached(name: &VolumeName) -> Error {

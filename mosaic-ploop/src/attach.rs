@@ -7,8 +7,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use mosaic_core::busy::{self, Use};
-use mosaic_core::loopdev::LoopDevice;
+use mosaic_core::busy;
+use mosaic_core::loopdev::{LoopDevice, PATIENCE, refuse_shared_use};
 use mosaic_core::volume::{Attachment, Kind, Lifetime, MountSource};
 use mosaic_core::{Context, Error, ErrorKind, Host, Place, Result, VolumeName, label};
 
@@ -25,11 +25,6 @@ use crate::kernel_device::Showers;
 use crate::look::Look;
 use crate::partition;
 use crate::volume_dir::VolumeDir;
-
-/// How long an opener that comes and goes (udev looks at every new device) is waited for.
-const PASSING: Duration = Duration::from_secs(1);
-/// How long a device that is just going away is waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How the end of a server is waited for.
 type AwaitClosed = fn(&Host, &attachment::Place<'_>) -> Result<bool>;
@@ -180,7 +175,7 @@ impl Ploop {
         if let Some(source) = self.mount_from_kernel(&dir, read_only)? {
             return Ok(source);
         }
-        Ok(source(self.bind(&dir, read_only, Lifetime::Mount)?))
+        Ok(self.bind(&dir, read_only, Lifetime::Mount)?.into_source())
     }
 
     /// A device that is there already: another mount's, which any number of mounts can share, or an
@@ -197,28 +192,9 @@ impl Ploop {
         // Autoclear alone proves nothing: a killed call's resize2fs may still work on it.
         let mounted = !busy::mounts_of_device(&device.path())?.is_empty();
         if !attached.autoclear || !mounted {
-            self.refuse_shared_use(&device.path())?;
+            refuse_shared_use(&self.host, &device.path())?;
         }
-        Ok(source(device))
-    }
-
-    /// Refuses a device that somebody besides mounts has open, after a look or two: programs that
-    /// list devices open them for a moment.
-    pub(crate) fn refuse_shared_use(&self, device: &Path) -> Result<()> {
-        let others = |used: &Use| !matches!(used, Use::Mount { .. });
-        let start = Instant::now();
-        loop {
-            let users = busy::openers_of_device(device)?;
-            if !users.uses.iter().any(others) {
-                return Ok(());
-            }
-            if start.elapsed() > PASSING {
-                let why = format!("{} is {}", device.display(), users.describe());
-                return Err(Error::new(ErrorKind::Busy, why));
-            }
-            self.host.check_cancelled()?;
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        Ok(device.into_source())
     }
 
     /// As [`Attached::detach`].
@@ -265,11 +241,4 @@ impl Ploop {
 
 pub(crate) fn device_of(attached: &Attached) -> PathBuf {
     mosaic_core::loopdev::path(attached.number)
-}
-
-fn source(device: LoopDevice) -> MountSource {
-    MountSource::Device {
-        path: device.path(),
-        handle: device.into_fd(),
-    }
 }

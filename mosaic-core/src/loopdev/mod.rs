@@ -9,9 +9,11 @@ mod device;
 mod identity;
 pub mod marker;
 mod refusal;
+mod sharing;
 pub mod sysfs;
 
 pub use crate::ioctl::loop_device as ioctl;
 pub use device::{Binding, LoopDevice, Release, Status, Window, attachment, number, path};
 pub use identity::Identity;
 pub use refusal::{cannot_open, is_privilege, open_control};
+pub use sharing::{PASSING, PATIENCE, refuse_shared_use};

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mosaic_core::busy;
-use mosaic_core::loopdev::{self, Binding, LoopDevice, Release};
+use mosaic_core::loopdev::{self, Binding, LoopDevice, PASSING, Release};
 use mosaic_core::{Error, ErrorKind, Host, Result};
 use rustix::fs::{OFlags, fsync};
 use rustix::io::Errno;
@@ -20,9 +20,6 @@ use crate::fuse;
 use crate::locks::{Hold, ImageLock};
 use crate::server::Opening;
 use crate::server::control::Command;
-
-/// How long an opener that comes and goes (udev looks at every new device) is waited for.
-const PASSING: Duration = Duration::from_secs(1);
 
 /// Shows the disk as a block device.
 ///

@@ -110,7 +110,7 @@ impl Ploop {
         if self.kernel_device(dir)?.as_ref() != Some(&device) {
             return Err(Error::new(ErrorKind::Busy, "it has just been detached"));
         }
-        self.refuse_shared_use(&path)?;
+        mosaic_core::loopdev::refuse_shared_use(&self.host, &path)?;
         Ok(Some(MountSource::Device { path, handle }))
     }
 
