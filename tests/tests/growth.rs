@@ -24,11 +24,11 @@ fn ready() -> bool {
         )
 }
 
-/// Drivers that show a volume by a loop device.
-const DRIVERS: [&str; 2] = ["loop", "ploop"];
+/// Drivers that show a volume by a loop device, and further lines of their config.
+const DRIVERS: [(&str, &str); 3] = [("loop", ""), ("ploop", ""), ("ploop", "partition: gpt\n")];
 
-fn site(driver: &str) -> Site {
-    Site::on("ext4", driver, "default_fs: ext4\n").unwrap()
+fn site((driver, more): (&str, &str)) -> Site {
+    Site::on("ext4", driver, &format!("default_fs: ext4\n{more}")).unwrap()
 }
 
 /// What e2fsck finds in an idle volume.
@@ -48,7 +48,7 @@ fn root_a_mounted_ext4_grows_while_it_is_written() {
     DRIVERS.into_iter().for_each(grows_while_it_is_written);
 }
 
-fn grows_while_it_is_written(driver: &str) {
+fn grows_while_it_is_written(driver: (&str, &str)) {
     let site = site(driver);
     site.ok(&["new", "fs", "a", "32M"]);
     let at = site.mountpoint("at");
@@ -83,7 +83,7 @@ fn root_an_idle_ext4_grows_by_its_journal_too() {
     DRIVERS.into_iter().for_each(grows_idle);
 }
 
-fn grows_idle(driver: &str) {
+fn grows_idle(driver: (&str, &str)) {
     let site = site(driver);
     site.ok(&["new", "fs", "a", "32M"]);
     // resize2fs, cut short by a power cut, would leave a file system that is not clean.
@@ -103,7 +103,7 @@ fn root_who_may_not_grow_it_mounted_is_told_and_another_can() {
     if !ready() {
         return;
     }
-    let site = site("loop");
+    let site = site(DRIVERS[0]);
     site.ok(&["new", "fs", "a", "32M"]);
     let at = site.mountpoint("at");
     let path = at.to_str().unwrap();
