@@ -50,6 +50,16 @@ impl Shown<'_> {
     }
 }
 
+/// Ends what was interrupted on a disk that is to be shown: from then on what is written to it hides
+/// how far that had come. Who only reads would see old data.
+pub(crate) fn put_in_order(dir: &VolumeDir, claim: Option<&Claim>) -> Result<()> {
+    let mut disk = dir.disk()?;
+    match claim {
+        Some(_) if disk.is_interrupted()? => Ok(disk.settle()?),
+        _ => Ok(disk.refuse_older()?),
+    }
+}
+
 impl Ploop {
     /// A volume's folder as an attachment has it.
     pub(crate) fn shown<'a>(&self, dir: &'a VolumeDir) -> Shown<'a> {
@@ -129,8 +139,7 @@ impl Ploop {
             true => self.look(dir).map(|_| None)?,
             false => self.claim(dir).map(Some)?,
         };
-        // A server would find out too, but a raw disk has none, and a reader would see old data.
-        dir.disk()?.refuse_older()?;
+        put_in_order(dir, claim.as_ref())?;
         let how = How {
             read_only,
             lifetime,

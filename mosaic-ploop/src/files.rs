@@ -99,9 +99,13 @@ impl DiskFolder {
                 opened => break opened?,
             }
         };
-        let kind = FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode);
-        if kind != FileType::RegularFile {
+        let stat = rustix::fs::fstat(&file)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(io::Error::from(Errno::INVAL));
+        }
+        // Whoever was asked by the name before may have been told of another file.
+        if flags.contains(OFlags::RDWR) && stat.st_nlink > 1 {
+            return Err(io::Error::from(Errno::BUSY));
         }
         if self.gives_way {
             courtesy::look(&file)?;
@@ -460,6 +464,23 @@ mod tests {
         file.set_length(end).unwrap();
         assert_eq!(hole(data), None);
         assert_eq!(hole(end), None);
+    }
+
+    #[test]
+    fn a_file_with_two_names_is_not_opened_for_writing() {
+        let (path, folder) = folder();
+        let [a, b, c] = ["a", "b", "c"].map(|name| path.path().join(name));
+        folder.create("a", false).unwrap();
+        assert!(!folder.is_shared("a").unwrap());
+        // Its owner puts what others have too in the place of the one that was asked for.
+        folder.create("b", false).unwrap();
+        std::fs::hard_link(&b, &c).unwrap();
+        std::fs::rename(&b, &a).unwrap();
+        let error = folder.open("a", Access::Write).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(Errno::BUSY.raw_os_error()));
+        folder.open("a", Access::Read).unwrap();
+        std::fs::remove_file(c).unwrap();
+        folder.open("a", Access::Write).unwrap();
     }
 
     #[test]

@@ -7,6 +7,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::others::open_target;
 use super::{KernelDevice, attach, find, fit, tool};
+use crate::attach::put_in_order;
 use crate::attachment::VolumeId;
 use crate::config::Device;
 use crate::driver::Ploop;
@@ -56,6 +57,7 @@ impl Ploop {
             true => self.look(dir).map(|_| None)?,
             false => self.claim(dir).map(Some)?,
         };
+        put_in_order(dir, claim.as_ref())?;
         let reason = fit::reason_against(dir)?;
         let partition = self.table_of(dir)?.map(|table| table.partition());
         // The tool takes the same locks.

@@ -10,6 +10,8 @@ use mosaic_ploop::format::descriptor::{Base, Descriptor};
 use mosaic_ploop::format::guid::Guid;
 use mosaic_ploop::format::units::{ClusterSize, DiskOffset, Sectors};
 
+use mosaic_tests::{eventually, requires_root};
+
 use super::common::{Disks, MIB, disks, volume};
 
 /// The class of each finding, and whether it was mended.
@@ -295,4 +297,45 @@ fn holes_are_filled_where_that_is_asked_for() {
     let strangers = found.iter().filter(|it| it.volume.is_none()).count();
     assert_eq!((found.len(), strangers), (2, 1), "{found:?}");
     assert!(found.iter().all(|it| !it.repaired), "{found:?}");
+}
+
+#[test]
+fn root_what_ploop_was_merging_is_known_before_the_disk_is_shown() {
+    if !requires_root() {
+        return;
+    }
+    let (_scratch, disks) = disks("merging", &[]);
+    disks.create_disk("a", 4 * MIB).unwrap();
+    disks.write("a", 0, &[1; 1000]);
+    let guid = Guid::from_random([7; 16]);
+    disks.disk("a").snapshot(guid).unwrap();
+    disks.write("a", 500, &[2; 1000]);
+    // ploop was killed when it had merged the top and not yet renamed its descriptor.
+    let disk = disks.disk("a");
+    let [base, top] = [guid, disk.descriptor().top()]
+        .map(|shot| disks.file("a").join(disk.descriptor().file(shot).unwrap()));
+    let descriptor = disks.file("a/DiskDescriptor.xml");
+    let old = fs::read(&descriptor).unwrap();
+    let upper = fs::read(&top).unwrap();
+    disks.disk("a").delete(guid).unwrap();
+    assert!(!top.exists() && base.exists());
+    fs::write(&top, upper).unwrap();
+    fs::rename(&descriptor, disks.file("a/DiskDescriptor.xml.tmp")).unwrap();
+    fs::write(&descriptor, old).unwrap();
+    // Then the disk is shown and written.
+    let attached = disks.driver.attach(&volume("a"), false).unwrap();
+    let device = fs::OpenOptions::new().write(true).open(attached.device);
+    let device = device.unwrap();
+    device.write_all_at(&[3; 512], 512).unwrap();
+    device.sync_all().unwrap();
+    drop(device);
+    assert!(eventually(|| disks.driver.detach(&volume("a")).is_ok()));
+    disks.clone("a", "b", None).unwrap();
+    // Its snapshot would have parts of what came later.
+    assert!(disks.disk("a").descriptor().shot(guid).is_none());
+    let expected = [&[1; 500][..], &[2; 12], &[3; 512], &[2; 476]].concat();
+    for name in ["a", "b"] {
+        assert_eq!(disks.read(name, 0, 1500), expected, "{name}");
+    }
+    assert_eq!(disks.check(&Repair::Nothing), []);
 }

@@ -42,6 +42,23 @@ fn a_snapshot_of_an_open_disk_has_all_that_was_written_before() {
 }
 
 #[test]
+fn nothing_is_put_upon_what_a_dead_writer_left() {
+    let mut disk = small(V2);
+    fill(&disk, 0, CLUSTER, 1);
+    let mut chain = disk.write().unwrap();
+    chain.write(&[2; 100], DiskOffset(0)).unwrap();
+    chain.flush().unwrap();
+    drop(chain);
+    // Shown for reading, which is no reason to repair it.
+    let mut chain = disk.read(Guid::TOP).unwrap();
+    let before = disk.folder().names();
+    let refused = disk.snapshot_open(guid(1), &mut chain);
+    assert!(matches!(refused, Err(Error::InUse { .. })), "{refused:?}");
+    assert_eq!(disk.folder().names(), before);
+    assert!(disk.descriptor().shot(guid(1)).is_none());
+}
+
+#[test]
 fn an_open_disk_grows() {
     for kind in KINDS {
         for has_snapshot in [false, true] {

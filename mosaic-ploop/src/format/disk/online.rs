@@ -10,6 +10,7 @@ use crate::format::delta::Delta;
 use crate::format::error::{Error, Result};
 use crate::format::guid::Guid;
 use crate::format::header::{Header, Version};
+use crate::format::layer::Layer;
 use crate::format::ledger::Pending;
 use crate::format::storage::{Access, Folder};
 use crate::format::units::Sectors;
@@ -23,6 +24,10 @@ impl<S: Folder> Disk<S> {
     /// As [`Disk::snapshot`] and [`Chain::end_top`]. The chain reads what it read before, and either
     /// goes on with the old top or writes nothing more (`Broken`).
     pub fn snapshot_open(&mut self, guid: Guid, chain: &mut Chain<S::File>) -> Result<()> {
+        // One that is only read may be of a writer that died, and nothing can be put upon that.
+        if let Layer::Delta(top) = chain.top() {
+            top.ensure_closed()?;
+        }
         let mut new = self.begin()?;
         self.unused(guid)?;
         let old = self.file_of(self.descriptor.top())?;
