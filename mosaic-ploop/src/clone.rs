@@ -267,8 +267,10 @@ fn copy_raw(disk: &Disk<DiskFolder>, folder: DiskFolder) -> Result<Disk<DiskFold
     let name = name.unwrap_or_default();
     let file = disk.folder().open(name, Access::Read);
     let file = file.context(|| format!("cannot open {name:?}"))?;
-    match reflink(&file, &folder, name) {
-        Ok(true) => Ok(disk.twin(folder)?),
+    // There it is beside the descriptor.
+    let there = name.rsplit('/').next().unwrap_or(name);
+    match reflink(&file, &folder, there) {
+        Ok(true) => Ok(disk.twin(folder, there)?),
         Ok(false) => Err(Error::new(ErrorKind::Unsupported, RAW_IN_USE)),
         Err(error) => Err(Error::io(error, format!("cannot share {name:?}"))),
     }

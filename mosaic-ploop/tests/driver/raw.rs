@@ -92,6 +92,37 @@ fn root_a_raw_disk_in_use_grows_and_where_there_is_reflink_it_is_cloned() {
     }
 }
 
+/// As in a folder whose descriptor another program keeps beside that of its images.
+#[test]
+fn root_the_clone_of_a_raw_image_in_a_folder_beneath_has_it_beside_its_descriptor() {
+    if !requires_root() || !requires_program("mkfs.xfs") {
+        return;
+    }
+    let location = MountedFs::new("xfs").unwrap();
+    let disks = Disks::open(location.path(), &[]);
+    make_raw(&disks.file("a"), 8, NewKind::Disk);
+    let folder = disks.file("a");
+    std::fs::create_dir(folder.join("images")).unwrap();
+    std::fs::rename(folder.join("root.hdd"), folder.join("images/root.hdd")).unwrap();
+    let descriptor = folder.join("DiskDescriptor.xml");
+    let text = std::fs::read_to_string(&descriptor).unwrap();
+    let text = text.replace("<File>root.hdd<", "<File>images/root.hdd<");
+    std::fs::write(&descriptor, text).unwrap();
+    let attached = disks.driver.attach(&volume("a"), false).unwrap();
+    let device = File::options().write(true).open(&attached.device);
+    let device = device.unwrap();
+    device.write_all_at(&[1; 4096], MIB).unwrap();
+    device.sync_all().unwrap();
+    disks.clone("a", "b", None).unwrap();
+    device.write_all_at(&[2; 4096], MIB).unwrap();
+    device.sync_all().unwrap();
+    drop(device);
+    disks.driver.detach(&volume("a")).unwrap();
+    assert!(disks.file("b").join("root.hdd").is_file());
+    assert_eq!(disks.read("b", MIB, 4096), [1; 4096]);
+    assert_eq!(disks.read("a", MIB, 4096), [2; 4096]);
+}
+
 #[test]
 fn root_a_file_system_on_a_raw_disk_grows_idle_and_mounted_and_is_cloned_meanwhile() {
     if !requires_root() || !requires_program("mkfs.xfs") {

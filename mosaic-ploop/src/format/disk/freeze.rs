@@ -92,13 +92,16 @@ impl<S: Folder> Disk<S> {
 }
 
 impl<S: Folder> Disk<S> {
-    /// Makes a disk in another folder, which has copies of all files of this one already.
+    /// Makes a disk in another folder, which has copies of all files of this one already, the top
+    /// by the name `top`.
     ///
     /// # Errors
     /// `Refused` if there is a descriptor; `Io`.
-    pub fn twin(&self, folder: S) -> Result<Self> {
+    pub fn twin(&self, folder: S, top: &str) -> Result<Self> {
         self.changeable()?;
-        describe(folder, self.descriptor.clone())
+        let mut descriptor = self.descriptor.clone();
+        descriptor.set_file(descriptor.top(), top)?;
+        describe(folder, descriptor)
     }
 }
 
