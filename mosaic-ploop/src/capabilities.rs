@@ -12,6 +12,7 @@ use crate::create::nameless;
 use crate::driver::Ploop;
 use crate::format::descriptor::Descriptor;
 use crate::fuse::mount::open_device;
+use crate::kernel_device::KERNEL_IN_USE;
 use crate::volume_dir::VolumeDir;
 
 /// One answer from a reason or none.
@@ -51,6 +52,9 @@ impl Ploop {
                 clone = clone.or_else(|| Some(RAW_IN_USE.to_owned()));
             }
             if let Ok(Some(device)) = self.kernel_device(&dir) {
+                if !has_reflink(&dir) {
+                    clone = clone.or_else(|| Some(KERNEL_IN_USE.to_owned()));
+                }
                 let refusal = || Some(device.refusal_to_resize());
                 grow = grow.or_else(refusal);
                 shrink = shrink.or_else(refusal);
@@ -105,7 +109,7 @@ impl Ploop {
 }
 
 /// Whether files can share blocks here: tried. Who may not try it is not told that they cannot.
-fn has_reflink(dir: &VolumeDir) -> bool {
+pub(crate) fn has_reflink(dir: &VolumeDir) -> bool {
     let pair = nameless(dir).and_then(|one| Ok((one, nameless(dir)?)));
     pair.map_or(true, |(from, to)| ioctl_ficlone(to, from).is_ok())
 }

@@ -25,6 +25,7 @@ use crate::files::{DiskFile, DiskFolder};
 use crate::format::disk::{Deletion, Disk};
 use crate::format::guid::Guid;
 use crate::format::storage::{Access, Folder, ImageFile as _};
+use crate::kernel_device::KERNEL_IN_USE;
 use crate::volume_dir::VolumeDir;
 
 /// What a snapshot's file carries that was made for a clone: the snapshot's GUID. A merge may give the
@@ -100,20 +101,20 @@ impl Ploop {
         let shown = self.shown(source);
         let Some(attached) = shown.find()? else {
             if let Some(device) = self.kernel_device(source)? {
-                self.sync(from, &device.path(), device.read_only)?;
+                self.sync(from, &device.path()?, device.read_only)?;
                 let shot = self.freeze_in_kernel(&device, source, guid)?;
                 let disk = source.disk()?;
                 mark(&disk, shot, guid);
-                let claim = None;
-                return Ok(Frozen::Shot { disk, shot, claim });
+                let by = By::Kernel;
+                return Ok(Frozen::Shot { disk, shot, by });
             }
             let claim = self.claim(source)?;
             let mut disk = self.settled(source, &claim)?;
             self.merge_unused(&mut disk)?;
             let shot = disk.freeze(guid)?;
             mark(&disk, shot, guid);
-            let claim = Some(claim);
-            return Ok(Frozen::Shot { disk, shot, claim });
+            let by = By::Claim(claim);
+            return Ok(Frozen::Shot { disk, shot, by });
         };
         self.sync(from, &device_of(&attached), attached.read_only)?;
         if attached.is_raw {
@@ -122,8 +123,8 @@ impl Ploop {
         let shot = attached.freeze(&self.host, &shown.place(), guid)?;
         let disk = source.disk()?;
         mark(&disk, shot, guid);
-        let claim = None;
-        Ok(Frozen::Shot { disk, shot, claim })
+        let by = By::Server;
+        Ok(Frozen::Shot { disk, shot, by })
     }
 
     /// Brings to the device what a file system on it has not written yet.
@@ -226,11 +227,20 @@ enum Frozen {
     Shot {
         disk: Disk<DiskFolder>,
         shot: Guid,
-        /// Proof that nobody uses it; `None`: its server does not touch the snapshot.
-        claim: Option<Claim>,
+        by: By,
     },
     /// A raw file that is written to without a server: the instant is that of the reflink.
     Raw(Disk<DiskFolder>),
+}
+
+/// Who keeps a snapshot as it is.
+enum By {
+    /// Nobody uses the disk.
+    Claim(#[expect(dead_code, reason = "held until it is dropped")] Claim),
+    /// The server that shows the disk.
+    Server,
+    /// The kernel's ploop shows it, whose tool wants no disk that has files of another one.
+    Kernel,
 }
 
 impl std::fmt::Debug for Frozen {
@@ -246,13 +256,14 @@ impl Frozen {
     /// Makes a disk of it in another folder.
     fn share(self, host: &Host, folder: DiskFolder) -> Result<Disk<DiskFolder>> {
         match self {
-            Self::Shot { disk, shot, claim } => {
+            Self::Shot { disk, shot, by } => {
+                let may_link = !matches!(by, By::Kernel);
                 let branch = disk.branch(shot)?;
                 for (here, there) in &branch.files {
                     host.check_cancelled()?;
-                    share(disk.folder(), here, &folder, there)?;
+                    share(disk.folder(), here, &folder, there, may_link)?;
                 }
-                drop(claim);
+                drop(by);
                 Ok(branch.create(folder)?)
             }
             Self::Raw(disk) => copy_raw(&disk, folder),
@@ -285,8 +296,14 @@ pub(crate) fn refusal_to_renew(fs: &FsType) -> Option<String> {
     })
 }
 
-/// Gives another disk a file of this one.
-fn share(from: &DiskFolder, here: &str, to: &DiskFolder, there: &str) -> Result<()> {
+/// Gives another disk a file of this one, as a copy or as well the very file, if that may be.
+fn share(
+    from: &DiskFolder,
+    here: &str,
+    to: &DiskFolder,
+    there: &str,
+    may_link: bool,
+) -> Result<()> {
     let file = from.open(here, Access::Read);
     let file = file.context(|| format!("cannot open {here:?}"))?;
     let failed = || format!("cannot share {here:?}");
@@ -294,6 +311,9 @@ fn share(from: &DiskFolder, here: &str, to: &DiskFolder, there: &str) -> Result<
     file.flush().context(failed)?;
     if reflink(&file, to, there).context(failed)? {
         return Ok(());
+    }
+    if !may_link {
+        return Err(Error::new(ErrorKind::Unsupported, KERNEL_IN_USE));
     }
     let link = file.link(to, there);
     link.map_err(|errno| match errno {

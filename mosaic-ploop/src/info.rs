@@ -137,7 +137,8 @@ impl Ploop {
                 .flatten()
         };
         let Some(attached) = served.copied().or_else(raw) else {
-            let ours = self.kernel_device(dir)?.map(|device| device.attachment());
+            let ours = self.kernel_device(dir)?;
+            let ours = ours.map(|device| device.attachment()).transpose()?;
             let shown = ours.or_else(|| others_attachment(dir, &devices.showers));
             if shown.is_some() {
                 volume.attachment = shown;

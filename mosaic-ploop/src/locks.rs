@@ -51,6 +51,11 @@ impl Hold {
         own: &[(100, 2), (103, 1), (200, 5)],
         others: &[(101, 1), (103, 1), (200, 5), (300, 5)],
     };
+    /// What libploop takes on the base of a disk for each of its operations: to be asked for.
+    pub const TOOL: Self = Self {
+        own: &[(200, 5)],
+        others: &[(200, 5)],
+    };
     /// Nobody else writes it: for the top of a disk that is shown.
     pub const WRITE: Self = Self {
         own: &[(100, 2), (103, 1), (201, 1), (203, 1)],

@@ -4,17 +4,20 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use mosaic_core::loopdev::Identity;
-use mosaic_core::{Context, Error, ErrorKind, Result};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, fstat, openat, statx};
+use mosaic_core::{Context, Error, ErrorKind, Host, Result};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, StatxFlags, fstat, openat, statx};
 
+use super::PASSING;
 use crate::files::DiskFolder;
 use crate::format::delta::read_header;
-use crate::format::descriptor::{Base, DESCRIPTOR};
+use crate::format::descriptor::{Base, DESCRIPTOR, Image};
 use crate::format::disk::Disk;
 use crate::format::header::{Header, Mark, Version};
 use crate::format::storage::{Access, Folder};
+use crate::locks::{Hold, ImageLock};
 use crate::volume_dir::VolumeDir;
 
 /// Others may write to it.
@@ -44,7 +47,15 @@ pub(super) fn reason_against(dir: &VolumeDir) -> Result<Option<String>> {
     } else if marks(&disk)?.iter().any(|mark| *mark != Mark::Closed) {
         "it was not closed, or has an extension"
     } else {
-        return Ok(descriptor_of_root(dir).err().map(|error| error.chain()));
+        let trusted = descriptor_of_root(dir).and_then(|_| images_of_root(&disk));
+        return match trusted {
+            Err(error) => Ok(Some(error.chain())),
+            Ok(stats) => Ok(stats.iter().any(|stat| stat.st_nlink > 1).then(|| {
+                // Whoever shows the other one has locks on the base for as long, and the tool does
+                // nothing without locks of its own there, not even take a device away.
+                "it shares images with another disk".to_owned()
+            })),
+        };
     };
     Ok(Some(reason.to_owned()))
 }
@@ -74,36 +85,85 @@ pub(super) fn marks(disk: &Disk<DiskFolder>) -> Result<Vec<Mark>> {
     Ok(headers(disk)?.iter().map(|header| header.mark).collect())
 }
 
-/// The path of a disk's descriptor. The tool takes paths and follows links: so its folder, and all
-/// above it, have to be root's alone to change. A folder like `/tmp`, in which everybody may change
-/// what is his, will do above it.
+/// The path of a disk's descriptor. The tool takes paths and follows links: so it, its folder, and
+/// all above that, have to be root's alone to change. A folder like `/tmp`, in which everybody may
+/// change what is his, will do above it.
 ///
 /// # Errors
-/// `Unsupported`, with which folder others can change; the kernel's.
+/// `Unsupported`, with which of them others can change; the kernel's.
 pub(super) fn descriptor_of_root(dir: &VolumeDir) -> Result<PathBuf> {
     let failed = || format!("cannot look at the folders above {:?}", dir.path());
-    let refuse = |why: String| Err(Error::new(ErrorKind::Unsupported, why));
     let path = real_path(dir)?;
     let mut above = path.as_path();
     let mut folder: OwnedFd = dir.as_fd().try_clone_to_owned().context(failed)?;
     let mut is_own = true;
     loop {
         let stat = fstat(&folder).context(failed)?;
-        let mode = Mode::from_raw_mode(stat.st_mode);
-        let kept = !is_own && mode.contains(Mode::SVTX);
-        if stat.st_uid != 0 || mode.intersects(OTHERS_WRITE) && !kept {
-            return refuse(format!(
-                "others than root can change {above:?}, so the ploop tool is not sent there"
-            ));
+        let kept = !is_own && Mode::from_raw_mode(stat.st_mode).contains(Mode::SVTX);
+        let by_all = kept && stat.st_uid == 0;
+        if !by_all {
+            require_of_root(&stat, above)?;
         }
         let Some(next) = above.parent() else {
-            return Ok(path.join(DESCRIPTOR));
+            break;
         };
         above = next;
         is_own = false;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         folder = openat(&folder, "..", flags, Mode::empty()).context(failed)?;
     }
+    // It says by which paths the tool goes on.
+    let descriptor = path.join(DESCRIPTOR);
+    stat_of_root(&dir.folder()?, DESCRIPTOR, &descriptor)?;
+    Ok(descriptor)
+}
+
+/// Makes sure that nobody but root can change the images that a disk has.
+fn images_of_root(disk: &Disk<DiskFolder>) -> Result<Vec<Stat>> {
+    let images = disk.descriptor().images();
+    let stat = |image: &Image| stat_of_root(disk.folder(), &image.file, Path::new(&image.file));
+    images.iter().map(stat).collect()
+}
+
+fn stat_of_root(folder: &DiskFolder, name: &str, path: &Path) -> Result<Stat> {
+    let failed = || format!("cannot look at {path:?}");
+    let file = folder.open(name, Access::Read).context(failed)?;
+    let stat = fstat(&file).context(failed)?;
+    require_of_root(&stat, path)?;
+    Ok(stat)
+}
+
+fn require_of_root(stat: &Stat, path: &Path) -> Result<()> {
+    if stat.st_uid == 0 && !Mode::from_raw_mode(stat.st_mode).intersects(OTHERS_WRITE) {
+        return Ok(());
+    }
+    let why = format!("others than root can change {path:?}, so the ploop tool is not sent there");
+    Err(Error::new(ErrorKind::Unsupported, why))
+}
+
+/// Makes sure that the tool will have its locks on the base of a disk. It waits for them, for a
+/// minute, in which it is not to be stopped. Lib/lock.c of libploop 8.
+///
+/// # Errors
+/// `Busy`, with who holds them; `Interrupted`; as [`VolumeDir::disk`].
+pub(super) fn await_locks(host: &Host, dir: &VolumeDir) -> Result<()> {
+    let disk = dir.disk()?;
+    let descriptor = disk.descriptor();
+    let base = descriptor.chain(descriptor.top()).first().copied();
+    let name = base
+        .and_then(|base| descriptor.file(base))
+        .unwrap_or_default();
+    let file = disk.folder().open(name, Access::Read);
+    let file = OwnedFd::from(file.context(|| format!("cannot open {name:?}"))?);
+    let start = Instant::now();
+    while let Err(error) = ImageLock::ask(&file, name, &Hold::TOOL) {
+        if start.elapsed() > PASSING {
+            return Err(error);
+        }
+        host.check_cancelled()?;
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 /// Where an open folder is now.

@@ -50,6 +50,10 @@ const SYSFS: &str = "/sys/block";
 const NUMBERS: std::ops::Range<u32> = 100_000..1_000_000;
 /// How long an opener that comes and goes (udev looks at every new device) is waited for.
 const PASSING: Duration = Duration::from_secs(1);
+/// Why a disk that it shows is not cloned where there is no reflink: two disks would have one file,
+/// and a block server that shows the other has locks on it that the tool waits for in vain.
+pub(crate) const KERNEL_IN_USE: &str = "it is attached by the kernel's ploop, whose disks share no \
+     image with others, so that only a location with reflink makes a clone; detach it first";
 
 /// A device of the kernel's that shows a disk of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,12 +62,20 @@ pub struct KernelDevice {
     node: String,
     /// Its name in device-mapper: `ploopN`.
     name: String,
-    /// The device upon it that shows the partition with the volume's file system: `dm-M`.
-    part: Option<String>,
+    /// What the volume's users see.
+    shows: Shows,
     /// It refuses writes.
     pub read_only: bool,
     /// Which disk.
     id: VolumeId,
+}
+
+/// Which part of a disk is the volume's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Shows {
+    Whole,
+    /// The partition with the file system, by a device upon it: `dm-M`; `None`: that is gone.
+    Partition(Option<String>),
 }
 
 /// The device that shows a disk, if we had it made. Asked of sysfs, by anybody.
@@ -88,12 +100,12 @@ pub fn find(id: VolumeId) -> Result<Option<KernelDevice>> {
         let mut device = KernelDevice {
             node: node.to_owned(),
             name,
-            part: None,
+            shows: Shows::Whole,
             read_only: attribute(node, "ro").is_some_and(|ro| ro == "1"),
             id,
         };
         if uuid == wanted[1] {
-            device.part = device.parts().into_iter().next();
+            device.shows = Shows::Partition(device.parts().into_iter().next());
         }
         return Ok(Some(device));
     }
@@ -190,25 +202,51 @@ fn free_name(dm: Dm<'_>) -> Result<String> {
 
 impl KernelDevice {
     /// `/dev/dm-N`, of the whole or of the partition.
-    pub fn path(&self) -> PathBuf {
-        Path::new("/dev").join(self.part.as_ref().unwrap_or(&self.node))
+    ///
+    /// # Errors
+    /// `Io` if the device of the partition is gone: the whole is not the volume.
+    pub fn path(&self) -> Result<PathBuf> {
+        let node = match &self.shows {
+            Shows::Whole => &self.node,
+            Shows::Partition(Some(part)) => part,
+            Shows::Partition(None) => {
+                let why = format!(
+                    "the device of its partition is gone from {}; detach it",
+                    self.at().display()
+                );
+                return Err(Error::new(ErrorKind::Io, why));
+            }
+        };
+        Ok(Path::new("/dev").join(node))
+    }
+
+    /// Where it is, for people.
+    fn at(&self) -> PathBuf {
+        let node = match &self.shows {
+            Shows::Partition(Some(part)) => part,
+            Shows::Whole | Shows::Partition(None) => &self.node,
+        };
+        Path::new("/dev").join(node)
     }
 
     /// As the host hears of it.
-    pub fn attachment(&self) -> Attachment {
-        Attachment {
-            device: self.path(),
+    ///
+    /// # Errors
+    /// As [`KernelDevice::path`].
+    pub fn attachment(&self) -> Result<Attachment> {
+        Ok(Attachment {
+            device: self.path()?,
             lifetime: Lifetime::Explicit,
             read_only: self.read_only,
             foreign: false,
-        }
+        })
     }
 
     /// The refusal for a disk that it shows: which, and who uses it.
     pub fn in_use(&self) -> Error {
         let mut line = format!(
             "in use: attached at {} by the kernel's ploop",
-            self.path().display()
+            self.at().display()
         );
         // The device is reason enough; who uses it is only good to know.
         if let Ok(uses) = self.users()
@@ -224,7 +262,7 @@ impl KernelDevice {
     pub fn refusal_to_resize(&self) -> String {
         format!(
             "the kernel's ploop shows it at {}, and it keeps its size until it is detached",
-            self.path().display()
+            self.at().display()
         )
     }
 
@@ -279,8 +317,9 @@ impl KernelDevice {
     /// removal is unmounted by the tool, if nothing is open there.
     ///
     /// # Errors
-    /// `Busy` with who uses it; `Unsupported` if others than root can change the disk's folder; what
-    /// the tool said; `Io` if it left the disk open.
+    /// `Busy` with who uses it, or who has locks that the tool would wait for; `Unsupported` if
+    /// others than root can change the disk's folder or descriptor; what the tool said; `Io` if it
+    /// left the disk open.
     fn detach(&self, host: &Host, dir: &VolumeDir) -> Result<()> {
         let descriptor = fit::descriptor_of_root(dir)?;
         let control = open_control()?;
@@ -292,6 +331,7 @@ impl KernelDevice {
             host.check_cancelled()?;
             std::thread::sleep(Duration::from_millis(20));
         }
+        fit::await_locks(host, dir)?;
         tool::umount(host, &descriptor)?;
         if find(self.id)?.is_some() {
             let why = "ploop says that it is done, but the device is still there";

@@ -6,9 +6,10 @@ use mosaic_core::{Context, Error, ErrorKind, Result};
 use rustix::fs::{Mode, OFlags};
 
 use super::others::open_target;
-use super::{KernelDevice, attach, find, fit, tool};
+use super::{KERNEL_IN_USE, KernelDevice, attach, find, fit, tool};
 use crate::attach::put_in_order;
 use crate::attachment::VolumeId;
+use crate::capabilities::has_reflink;
 use crate::config::Device;
 use crate::driver::Ploop;
 use crate::format::guid::Guid;
@@ -65,7 +66,7 @@ impl Ploop {
         let refused = match reason {
             Some(reason) => Error::new(ErrorKind::Unsupported, reason),
             None => match attach(&self.host, dir, read_only, partition) {
-                Ok(device) => return Ok(Some(device.attachment())),
+                Ok(device) => return device.attachment().map(Some),
                 Err(error) => error,
             },
         };
@@ -101,7 +102,7 @@ impl Ploop {
         let Some(device) = self.kernel_device(dir)? else {
             return Ok(None);
         };
-        let path = device.path();
+        let path = device.path()?;
         if device.read_only && !read_only {
             return Err(device.in_use().context("it is attached read-only"));
         }
@@ -136,7 +137,13 @@ impl Ploop {
                        detach it first";
             return Err(Error::new(ErrorKind::Unsupported, why));
         }
-        tool::snapshot(&self.host, guid, &fit::descriptor_of_root(dir)?)?;
+        if !has_reflink(dir) {
+            // What shows the clone would keep the tool from this disk.
+            return Err(Error::new(ErrorKind::Unsupported, KERNEL_IN_USE));
+        }
+        let descriptor = fit::descriptor_of_root(dir)?;
+        fit::await_locks(&self.host, dir)?;
+        tool::snapshot(&self.host, guid, &descriptor)?;
         let disk = dir.disk()?;
         let descriptor = disk.descriptor();
         if descriptor.shot(guid).is_none() || descriptor.top() == guid {

@@ -9,12 +9,15 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use mosaic_core::dm::{By, Dm, open_control};
-use mosaic_core::volume::{Lifetime, MountSource};
+use mosaic_core::volume::{Lifetime, MountSource, capability};
 use mosaic_core::{Driver, ErrorKind};
 use mosaic_ploop::files::DiskFolder;
 use mosaic_ploop::format::disk::Disk;
 use mosaic_ploop::format::guid::Guid;
-use mosaic_tests::{Moctl, block_servers_beneath, eventually, requires_vm, run};
+use mosaic_ploop::locks::{Hold, ImageLock};
+use mosaic_tests::{
+    Moctl, MountedFs, block_servers_beneath, eventually, requires_program, requires_vm, run,
+};
 
 use super::common::{Disks, MIB, disks, volume};
 use stand_in::StandIn;
@@ -318,6 +321,18 @@ fn root_a_file_system_on_a_partition_is_shown_alone() {
     assert_eq!(error.kind(), ErrorKind::Busy);
     assert!(error.chain().contains("mounted at"), "{}", error.chain());
     run("umount", &[&at]).unwrap();
+    // Without the partition's device there is none: the whole is not the volume.
+    let remove = "DM_DISABLE_UDEV=1 dmsetup remove --retry $0";
+    run("sh", &["-c", remove, &name_of(&attached.device)]).unwrap();
+    let error = disks.driver.mount_source(Some(&volume("a")), false);
+    let error = error.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io, "{}", error.chain());
+    assert!(error.chain().contains("partition is gone"));
+    let found = disks.find("a").unwrap();
+    assert_eq!(found.attachment, None);
+    assert!(found.notes.iter().any(|note| note.contains("detach it")));
+    let error = disks.drop("a").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy);
     disks.driver.detach(&volume("a")).unwrap();
     assert_eq!(disks.find("a").unwrap().attachment, None);
     // A disk is shown whole, whatever is on it.
@@ -400,6 +415,17 @@ fn root_the_tool_is_only_sent_where_nobody_else_can_lead_it_astray() {
     std::os::unix::fs::chown(&disks.path, Some(1000), None).unwrap();
     refused("others than root can change");
     std::os::unix::fs::chown(&disks.path, Some(0), None).unwrap();
+    // The descriptor says which files the tool opens, and those are its alone as long as it has them.
+    for name in ["DiskDescriptor.xml", "root.hds"] {
+        let file = disks.file("a").join(name);
+        let mode = fs::metadata(&file).unwrap().permissions().mode();
+        std::os::unix::fs::chown(&file, Some(1000), None).unwrap();
+        refused(name);
+        std::os::unix::fs::chown(&file, Some(0), None).unwrap();
+        set_mode(&file, 0o664);
+        refused(name);
+        set_mode(&file, mode & 0o7777);
+    }
     let other = Disks::open(&disks.path, &[("version", "1")]);
     other.create_disk("c", 64 * MIB).unwrap();
     let error = disks.driver.attach(&volume("c"), false).unwrap_err();
@@ -409,6 +435,58 @@ fn root_the_tool_is_only_sent_where_nobody_else_can_lead_it_astray() {
     disks.driver.attach(&volume("a"), false).unwrap();
     disks.driver.detach(&volume("a")).unwrap();
     assert_eq!(StandIn::calls().len(), 2);
+}
+
+/// For each operation the tool takes locks on the base of a disk, for which it waits for a minute,
+/// and whoever shows another disk that has the base has locks there for as long.
+#[test]
+fn root_a_disk_that_shares_images_is_not_the_kernels() {
+    if !requires_vm() || !requires_program("mkfs.ext4") {
+        return;
+    }
+    let _tool = StandIn::install();
+    // Without reflink.
+    let location = MountedFs::new("ext4").unwrap();
+    let options = [("preallocate", "true"), ("device", "kernel")];
+    let disks = Disks::open(location.path(), &options);
+    let by_server = Disks::open(location.path(), &[("device", "server")]);
+    let refusal = |name: &str| {
+        let all = disks.driver.capabilities(Some(&volume(name))).unwrap();
+        let clone = all.into_iter().find(|can| can.name == capability::CLONE);
+        clone.unwrap().refusal
+    };
+    disks.create_disk("a", 8 * MIB).unwrap();
+    disks.driver.attach(&volume("a"), false).unwrap();
+    let error = disks.clone("a", "b", None).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.chain().contains("reflink"), "{}", error.chain());
+    assert!(error.chain().contains(&refusal("a").unwrap()));
+    assert_eq!(StandIn::calls().len(), 1, "the tool would freeze it");
+    assert_eq!(disks.disk("a").descriptor().shots().len(), 1);
+    assert!(disks.leftovers().is_empty());
+    // Somebody has it after all: it stays as it is, and he is named.
+    let base = File::open(disks.file("a").join("root.hds")).unwrap();
+    let theirs = ImageLock::take(base.into(), "root.hds", &Hold::READ).unwrap();
+    let error = disks.driver.detach(&volume("a")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy, "{}", error.chain());
+    let us = format!("locked by pid {}", std::process::id());
+    assert!(error.chain().contains(&us), "{}", error.chain());
+    assert_eq!(StandIn::calls().len(), 1, "the tool would wait");
+    drop(theirs);
+    disks.driver.detach(&volume("a")).unwrap();
+    // Idle it is cloned, and then a server shows it.
+    assert_eq!(refusal("a"), None);
+    disks.clone("a", "b", None).unwrap();
+    for name in ["a", "b"] {
+        let error = disks.driver.attach(&volume(name), false).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.chain().contains("shares images"), "{}", error.chain());
+        by_server.driver.attach(&volume(name), false).unwrap();
+    }
+    for name in ["a", "b"] {
+        disks.driver.detach(&volume(name)).unwrap();
+    }
+    assert_eq!(StandIn::calls().len(), 2, "{:?}", StandIn::calls());
 }
 
 /// What the target would answer goes through what device-mapper itself answers here.
