@@ -155,8 +155,8 @@ impl Ploop {
         if label::kind(dir, self.options.default_fs.name())? == Kind::Disk {
             return Ok(None);
         }
-        let disk = dir.disk()?;
-        partition::find(&disk.read(disk.descriptor().top())?)
+        let glance = dir.disk()?.glance()?;
+        partition::find_by(glance.size(), |buffer, at| glance.read(buffer, at))
     }
 
     /// Steps: find the volume's device and open it, which keeps it, and prove that it shows the

@@ -38,14 +38,24 @@ const SUPERBLOCKS: usize = 128 << 10;
 /// # Errors
 /// `Corrupt` if both copies are damaged; as [`Chain::read`].
 pub fn find<F: ImageFile>(chain: &Chain<F>) -> Result<Option<Table>> {
-    let size = chain.size();
+    find_by(chain.size(), |buffer, at| chain.read(buffer, at))
+}
+
+/// The same of a disk that is read another way.
+///
+/// # Errors
+/// As [`find`].
+pub fn find_by(
+    size: Sectors,
+    read: impl Fn(&mut [u8], DiskOffset) -> crate::format::Result<()>,
+) -> Result<Option<Table>> {
     let (mut front, mut back) = (vec![0; gpt::START], vec![0; gpt::END]);
     if size.bytes() < (front.len() + back.len()) as u64 {
         return Ok(None);
     }
-    chain.read(&mut front, DiskOffset(0))?;
+    read(&mut front, DiskOffset(0))?;
     let at = size.bytes() - back.len() as u64;
-    chain.read(&mut back, DiskOffset(at))?;
+    read(&mut back, DiskOffset(at))?;
     match Table::find(&front, &back, size) {
         Found::Nothing => Ok(None),
         Found::Table(table) => Ok(Some(table)),

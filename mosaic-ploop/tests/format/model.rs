@@ -111,6 +111,17 @@ impl Pair {
     /// Compares both.
     pub fn compare(&mut self) {
         assert!(read_top(&self.disk) == self.top, "the disk");
+        let glance = self.disk.glance().unwrap();
+        assert_eq!(glance.size().bytes(), self.top.len() as u64);
+        // Across clusters, and the end.
+        let last = self.top.len() as u64 - 700;
+        for at in [0, last.min(CLUSTER - 300), last] {
+            let mut seen = [0xee; 700];
+            glance.read(&mut seen, DiskOffset(at)).unwrap();
+            assert!(seen == self.top[range(at, 700)], "a glance at {at}");
+        }
+        let past = glance.read(&mut [0; 2], DiskOffset(self.top.len() as u64 - 1));
+        assert!(matches!(past, Err(Error::Range { .. })));
         let shots = self.disk.descriptor().shots().iter();
         let mut kept: Vec<_> = shots
             .filter(|shot| shot.temporary.is_none() && shot.guid != Guid::TOP)

@@ -15,6 +15,7 @@ mod convert;
 mod create;
 mod delete;
 mod freeze;
+mod glance;
 mod holes;
 mod interrupted;
 mod merge;
@@ -42,6 +43,7 @@ pub use check::DiskReport;
 pub use create::{Kind, NewDisk};
 pub use delete::Deletion;
 pub use freeze::Branch;
+pub use glance::Glance;
 
 /// The cached statistics of an unmounted disk: wrong as soon as the disk is another one.
 const STATISTICS: &str = ".statfs";
