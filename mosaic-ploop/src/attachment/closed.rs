@@ -73,22 +73,23 @@ fn await_end(host: &Host, place: &Place<'_>, patience: Duration) -> Result<bool>
     let start = Instant::now();
     while let Some(server) = control::call(&private, &name)? {
         // A server that is told nothing says nothing, until it ends.
-        loop {
+        while !handover::has_message(host, &server)? {
             if find(place)?.is_some() {
                 return Ok(false);
             }
-            if handover::has_message(host, &server)? {
-                break;
-            }
-            if start.elapsed() > patience {
-                return Err(Error::new(
-                    ErrorKind::Busy,
-                    "in use: its block server has not ended yet",
-                ));
-            }
+            refuse_after(start, patience)?;
         }
+        refuse_after(start, patience)?;
         // Between its last word and its end.
         std::thread::sleep(Duration::from_millis(1));
     }
     Ok(true)
+}
+
+fn refuse_after(start: Instant, patience: Duration) -> Result<()> {
+    if start.elapsed() <= patience {
+        return Ok(());
+    }
+    let why = "in use: its block server has not ended yet";
+    Err(Error::new(ErrorKind::Busy, why))
 }
