@@ -9,11 +9,12 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use mosaic_core::fs::FsType;
+use mosaic_core::loopdev::{Binding, LoopDevice};
 use mosaic_core::mounts::directory_on_device;
-use mosaic_core::volume::CloneOptions;
+use mosaic_core::volume::{CloneOptions, Lifetime};
 use mosaic_core::{Context, Error, ErrorKind, Host, Result, VolumeName};
 use mosaic_core::{label, loopdev};
-use rustix::fs::{self, IFlags, XattrFlags};
+use rustix::fs::{self, IFlags, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 
 use crate::attach::device_of;
@@ -181,7 +182,10 @@ impl Ploop {
                 ));
             }
             drop(open);
-            let renewed = fs.renew_uuid(&self.host, device);
+            let renewed = match fs.name() {
+                "btrfs" => with_name(device, |named| fs.renew_uuid(&self.host, named)),
+                _ => fs.renew_uuid(&self.host, device),
+            };
             renewed.context(|| format!("cannot give the clone's {fs} a UUID of its own"))?;
             if !grow {
                 return Ok(());
@@ -294,6 +298,25 @@ pub(crate) fn refusal_to_renew(fs: &FsType) -> Option<String> {
             "Mosaic cannot give a clone of {fs} a UUID of its own; it can for ext4, xfs and btrfs"
         )
     })
+}
+
+/// Runs `step` with another device upon this one. btrfstune takes two loop devices whose files have
+/// the same name for one (`is_same_loop_file`, btrfs-progs 6.2), and the files of all block servers are
+/// called `/`: the clone would be mounted for it as soon as any other btrfs of ours is. The device
+/// upon it stands on a file with a name of its own.
+fn with_name(device: &Path, step: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    let file = fs::open(device, flags, Mode::empty());
+    let file = file.context(|| format!("cannot open {device:?}"))?;
+    let binding = Binding {
+        read_only: false,
+        lifetime: Lifetime::Mount,
+        path: device,
+        window: None,
+    };
+    let named = LoopDevice::bind(file.as_fd(), &binding)?;
+    step(&named.path())?;
+    fs::fsync(&named).context(|| format!("cannot sync {:?}", named.path()))
 }
 
 /// Gives another disk a file of this one, as a copy or as well the very file, if that may be.
