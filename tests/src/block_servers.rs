@@ -19,8 +19,24 @@ pub fn block_servers_beneath(folder: &Path) -> Vec<u32> {
     let mut found: Vec<u32> = pids
         .filter(|pid| is_server(*pid) && has_open(*pid, folder))
         .collect();
-    found.sort_unstable();
+    // Not by number: those begin again at some time.
+    found.sort_by_cached_key(|pid| (started(*pid), is_worker(*pid)));
     found
+}
+
+/// When a process was started, in ticks since the boot.
+///
+/// proc_pid_stat(5), field 22; the name in field 2 may hold anything but ends with the last bracket.
+fn started(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = text.rsplit_once(')')?;
+    rest.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// Keeper and worker may be started in the same tick.
+fn is_worker(pid: u32) -> bool {
+    let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    words.split(|byte| *byte == 0).nth(1) == Some(b"work")
 }
 
 /// Detaches the loop devices of the disks that are served beneath a folder. Their names end with device
