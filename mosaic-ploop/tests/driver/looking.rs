@@ -71,7 +71,7 @@ fn who_works_on_a_disk_is_not_kept_from_it_by_checks() {
     };
     let passed_over = std::thread::scope(|scope| {
         let checking = [(); 2].map(|()| scope.spawn(check));
-        assert!(eventually(|| checks.load(Ordering::Relaxed) > 2));
+        let is_checking = eventually(|| checks.load(Ordering::Relaxed) > 2);
         let work = || -> mosaic_core::Result<()> {
             for round in 1..6 {
                 disks.resize("a", (64 + round) << 30)?;
@@ -84,6 +84,7 @@ fn who_works_on_a_disk_is_not_kept_from_it_by_checks() {
         let done = work();
         stop.store(true, Ordering::Relaxed);
         let passed_over = checking.map(|thread| thread.join().unwrap());
+        assert!(is_checking);
         done.unwrap();
         passed_over
     });
