@@ -76,7 +76,8 @@ struct Due {
 /// Whether the partition of a disk has not yet the size that belongs to a disk of `size`.
 ///
 /// # Errors
-/// `Unsupported` if another partition is behind it; `Invalid` if it would have no sector; as [`find`];
+/// `Unsupported` if another partition is behind it, or no room for the copy of its table; `Invalid` if
+/// it would have no sector; as [`find`];
 /// `Corrupt` if there is no table.
 pub fn is_due<F: ImageFile>(chain: &Chain<F>, size: Sectors) -> Result<bool> {
     due(chain, size).map(|due| due.front || due.back)
@@ -120,6 +121,11 @@ fn due<F: ImageFile>(chain: &Chain<F>, size: Sectors) -> Result<Due> {
         };
         Error::new(kind, fault.to_string())
     })?;
+    // Of a disk that was cut off by another program: the file system may have all that its table says.
+    if size >= chain.size() && new.partition.bytes < table.partition().bytes {
+        let why = "its partition reaches to where the copy of its table belongs";
+        return Err(Error::new(ErrorKind::Unsupported, why));
+    }
     let differs = |at: u64, copy: &[u8]| -> Result<bool> {
         // What the disk does not have yet is not so either.
         if at + copy.len() as u64 > chain.size().bytes() {

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A partition is resized with its idle disk, and never below its file system.
 
-use mosaic_core::volume::{Access, capability};
+use mosaic_core::loopdev::Window;
+use mosaic_core::volume::{Access, NewKind, capability};
 use mosaic_core::{Driver, ErrorKind};
-use mosaic_ploop::format::units::DiskOffset;
+use mosaic_ploop::format::units::{DiskOffset, Sectors};
+use mosaic_ploop::gpt::new_table;
 use mosaic_ploop::partition;
 use mosaic_tests::requires_program;
 
@@ -61,6 +63,31 @@ fn a_disk_has_no_partition_and_may_be_small() {
     let error = disks.create_fs("b", "ext4", 2 * MIB).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid, "{}", error.chain());
     assert_eq!(disks.names(), ["a"]);
+}
+
+#[test]
+fn a_partition_that_leaves_no_room_is_not_cut() {
+    let (_scratch, disks) = disks("cut", &[("partition", "gpt")]);
+    disks.create_disk("a", 32 * MIB).unwrap();
+    // Of a disk that was larger when it was made.
+    let partition = Window {
+        at: MIB,
+        bytes: 31 * MIB - 10 * 512,
+    };
+    let table = new_table(Sectors(33 * MIB / 512), partition, [1; 16], [2; 16]);
+    disks.write("a", 0, &table.front);
+    disks.write("a", 31 * MIB, &[7; 1 << 20]);
+    let dir = std::fs::File::open(disks.file("a")).unwrap();
+    let kind = NewKind::Fs(Some("ext4".to_owned()));
+    mosaic_core::label::set_kind(dir, &kind).unwrap();
+    assert_eq!(partition_of(&disks, "a"), partition.bytes);
+    let before = disks.read("a", 0, 32 << 20);
+    for size in [32 * MIB, 33 * MIB, 64 * MIB] {
+        let error = disks.resize("a", size).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{}", error.chain());
+    }
+    assert_eq!(disks.size("a"), 32 * MIB);
+    assert!(disks.read("a", 0, 32 << 20) == before);
 }
 
 #[test]
