@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The driver `ploop`: what its block server makes of a disk, beside a plain loop device with direct
 //! I/O on a raw file of the same folder. The two take turns in each round.
+//!
+//! The ratio is of what the machine does besides as well. What the server takes of the processor for
+//! a block or a MiB is not, and is what can be compared from one day to the next.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use mosaic_tests::{Scratch, run, stdout_of};
+use mosaic_tests::{Scratch, block_servers_beneath, run, stdout_of};
 
 use super::Options;
 use super::fio::{End, Job, Unit};
@@ -113,8 +116,16 @@ pub fn measure(options: &Options, interrupt: &Interrupt) -> Result<()> {
     println!(
         "\nploop: rates by fio, beside a loop device on a raw file; 4k in blocks/s, 1M in MiB/s"
     );
-    println!("{:<16} {:>9} {:>9} {:>6}", "job", "ploop", "loop", "ratio");
-    let mut ratios = Ratios::default();
+    println!(
+        "{:<16} {:>9} {:>9} {:>6} {:>10}",
+        "job", "ploop", "loop", "ratio", "server us"
+    );
+    let mut ratios = Ratios {
+        location: bench.scratch.path(),
+        name: "",
+        rates: Default::default(),
+        costs: Vec::new(),
+    };
     let raw = bench.raw("raw")?;
     bench.moctl("new disk full 1G")?;
     let device = bench.attach("full")?;
@@ -171,33 +182,61 @@ fn print_times(bench: &Bench, rounds: usize) -> Result<()> {
 }
 
 /// What one job gave on both.
-#[derive(Default)]
-struct Ratios {
+struct Ratios<'b> {
+    location: &'b Path,
     name: &'static str,
     rates: [Vec<f64>; 2],
+    /// Microseconds of the processor that servers took, for each unit.
+    costs: Vec<f64>,
 }
 
-impl Ratios {
+impl Ratios<'_> {
     fn take(&mut self, job: &Job, ploop: &Path, raw: &Path, end: End) -> Result<()> {
         self.name = job.name;
-        for (rates, device) in self.rates.iter_mut().zip([ploop, raw]) {
-            rates.push(job.run(device, SIZE, end)?);
-        }
+        let before = served_for(self.location)?;
+        let outcome = job.run(ploop, SIZE, end)?;
+        let taken = served_for(self.location)?.saturating_sub(before);
+        self.costs
+            .push(taken.as_secs_f64() * 1e6 / outcome.units.max(1.0));
+        self.rates[0].push(outcome.rate);
+        self.rates[1].push(job.run(raw, SIZE, end)?.rate);
         Ok(())
     }
 
     /// Prints the medians, and begins anew.
     fn print(&mut self) {
-        let [ploop, raw] = self.rates.each_mut().map(|rates| {
-            rates.sort_unstable_by(f64::total_cmp);
-            let median = rates.get(rates.len() / 2).copied();
-            rates.clear();
-            median.unwrap_or(f64::NAN)
-        });
+        let [ploop, raw] = self.rates.each_mut().map(median);
+        let cost = median(&mut self.costs);
         println!(
-            "{:<16} {ploop:>9.0} {raw:>9.0} {:>6.2}",
+            "{:<16} {ploop:>9.0} {raw:>9.0} {:>6.2} {cost:>10.1}",
             self.name,
             ploop / raw
         );
     }
+}
+
+/// Takes the median of what was measured, and all of it away.
+fn median(measured: &mut Vec<f64>) -> f64 {
+    measured.sort_unstable_by(f64::total_cmp);
+    let median = measured.get(measured.len() / 2).copied();
+    measured.clear();
+    median.unwrap_or(f64::NAN)
+}
+
+/// What the block servers of this mosaic have taken of the processor so far.
+///
+/// proc_pid_stat(5): `utime` and `stime`, in ticks.
+fn served_for(location: &Path) -> Result<Duration> {
+    let mut ticks = 0;
+    for pid in block_servers_beneath(location) {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        // The name before is in parentheses and may have blanks in it.
+        let (_, stat) = stat.rsplit_once(')').context("an odd stat")?;
+        let fields = stat.split_whitespace().skip(11).take(2);
+        ticks += fields
+            .filter_map(|field| field.parse::<u64>().ok())
+            .sum::<u64>();
+    }
+    let a_second = rustix::param::clock_ticks_per_second();
+    Ok(Duration::from_nanos(ticks * 1_000_000_000 / a_second))
 }

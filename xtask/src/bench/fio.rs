@@ -31,6 +31,15 @@ pub enum Unit {
     Mib,
 }
 
+/// What a job gave.
+#[derive(Debug, Clone, Copy)]
+pub struct Outcome {
+    /// Units in a second.
+    pub rate: f64,
+    /// Units in all.
+    pub units: f64,
+}
+
 /// When a job ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -41,11 +50,11 @@ pub enum End {
 }
 
 impl Job {
-    /// Runs it, past the page cache; the rate.
+    /// Runs it, past the page cache.
     ///
     /// # Errors
     /// fio failed.
-    pub fn run(&self, device: &Path, size: u64, end: End) -> Result<f64> {
+    pub fn run(&self, device: &Path, size: u64, end: End) -> Result<Outcome> {
         let mut fio = Command::new("fio");
         fio.args(["--name=bench", "--output-format=json", "--direct=1"])
             .args(["--ioengine=libaio", "--randrepeat=0", "--eta=never"])
@@ -71,12 +80,17 @@ impl Job {
             "write"
         };
         let counted = &answer["jobs"][0][side];
-        let rate = match self.unit {
-            Unit::Blocks => counted["iops"].as_f64(),
-            Unit::Mib => counted["bw_bytes"]
-                .as_f64()
-                .map(|bytes| bytes / f64::from(1 << 20)),
-        };
-        rate.context("fio said no rate")
+        let number = |key: &str| counted[key].as_f64().context("fio said no rate");
+        let mib = |bytes: f64| bytes / f64::from(1 << 20);
+        Ok(match self.unit {
+            Unit::Blocks => Outcome {
+                rate: number("iops")?,
+                units: number("total_ios")?,
+            },
+            Unit::Mib => Outcome {
+                rate: mib(number("bw_bytes")?),
+                units: mib(number("io_bytes")?),
+            },
+        })
     }
 }
