@@ -28,6 +28,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 
 use nix::sys::signal::{SigSet, Signal};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 pub use files::{ServedFile, ServedFolder};
 pub use opening::Opening;
@@ -48,6 +49,7 @@ pub fn run(role: Option<&str>) -> ExitCode {
     // What a thread leaves half-done when it panics is for the next worker to mend.
     std::panic::set_hook(Box::new(|_| std::process::abort()));
     refuse_to_stop();
+    keep_memory_private();
     // It would be called after the link that it was started by.
     let _ = rustix::thread::set_name(SHORT);
     let stdin = std::io::stdin();
@@ -90,6 +92,13 @@ fn refuse_to_stop() {
     let asked: SigSet = asked.into_iter().collect();
     // Threads that are started later have the mask too; fails for no set of signals.
     let _ = asked.thread_block();
+}
+
+/// What is in memory is its owner's data: no core file gets it, and nobody waits for one to be written
+/// before the next worker goes on (prctl(2): a process that is not dumpable has none, with a pipe in
+/// `core_pattern` neither, where a limit of 0 means nothing).
+fn keep_memory_private() {
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 /// Says how it went to who started us; who has gone meanwhile does not want to know.
