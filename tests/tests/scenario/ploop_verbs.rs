@@ -9,7 +9,7 @@ const PLOOP: Scenario = Scenario {
     ..LOOP
 };
 
-/// Without reflink, and with clusters so small that growth has to move some.
+/// Without reflink, and with small clusters.
 const PLOOP_ON_EXT4: Scenario = Scenario {
     fs: "ext4",
     config: "default_fs: ext4\ncluster_size: 32K\n",
