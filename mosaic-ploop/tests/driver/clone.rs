@@ -3,12 +3,13 @@
 
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
 
 use mosaic_core::ErrorKind;
 use mosaic_core::finding::Repair;
 use mosaic_ploop::format::guid::Guid;
 use mosaic_ploop::format::units::DiskOffset;
-use mosaic_tests::{MountedFs, requires_program, requires_root, run};
+use mosaic_tests::{MountedFs, requires_program, requires_root, run, stdout_of};
 
 use super::common::{Disks, MIB, disks};
 
@@ -98,6 +99,46 @@ fn root_clones_share_blocks_where_there_is_reflink() {
         }
         let fs = MountedFs::new(fs).unwrap();
         clones_are_disks_of_their_own(&Disks::open(fs.path(), &[("version", "1")]), false);
+    }
+}
+
+/// The extents of a file on disk, one a line.
+fn extents(file: &Path) -> Vec<String> {
+    let file = file.to_str().unwrap();
+    let listed = stdout_of("filefrag", &["-s", "-v", file]).unwrap();
+    let is_extent = |line: &&str| {
+        let number = line.split_once(':').map(|(number, _)| number.trim());
+        number.is_some_and(|number| number.parse::<u32>().is_ok())
+    };
+    listed
+        .lines()
+        .filter(is_extent)
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn root_clones_with_reflink_have_the_blocks_of_their_source() {
+    for (fs, package) in [("xfs", "mkfs.xfs"), ("btrfs", "mkfs.btrfs")] {
+        if !requires_root() || !requires_program(package) || !requires_program("filefrag") {
+            return;
+        }
+        let fs = MountedFs::new(fs).unwrap();
+        let disks = Disks::open(fs.path(), &[]);
+        disks.create_disk("a", 64 * MIB).unwrap();
+        disks.write("a", 0, &[1; 16 << 20]);
+        let own = extents(&disks.file("a").join("root.hds"));
+        assert!(
+            own.iter().all(|extent| !extent.contains("shared")),
+            "{own:?}"
+        );
+        disks.clone("a", "b", None).unwrap();
+        let found = extents(&disks.file("b").join("root.hds"));
+        assert!(!found.is_empty());
+        assert!(
+            found.iter().all(|extent| extent.contains("shared")),
+            "{found:?}"
+        );
     }
 }
 
