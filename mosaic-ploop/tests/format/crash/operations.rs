@@ -14,7 +14,7 @@ use crate::disk::{
 use crate::storage::{Content, Loss, after_crash};
 
 /// Data in some clusters, a snapshot, and other data in some upon it.
-fn with_snapshot(kind: Kind) -> MemDisk {
+pub fn with_snapshot(kind: Kind) -> MemDisk {
     let mut disk = small(kind);
     fill(&disk, 0, 3 * CLUSTER, 1);
     fill(&disk, 7 * CLUSTER, CLUSTER, 2);

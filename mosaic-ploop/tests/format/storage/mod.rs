@@ -7,10 +7,13 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use mosaic_ploop::format::storage::{Access, Folder, ImageFile};
+use mosaic_ploop::format::storage::{Access, Folder, ImageFile, is_zero};
 use mosaic_ploop::format::units::FileOffset;
 
 pub use crash::{Loss, after_crash};
+
+/// Bytes that are a hole, or none is in them.
+const BLOCK: usize = 4096;
 
 /// A step that changed something or made a change durable.
 #[derive(Debug, Clone)]
@@ -170,6 +173,10 @@ impl MemFolder {
 impl Folder for MemFolder {
     type File = MemFile;
 
+    fn within(&self, path: &str) -> io::Result<Option<String>> {
+        Ok(path.strip_prefix("/memory/").map(str::to_owned))
+    }
+
     fn open(&self, name: &str, access: Access) -> io::Result<MemFile> {
         let inode = *self.state().content.names.get(name).ok_or_else(missing)?;
         Ok(MemFile {
@@ -241,6 +248,16 @@ impl MemFile {
             .then_some(())
             .ok_or_else(|| io::Error::from_raw_os_error(9))
     }
+
+    /// The first byte from `at` on that is in such a block.
+    fn next_block(&self, at: FileOffset, is_it: impl Fn(&[u8]) -> bool) -> Option<FileOffset> {
+        let state = self.folder.state();
+        let blocks = state.content.inodes[self.inode].chunks(BLOCK).zip(0..);
+        let from = at.0 / BLOCK as u64;
+        let mut later = blocks.skip_while(|(_, number)| *number < from);
+        let (_, number) = later.find(|(block, _)| is_it(block))?;
+        Some(FileOffset(at.0.max(number * BLOCK as u64)))
+    }
 }
 
 impl ImageFile for MemFile {
@@ -263,6 +280,15 @@ impl ImageFile for MemFile {
         })?;
         write(&mut state.content.inodes[self.inode], at.0, data);
         Ok(())
+    }
+
+    fn next_data(&self, at: FileOffset) -> io::Result<Option<FileOffset>> {
+        Ok(self.next_block(at, |block| !is_zero(block)))
+    }
+
+    /// Blocks of zeros are holes, those too that were written.
+    fn next_hole(&self, at: FileOffset) -> io::Result<Option<FileOffset>> {
+        Ok(self.next_block(at, is_zero))
     }
 
     fn length(&self) -> io::Result<u64> {
