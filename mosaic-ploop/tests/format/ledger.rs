@@ -3,7 +3,6 @@
 //! flushed or not.
 
 use mosaic_ploop::files::DiskFile;
-use mosaic_ploop::format::Error;
 use mosaic_ploop::format::chain::Chain;
 use mosaic_ploop::format::check::Repair;
 use mosaic_ploop::format::delta::Delta;
@@ -12,8 +11,11 @@ use mosaic_ploop::format::guid::Guid;
 use mosaic_ploop::format::ledger;
 use mosaic_ploop::format::storage::{Access, Folder};
 use mosaic_ploop::format::units::{ClusterSize, DiskOffset, Sectors};
+use mosaic_ploop::format::{Error, Result};
 
-use crate::disk::{CLUSTER, CLUSTERS, KINDS, RealDisk, V1, V2, assert_clean, fill, guid, small};
+use crate::disk::{
+    CLUSTER, CLUSTERS, KINDS, RealDisk, V1, V2, assert_clean, fill, guid, read_top, small,
+};
 use crate::storage::{Loss, MemFile, MemFolder, after_crash};
 
 /// Stands for memory that outlives a process.
@@ -60,19 +62,39 @@ fn seen(chain: &MemChain) -> Vec<u8> {
 
 /// Opens the disk as a server does that takes over.
 fn take_over(folder: &MemFolder) -> (Disk<MemFolder>, MemChain) {
-    let mut disk = Disk::open(folder.clone()).unwrap();
+    try_to_take_over(folder).unwrap()
+}
+
+fn try_to_take_over(folder: &MemFolder) -> Result<(Disk<MemFolder>, MemChain)> {
+    let mut disk = Disk::open(folder.clone())?;
     let notes = folder.open(LEDGER, Access::Write).unwrap();
     if let Some(pending) = ledger::load(&notes).unwrap() {
-        disk.take_over(&pending).unwrap();
+        disk.take_over(&pending)?;
     }
     let chain = match disk.write() {
         Err(Error::InUse { .. }) => {
-            disk.check(Some(Repair::Safe)).unwrap();
-            disk.write().unwrap()
+            disk.check(Some(Repair::Safe))?;
+            disk.write()?
         }
-        other => other.unwrap(),
+        other => other?,
     };
-    (disk, chain)
+    Ok((disk, chain))
+}
+
+/// A disk whose writer has died with notes, and what it had answered.
+fn killed(kind: Kind) -> (Disk<MemFolder>, Vec<u8>) {
+    let disk = small(kind);
+    fill(&disk, 0, 2 * CLUSTER, 9);
+    let notes = disk.folder().create(LEDGER, false).unwrap();
+    let mut chain = disk.write().unwrap();
+    chain.keep_ledger(notes).unwrap();
+    put(&mut chain, 5 * CLUSTER, 4);
+    zero(&mut chain, CLUSTER);
+    put(&mut chain, 6 * CLUSTER, 5);
+    let answered = seen(&chain);
+    drop(chain);
+    disk.folder().take_steps();
+    (disk, answered)
 }
 
 #[test]
@@ -121,18 +143,8 @@ fn nothing_that_was_written_is_lost_with_its_writer() {
 #[test]
 fn who_takes_over_can_be_followed_by_another() {
     for kind in [V1, V2] {
-        let disk = small(kind);
-        fill(&disk, 0, 2 * CLUSTER, 9);
-        let notes = disk.folder().create(LEDGER, false).unwrap();
-        let mut chain = disk.write().unwrap();
-        chain.keep_ledger(notes).unwrap();
-        put(&mut chain, 5 * CLUSTER, 4);
-        zero(&mut chain, CLUSTER);
-        put(&mut chain, 6 * CLUSTER, 5);
-        let answered = seen(&chain);
-        drop(chain);
+        let (disk, answered) = killed(kind);
         let start = disk.folder().content();
-        disk.folder().take_steps();
         take_over(disk.folder());
         let steps = disk.folder().take_steps();
         assert!(steps.len() > 5, "{}", steps.len());
@@ -144,6 +156,61 @@ fn who_takes_over_can_be_followed_by_another() {
                 "{kind:?}, killed after step {done}"
             );
             chain.close().unwrap();
+        }
+    }
+}
+
+/// Nor is anything lost if a step of it fails.
+#[test]
+fn who_takes_over_can_fail() {
+    for kind in [V1, V2] {
+        let (disk, answered) = killed(kind);
+        let start = disk.folder().content();
+        take_over(disk.folder());
+        let steps = disk.folder().take_steps().len();
+        for good in 0..steps {
+            for stays_broken in [false, true] {
+                let when = format!("{kind:?}, step {good} failed, broken {stays_broken}");
+                let folder = MemFolder::with(start.clone());
+                folder.fail_after(good, stays_broken);
+                let first = try_to_take_over(&folder).map(drop);
+                assert!(folder.heal(), "{when}: it did not come");
+                if let Err(error) = first {
+                    assert!(matches!(error, Error::Io { .. }), "{when}: {error:?}");
+                }
+                let (mut disk, chain) = take_over(&folder);
+                assert!(seen(&chain) == answered, "{when}");
+                chain.close().unwrap();
+                folder.remove_name(LEDGER);
+                assert_clean(&mut disk);
+            }
+        }
+    }
+}
+
+/// A crash of the machine while somebody takes over: the notes go with it, what was durable does not.
+#[test]
+fn a_crash_of_who_takes_over_leaves_what_was_durable() {
+    for kind in [V1, V2] {
+        let (disk, answered) = killed(kind);
+        let before = read_top(&disk);
+        assert!(before != answered);
+        let start = disk.folder().content();
+        let (_, chain) = take_over(disk.folder());
+        chain.close().unwrap();
+        let steps = disk.folder().take_steps();
+        let losses = (0..3).map(Loss::Half).chain([Loss::Nothing, Loss::All]);
+        for (loss, done) in losses.flat_map(|loss| (0..=steps.len()).map(move |at| (loss, at))) {
+            let when = format!("{kind:?}, crash before step {done}, {loss:?}");
+            let folder = after_crash(&start, &steps[..done], loss);
+            folder.remove_name(LEDGER);
+            let mut disk = Disk::open(folder).unwrap();
+            let repaired = disk.check(Some(Repair::Safe)).unwrap();
+            assert!(repaired.is_clean(), "{when}: {repaired:?}");
+            let now = read_top(&disk);
+            assert!(now == before || now == answered, "{when}");
+            assert!(done < steps.len() || now == answered, "{when}");
+            assert_clean(&mut disk);
         }
     }
 }
