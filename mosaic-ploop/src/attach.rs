@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use mosaic_core::busy;
-use mosaic_core::loopdev::{LoopDevice, PATIENCE, refuse_shared_use};
+use mosaic_core::loopdev::{LoopDevice, PASSING, PATIENCE, refuse_shared_use};
 use mosaic_core::volume::{Attachment, Kind, Lifetime, MountSource};
 use mosaic_core::{Context, Error, ErrorKind, Host, Place, Result, VolumeName, label};
 
@@ -80,10 +80,12 @@ impl Ploop {
         Ok(disk)
     }
 
-    /// Proof that nobody writes to a volume's disk, for who only reads it.
-    pub(crate) fn look(&self, dir: &VolumeDir) -> Result<Look> {
+    /// Proof that nobody writes to a volume's disk, for who only reads it. Locks on its images are
+    /// waited for as long as `patience`: a server that only reads may have had no socket at which its
+    /// end could be awaited.
+    pub(crate) fn look(&self, dir: &VolumeDir, patience: Duration) -> Result<Look> {
         self.refuse_attached(dir, attachment::look_closed)?;
-        Look::take(dir, &self.host)
+        Look::take(dir, &self.host, patience)
     }
 
     fn refuse_attached(&self, dir: &VolumeDir, await_closed: AwaitClosed) -> Result<()> {
@@ -136,7 +138,7 @@ impl Ploop {
             made => drop(made?),
         }
         let claim = match read_only {
-            true => self.look(dir).map(|_| None)?,
+            true => self.look(dir, PASSING).map(|_| None)?,
             false => self.claim(dir).map(Some)?,
         };
         put_in_order(dir, claim.as_ref())?;

@@ -3,6 +3,8 @@
 //!
 //! Storage only: whether the file system in a volume is sound is for fsck to say.
 
+use std::time::Duration;
+
 use mosaic_core::finding::{Finding, Remedy, Repair};
 use mosaic_core::label;
 use mosaic_core::{Bytes, Context, Error, ErrorKind, Result, VolumeName};
@@ -120,7 +122,7 @@ impl Ploop {
                 Err(error) => self.pass_over(name, error),
             };
         }
-        let look = match self.look(dir) {
+        let look = match self.look(dir, Duration::ZERO) {
             Ok(look) => look,
             Err(error) => return self.pass_over(name, error),
         };

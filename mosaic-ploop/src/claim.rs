@@ -103,15 +103,25 @@ impl Image {
         Ok(())
     }
 
-    /// Refuses an image to which somebody writes, or that somebody wants for himself.
-    pub(crate) fn refuse_writers(&self, host: &Host) -> Result<()> {
+    /// Refuses an image to which somebody writes, or that somebody wants for himself. Locks are waited
+    /// for as long as `patience`.
+    pub(crate) fn refuse_writers(&self, host: &Host, patience: Duration) -> Result<()> {
         let start = Instant::now();
         while busy::is_open_for_writing(self.file.as_fd())? == Some(true) {
             host.check_cancelled()?;
             self.refuse_or_wait(start)?;
             std::thread::sleep(PAUSE);
         }
-        ImageLock::ask(&self.file, &self.name, &Hold::READ)
+        let start = Instant::now();
+        loop {
+            match ImageLock::ask(&self.file, &self.name, &Hold::READ) {
+                Err(error) if error.kind() == ErrorKind::Busy && start.elapsed() < patience => {
+                    host.check_cancelled()?;
+                    std::thread::sleep(PAUSE);
+                }
+                other => return other,
+            }
+        }
     }
 
     /// Whether nobody has it open in a way that matters.

@@ -4,6 +4,8 @@
 //! Nothing is held: that nobody writes to the disk is proven before it is read, and afterwards that
 //! nobody did meanwhile. Only then does it count what was found.
 
+use std::time::Duration;
+
 use mosaic_core::{Context, Error, ErrorKind, Host, Result};
 use rustix::fs::{AtFlags, Stat, fstat, statat};
 
@@ -38,16 +40,17 @@ impl Stamp {
 
 impl Look {
     /// Makes sure that nobody writes to the disk in a folder, and that libploop does not change it.
+    /// Locks of others on the images are waited for as long as `patience`.
     ///
     /// # Errors
     /// `Busy`, with who does; `Permission`; the kernel's.
-    pub fn take(dir: &VolumeDir, host: &Host) -> Result<Self> {
+    pub fn take(dir: &VolumeDir, host: &Host, patience: Duration) -> Result<Self> {
         let _waited_for = lock_descriptor(dir, host, Purpose::Look)?;
         let images = images(dir)?;
         refuse_kernels(&images)?;
         images
             .iter()
-            .try_for_each(|image| image.refuse_writers(host))?;
+            .try_for_each(|image| image.refuse_writers(host, patience))?;
         let folder = fstat(dir).context(|| format!("cannot look at {:?}", dir.path()))?;
         let mut stamps = vec![Stamp::new(&folder)];
         for image in &images {
@@ -65,7 +68,7 @@ impl Look {
     /// # Errors
     /// `Busy` if it is not; as [`Look::take`].
     pub fn is_still(&self, dir: &VolumeDir, host: &Host) -> Result<()> {
-        if Self::take(dir, host)?.stamps == self.stamps {
+        if Self::take(dir, host, Duration::ZERO)?.stamps == self.stamps {
             return Ok(());
         }
         Err(Error::new(

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the driver's verbs do with a disk that the kernel's ploop shows, or is to show.
 
+use mosaic_core::loopdev::PASSING;
 use mosaic_core::volume::{Attachment, MountSource};
 use mosaic_core::{Context, Error, ErrorKind, Result};
 use rustix::fs::{Mode, OFlags};
@@ -55,7 +56,7 @@ impl Ploop {
             return Ok(None);
         }
         let claim = match read_only {
-            true => self.look(dir).map(|_| None)?,
+            true => self.look(dir, PASSING).map(|_| None)?,
             false => self.claim(dir).map(Some)?,
         };
         put_in_order(dir, claim.as_ref())?;
