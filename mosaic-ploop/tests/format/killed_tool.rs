@@ -134,7 +134,8 @@ fn kill_at_every_step(tool: Tool, command: &[&str], is_for_file: bool) {
             tool.does(folder.path(), &["check", "-f", "-c", &file]);
         }
     }
-    assert!((3..MANY).contains(&kills), "{command:?}: {kills}");
+    let least = if is_quick() { 1 } else { 3 };
+    assert!((least..MANY).contains(&kills), "{command:?}: {kills}");
 }
 
 fn kill_everything(tool: Tool) {
