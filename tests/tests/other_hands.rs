@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Volumes that other programs have mounted or attached, or that another user asks for.
 
+use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use mosaic_tests::{
-    Moctl, Site, mounted_size, requires_program, requires_root, run, stdout_of, word,
+    Moctl, Site, eventually, mounted_size, requires_program, requires_root, run, stdout_of, word,
 };
 
 const NOBODY: u32 = 65534;
@@ -138,4 +139,38 @@ fn root_what_only_root_may_is_refused_as_that_and_changes_nothing() {
     user.mosaic("theirs", "loop", theirs.location(), "")
         .unwrap();
     user.expect(9, &["theirs", "new", "disk", "w", "1M"]);
+}
+
+/// Whether a thread of a process does nothing for a while.
+fn sleeps(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let wchan = |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("wchan"));
+    let mut threads = threads.flatten().map(wchan);
+    threads.any(|at| at.is_ok_and(|at| at.contains("nanosleep")))
+}
+
+#[test]
+fn root_who_looks_at_a_device_for_a_moment_does_not_keep_it_from_growing() {
+    if !requires_root() || !requires_program("mkfs.xfs") {
+        return;
+    }
+    for driver in ["loop", "ploop"] {
+        let site = Site::on("xfs", driver, "default_fs: xfs\n").unwrap();
+        site.ok(&["new", "fs", "a", "320M"]);
+        let said = site.json(&["attach", "a"]);
+        let looks = File::open(said["attachment"]["device"].as_str().unwrap()).unwrap();
+        let mut resize = site.command(&["resize", "a", "400M"]).spawn().unwrap();
+        let waited = eventually(|| sleeps(resize.id()));
+        drop(looks);
+        assert!(resize.wait().unwrap().success(), "{driver}");
+        assert!(waited, "{driver}");
+        // Who stays is named.
+        let stays = File::open(said["attachment"]["device"].as_str().unwrap()).unwrap();
+        let refused = site.expect(5, &["resize", "a", "500M"]);
+        let us = format!("pid {}", std::process::id());
+        assert!(refused.stderr.contains(&us), "{}", refused.stderr);
+        drop(stays);
+        site.ok(&["detach", "a"]);
+        site.assert_idle();
+    }
 }

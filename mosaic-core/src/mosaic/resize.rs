@@ -9,12 +9,14 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::guard::Names;
 use super::{Changed, Mosaic};
 use crate::busy;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::fs::FsType;
+use crate::loopdev::PASSING;
 use crate::mounts;
 use crate::name::VolumeName;
 use crate::size::Bytes;
@@ -213,14 +215,26 @@ impl Mosaic {
             return Err(super::attach::in_use(attachment)?
                 .context("only whoever set its device up can grow that"));
         }
-        // Not by its path alone: what is mounted over it would be grown instead.
-        if let Some(dir) = mounts::directory_on_device(&attachment.device)? {
-            return Ok(Place::Mounted(dir));
-        }
-        if busy::openers_of_device(&attachment.device)?.is_empty() {
-            return Ok(Place::Idle);
-        }
-        Err(super::attach::in_use(attachment)?.context(
+        // Programs that list devices, ours among them, have each open for a moment.
+        let start = Instant::now();
+        let users = loop {
+            // Not by its path alone: what is mounted over it would be grown instead.
+            if let Some(dir) = mounts::directory_on_device(&attachment.device)? {
+                return Ok(Place::Mounted(dir));
+            }
+            let users = busy::openers_of_device(&attachment.device)?;
+            if users.is_empty() {
+                return Ok(Place::Idle);
+            }
+            if start.elapsed() > PASSING {
+                break users;
+            }
+            self.host().check_cancelled()?;
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let device = attachment.device.display();
+        let why = format!("attached at {device}, {}", users.describe());
+        Err(Error::new(ErrorKind::Busy, why).context(
             "its file system can only be grown by whoever uses it; grow a volume of kind disk, or detach this one",
         ))
     }
