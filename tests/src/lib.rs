@@ -62,7 +62,7 @@ pub use own_program::copy_of_own_program;
 pub use random::Random;
 pub use requires::{
     did, is_in_vm, is_long, is_quick, left_out, requires, requires_program, requires_qemu,
-    requires_root, requires_vm, skip,
+    requires_root, requires_time, requires_vm, skip,
 };
 pub use said::Said;
 pub use scratch::{Scratch, keep};

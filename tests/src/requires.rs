@@ -79,6 +79,15 @@ pub fn is_long() -> bool {
     is_set("MOSAIC_LONG")
 }
 
+/// For a test that takes long and of which no sample says anything: whether it runs, which it does not
+/// in a quick run.
+pub fn requires_time() -> bool {
+    if is_quick() {
+        left_out("all of it");
+    }
+    !is_quick()
+}
+
 /// Says what a quick run did not do.
 pub fn left_out(what: &str) {
     say("left out", what);

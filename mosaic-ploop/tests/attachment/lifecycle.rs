@@ -15,7 +15,7 @@ use mosaic_ploop::format::guid::Guid;
 use mosaic_ploop::format::header::Version;
 use mosaic_ploop::format::units::{DiskOffset, Sectors};
 use mosaic_ploop::locks::{Hold, ImageLock};
-use mosaic_tests::{eventually, requires_program, requires_root, run};
+use mosaic_tests::{eventually, requires_program, requires_root, requires_time, run};
 use rustix::fs::OFlags;
 
 use crate::site::{HOW, MIB, Site};
@@ -192,7 +192,7 @@ fn open(device: &Path) -> File {
 /// comes next works.
 #[test]
 fn root_servers_killed_at_any_moment_of_attach_and_detach_leave_nothing() {
-    if !requires_root() {
+    if !requires_time() || !requires_root() {
         return;
     }
     let site = Site::new("any-moment", 64);

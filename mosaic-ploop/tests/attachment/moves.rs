@@ -12,7 +12,7 @@ use mosaic_ploop::format::disk::Kind;
 use mosaic_ploop::format::guid::Guid;
 use mosaic_ploop::format::header::Version;
 use mosaic_ploop::format::units::Sectors;
-use mosaic_tests::{eventually, requires_root, run, stdout_of};
+use mosaic_tests::{eventually, requires_root, requires_time, run, stdout_of};
 
 use crate::fio::{Fio, requires_fio};
 use crate::online::requires_resend;
@@ -78,7 +78,7 @@ fn assert_kept(site: &Site, device: &Path, size: Sectors) {
 
 #[test]
 fn root_growth_moves_data_from_under_who_writes_it() {
-    if !requires_root() || !requires_fio() {
+    if !requires_time() || !requires_root() || !requires_fio() {
         return;
     }
     for version in [Version::V1, Version::V2] {
@@ -105,7 +105,7 @@ fn root_growth_moves_data_from_under_who_writes_it() {
 
 #[test]
 fn root_a_worker_killed_while_it_moves_data_loses_nothing() {
-    if !requires_root() || !requires_fio() || !requires_resend() {
+    if !requires_time() || !requires_root() || !requires_fio() || !requires_resend() {
         return;
     }
     const ROUNDS: u32 = 8;

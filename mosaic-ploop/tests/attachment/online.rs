@@ -6,7 +6,7 @@ use std::time::Instant;
 use mosaic_ploop::format::guid::Guid;
 use mosaic_ploop::format::storage::Folder;
 use mosaic_ploop::format::units::Sectors;
-use mosaic_tests::{eventually, left_out, requires_program, requires_root, run};
+use mosaic_tests::{eventually, left_out, requires_program, requires_root, requires_time, run};
 
 use crate::at_work::kill_at_work;
 use crate::fio::{Fio, requires_fio};
@@ -37,7 +37,7 @@ fn guid(site: &Site) -> Guid {
 
 #[test]
 fn root_writes_survive_snapshots_and_growth_under_way() {
-    if !requires_root() || !requires_fio() {
+    if !requires_time() || !requires_root() || !requires_fio() {
         return;
     }
     let site = Site::new("online", 128);
@@ -102,7 +102,7 @@ fn root_a_killed_worker_is_followed_by_another_and_nobody_notices() {
 
 #[test]
 fn root_a_worker_killed_while_it_freezes_or_grows_loses_nothing() {
-    if !requires_root() || !requires_fio() || !requires_resend() {
+    if !requires_time() || !requires_root() || !requires_fio() || !requires_resend() {
         return;
     }
     let site = Site::new("killed-online", 128);
@@ -154,6 +154,9 @@ fn root_a_worker_killed_while_it_freezes_or_grows_loses_nothing() {
 /// in the end.
 #[test]
 fn root_three_deltas_under_a_file_system_read_as_qemu_reads_them() {
+    if !requires_time() {
+        return;
+    }
     let possible = requires_root() && requires_fio() && requires_program("qemu-img");
     if !possible || !requires_program("mkfs.ext4") {
         return;

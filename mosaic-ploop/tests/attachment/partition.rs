@@ -8,7 +8,7 @@ use mosaic_ploop::format::disk::Kind;
 use mosaic_ploop::format::header::Version;
 use mosaic_ploop::format::units::{DiskOffset, Sectors};
 use mosaic_ploop::partition;
-use mosaic_tests::{eventually, requires_root, run, stdout_of};
+use mosaic_tests::{eventually, requires_root, requires_time, run, stdout_of};
 
 use crate::fio::{Fio, requires_fio};
 use crate::online::requires_resend;
@@ -38,7 +38,7 @@ fn shown(device: &std::path::Path) -> u64 {
 
 #[test]
 fn root_a_partition_grows_under_writes_of_versions_1_and_2_and_raw() {
-    if !requires_root() || !requires_fio() {
+    if !requires_time() || !requires_root() || !requires_fio() {
         return;
     }
     let kinds = [
@@ -80,7 +80,7 @@ fn root_a_partition_grows_under_writes_of_versions_1_and_2_and_raw() {
 
 #[test]
 fn root_a_worker_killed_while_a_partition_grows_is_followed_by_one_that_ends_it() {
-    if !requires_root() || !requires_fio() || !requires_resend() {
+    if !requires_time() || !requires_root() || !requires_fio() || !requires_resend() {
         return;
     }
     let site = Site::new("partition-killed", 64);
@@ -130,6 +130,10 @@ fn root_what_is_asked_of_a_partition_at_once_goes_to_the_partition() {
         let before = all_of(&site);
         let device = show(&site);
         Fio::start(&device, 62, 200, 1).assert_well();
+        // The worker makes its queues when it finds several requests at once (fs/aio.c, Linux 6.1: each
+        // is a file "[aio]" in memory).
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", site.servers()[1]));
+        assert!(maps.unwrap().contains("[aio]"), "{kind:?}: one by one");
         // Many blocks of it at once, past the page cache.
         let copy = site.volume().with_file_name("copy");
         let [from, to] = [("if", &device), ("of", &copy)].map(|(what, path)| {

@@ -6,7 +6,9 @@ use std::os::unix::fs::FileExt;
 
 use mosaic_core::{Driver, ErrorKind};
 use mosaic_ploop::format::pages::{PAGE, Pages};
-use mosaic_tests::{MountedFs, block_servers_beneath, eventually, requires_program, requires_root};
+use mosaic_tests::{
+    MountedFs, block_servers_beneath, eventually, requires_program, requires_root, requires_time,
+};
 use rustix::fs::{Mode, OFlags};
 
 use super::common::{Disks, MIB, volume};
@@ -31,7 +33,7 @@ fn fill(disks: &Disks) -> File {
 /// At more and more of the way through freezing the disk and making the clone there is no space.
 #[test]
 fn root_a_disk_in_use_outlives_clones_for_which_there_is_no_space() {
-    if !requires_root() || !requires_program("mkfs.ext4") {
+    if !requires_time() || !requires_root() || !requires_program("mkfs.ext4") {
         return;
     }
     let location = MountedFs::new("ext4").unwrap();

@@ -7,7 +7,7 @@ use std::path::Path;
 use mosaic_ploop::format::check::Repair;
 use mosaic_ploop::format::guid::Guid;
 use mosaic_ploop::format::units::{DiskOffset, Sectors};
-use mosaic_tests::{is_quick, left_out, requires_program, requires_root};
+use mosaic_tests::{requires_program, requires_root, requires_time};
 use tempfile::TempDir;
 
 use crate::disk::{CLUSTER, V1, V2, guid};
@@ -96,9 +96,6 @@ fn kill_at_every_step(tool: Tool, command: &[&str], is_for_file: bool) {
     let after = shots(whole.path());
     let mut kills = 0;
     for step in 1..=MANY {
-        if is_quick() && step % 3 != 0 {
-            continue;
-        }
         let folder = copy(start.path());
         let inject = format!("inject={STEPS}:signal=KILL:when={step}");
         let trace = ["-f", "-o", "/dev/null", "-e", &inject];
@@ -134,16 +131,12 @@ fn kill_at_every_step(tool: Tool, command: &[&str], is_for_file: bool) {
             tool.does(folder.path(), &["check", "-f", "-c", &file]);
         }
     }
-    let least = if is_quick() { 1 } else { 3 };
-    assert!((least..MANY).contains(&kills), "{command:?}: {kills}");
+    assert!((3..MANY).contains(&kills), "{command:?}: {kills}");
 }
 
 fn kill_everything(tool: Tool) {
-    if !requires_program("ploop") || !requires_program("strace") {
+    if !requires_time() || !requires_program("ploop") || !requires_program("strace") {
         return;
-    }
-    if is_quick() {
-        left_out("two of three kills");
     }
     let [first, second, third] = [1, 2, 3].map(|number| guid(number).to_string());
     let sectors = Sectors(12_000 * CLUSTER / 512).0.to_string();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use mosaic_tests::{
     Output, Random, Site, assert_filled, block_servers_beneath, did, eventually, fill,
-    requires_program, requires_root, run_status,
+    requires_program, requires_root, requires_time, run_status,
 };
 use serde_json::Value;
 
@@ -79,7 +79,7 @@ fn root_four_parallel_attach_of_deltas_make_one_device_and_one_server() {
 /// what they are at for a fault.
 #[test]
 fn root_who_only_looks_at_deltas_keeps_nobody_from_them() {
-    if !ready() {
+    if !requires_time() || !ready() {
         return;
     }
     let site = site("ploop");
@@ -110,7 +110,7 @@ fn root_who_only_looks_at_deltas_keeps_nobody_from_them() {
 
 #[test]
 fn root_clones_made_at_once_of_a_mounted_disk_are_all_whole() {
-    if !ready() {
+    if !requires_time() || !ready() {
         return;
     }
     for driver in DRIVERS {
@@ -156,7 +156,7 @@ fn assert_content(site: &Site, name: &str, at: &Path) {
 /// Four commands at once, whichever chance takes, again and again.
 #[test]
 fn root_whatever_meets_on_a_disk_it_is_whole_and_nothing_is_left() {
-    if !ready() {
+    if !requires_time() || !ready() {
         return;
     }
     let seed = Random::seed_of_run();

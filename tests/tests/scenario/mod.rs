@@ -18,7 +18,8 @@ use std::process::Command;
 
 use mosaic_tests::{
     Action, Outcome, Output, Site, SystemCall, Traced, Tracee, block_servers_beneath, eventually,
-    is_long, qgroups, requires_program, requires_root, requires_thin_pools, run, run_status,
+    is_long, qgroups, requires_program, requires_root, requires_thin_pools, requires_time, run,
+    run_status,
 };
 use serde_json::{Value, json};
 
@@ -69,6 +70,8 @@ pub struct Scenario {
     pub again: bool,
     /// After each disturbance the power is cut as well.
     pub cuts_power: bool,
+    /// A quick run has it too.
+    pub in_quick: bool,
 }
 
 /// A scenario at work.
@@ -93,6 +96,9 @@ pub fn scenarios(name: &str) -> Vec<Scenario> {
     }
     let (_, scenario) = all().find(|(n, _)| *n == name).unwrap();
     if scenario.fs == POOL && !requires_thin_pools() {
+        return Vec::new();
+    }
+    if !scenario.in_quick && !requires_time() {
         return Vec::new();
     }
     if scenario.driver != "btrfs" || !is_long() {

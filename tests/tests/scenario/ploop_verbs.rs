@@ -6,6 +6,7 @@ use super::{Named, Scenario};
 
 const PLOOP: Scenario = Scenario {
     driver: "ploop",
+    in_quick: false,
     ..LOOP
 };
 
@@ -47,6 +48,7 @@ pub const SCENARIOS: &[Named] = &[
     (
         "ploop mount",
         Scenario {
+            in_quick: true,
             prepare: &[&["new", "fs", "a", "16M"]],
             command: &["mount", "a", "AT"],
             reset: &[&["umount", "a", "AT"]],
@@ -65,6 +67,7 @@ pub const SCENARIOS: &[Named] = &[
     (
         "ploop clone attached",
         Scenario {
+            in_quick: true,
             prepare: &[&["new", "disk", "a", "8M"], &["attach", "a"]],
             command: &["clone", "a", "b"],
             reset: &[&["drop", "b"]],
@@ -74,6 +77,7 @@ pub const SCENARIOS: &[Named] = &[
     (
         "ploop new fs",
         Scenario {
+            in_quick: true,
             command: &["new", "fs", "a", "16M"],
             reset: &[&["drop", "a"]],
             ..PLOOP_ON_EXT4
@@ -129,6 +133,7 @@ pub const SCENARIOS: &[Named] = &[
     (
         "ploop resize disk",
         Scenario {
+            in_quick: true,
             prepare: &[&["new", "disk", "a", "1M"]],
             command: &["resize", "a", "512M"],
             reset: &[&["drop", "a"], &["new", "disk", "a", "1M"]],

@@ -16,6 +16,7 @@ pub const LOOP: Scenario = Scenario {
     least: 2,
     again: false,
     cuts_power: false,
+    in_quick: true,
 };
 
 const PLAIN: Scenario = Scenario {
