@@ -9,7 +9,7 @@ use mosaic_core::ErrorKind;
 use mosaic_core::finding::Repair;
 use mosaic_ploop::format::guid::Guid;
 use mosaic_ploop::format::units::DiskOffset;
-use mosaic_tests::{MountedFs, requires_program, requires_root, run, stdout_of};
+use mosaic_tests::{MountedFs, requires_program, requires_root, requires_time, run, stdout_of};
 
 use super::common::{Disks, MIB, disks};
 
@@ -185,6 +185,9 @@ fn a_disk_with_snapshots_keeps_its_size() {
 
 #[test]
 fn a_disk_that_is_cloned_again_and_again_keeps_no_snapshot_that_no_clone_has() {
+    if !requires_time() {
+        return;
+    }
     let (_scratch, disks) = disks("again", &[("cluster_size", "32K")]);
     disks.create_disk("a", 8 * MIB).unwrap();
     disks.clone("a", "kept", None).unwrap();
@@ -208,6 +211,9 @@ fn a_disk_that_is_cloned_again_and_again_keeps_no_snapshot_that_no_clone_has() {
 
 #[test]
 fn a_snapshot_of_the_users_outlives_all_that_were_made_for_clones() {
+    if !requires_time() {
+        return;
+    }
     let (_scratch, disks) = disks("theirs", &[("cluster_size", "32K")]);
     disks.create_disk("a", MIB).unwrap();
     let mut theirs = Vec::new();
@@ -237,6 +243,9 @@ fn a_snapshot_of_the_users_outlives_all_that_were_made_for_clones() {
 
 #[test]
 fn a_snapshot_that_cannot_be_merged_is_no_obstacle() {
+    if !requires_time() {
+        return;
+    }
     let (_scratch, disks) = disks("stuck", &[("cluster_size", "32K")]);
     disks.create_disk("a", MIB).unwrap();
     for turn in 1..=65_u8 {

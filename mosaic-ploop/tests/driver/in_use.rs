@@ -7,7 +7,9 @@ use std::process::{Child, Command, Stdio};
 
 use mosaic_core::{ErrorKind, Result};
 use mosaic_ploop::lock_file::LOCK_FILE;
-use mosaic_tests::{eventually, requires, requires_program, requires_root, stdout_of};
+use mosaic_tests::{
+    eventually, requires, requires_program, requires_root, requires_time, stdout_of,
+};
 
 use super::common::{Disks, MIB, disks};
 
@@ -194,6 +196,9 @@ fn a_clone_in_use_is_in_nobodys_way() {
 /// Whoever may write in a volume's folder can put there what he likes.
 #[test]
 fn a_folder_with_any_number_of_files_is_claimed() {
+    if !requires_time() {
+        return;
+    }
     let (_scratch, disks) = disks("many-files", &[]);
     disks.create_disk("a", 4 * MIB).unwrap();
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);

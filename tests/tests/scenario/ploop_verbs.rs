@@ -48,7 +48,6 @@ pub const SCENARIOS: &[Named] = &[
     (
         "ploop mount",
         Scenario {
-            in_quick: true,
             prepare: &[&["new", "fs", "a", "16M"]],
             command: &["mount", "a", "AT"],
             reset: &[&["umount", "a", "AT"]],
@@ -133,7 +132,6 @@ pub const SCENARIOS: &[Named] = &[
     (
         "ploop resize disk",
         Scenario {
-            in_quick: true,
             prepare: &[&["new", "disk", "a", "1M"]],
             command: &["resize", "a", "512M"],
             reset: &[&["drop", "a"], &["new", "disk", "a", "1M"]],
