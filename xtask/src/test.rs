@@ -17,7 +17,7 @@ use crate::vm;
 /// How much to test.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Under five minutes on two cores: long tests take a sample, and say what they left out.
+    /// Some minutes on two cores: long tests take a sample, and say what they left out.
     #[arg(long, conflicts_with = "long")]
     quick: bool,
     /// Long tests leave nothing out at all, such as system calls that change nothing.
