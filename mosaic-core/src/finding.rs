@@ -20,6 +20,23 @@ pub struct Finding {
     pub repaired: bool,
 }
 
+impl Finding {
+    /// The class of what mends it.
+    pub fn class(&self) -> Option<&str> {
+        Some(&self.remedy.as_ref()?.class)
+    }
+}
+
+/// Whether nothing is wrong, or not any more.
+pub fn is_clean(findings: &[Finding]) -> bool {
+    findings.iter().all(|finding| finding.repaired)
+}
+
+/// Whether something was mended.
+pub fn is_changed(findings: &[Finding]) -> bool {
+    findings.iter().any(|finding| finding.repaired)
+}
+
 /// What mends a fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -76,7 +93,19 @@ pub enum Repair {
 }
 
 impl Repair {
-    /// These classes, from the command line.
+    /// What a text asks for: the empty one what does not have to be named, else classes, split by `,`.
+    ///
+    /// # Errors
+    /// `Invalid` for what cannot be a class.
+    pub fn parse(text: &str) -> Result<Self> {
+        if text.is_empty() {
+            return Ok(Self::Usual);
+        }
+        let words: Vec<_> = text.split(',').map(str::to_owned).collect();
+        Self::classes(&words)
+    }
+
+    /// These classes.
     ///
     /// # Errors
     /// `Invalid` for what cannot be one.
@@ -88,6 +117,16 @@ impl Repair {
             )),
             None => Ok(Self::Classes(words.to_vec())),
         }
+    }
+
+    /// The classes that were named and that nothing is of that a check with this repair found.
+    pub fn unknown<'r>(&'r self, findings: &[Finding]) -> Vec<&'r str> {
+        let Self::Classes(classes) = self else {
+            return Vec::new();
+        };
+        let is_found = |class: &&str| findings.iter().any(|found| found.class() == Some(class));
+        let classes = classes.iter().map(String::as_str);
+        classes.filter(|class| !is_found(class)).collect()
     }
 
     /// Whether something may be mended at all.
@@ -128,6 +167,41 @@ mod tests {
             let covers = [repair.covers(&usual), repair.covers(&by_name)];
             assert_eq!(covers, mends, "{repair:?}");
         }
+    }
+
+    #[test]
+    fn a_text_is_a_list_of_classes() {
+        assert_eq!(Repair::parse("").unwrap(), Repair::Usual);
+        let classes = |words: &[&str]| {
+            let words = words.iter().map(|word| (*word).to_owned());
+            Repair::Classes(words.collect())
+        };
+        assert_eq!(Repair::parse("growth").unwrap(), classes(&["growth"]));
+        assert_eq!(Repair::parse("a,b-2").unwrap(), classes(&["a", "b-2"]));
+        for odd in [",", "a,", ",a", "a,,b", "a, b", " "] {
+            let error = Repair::parse(odd).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn a_check_is_clean_when_all_is_mended() {
+        let finding = |class: Option<&str>, repaired| Finding {
+            volume: None,
+            fault: "fault".into(),
+            remedy: class.map(|class| Remedy::new(class, "mend it")),
+            repaired,
+        };
+        assert!(is_clean(&[]) && !is_changed(&[]));
+        let mended = finding(Some("growth"), true);
+        let left = finding(None, false);
+        let both = [mended, left];
+        assert!(!is_clean(&both) && is_changed(&both));
+        assert!(is_clean(&both[..1]) && is_changed(&both[..1]));
+        assert!(!is_clean(&both[1..]) && !is_changed(&both[1..]));
+        let asked = Repair::parse("state,growth").unwrap();
+        assert_eq!(asked.unknown(&both), ["state"]);
+        assert!(Repair::Usual.unknown(&both).is_empty());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::ffi::OsStr;
 
-use mosaic_core::finding::{Finding, Remedy, Repair};
+use mosaic_core::finding::{Finding, Remedy, Repair, is_changed, is_clean};
 use mosaic_core::mosaic::Mosaic;
 use mosaic_core::{ErrorKind, Result};
 use serde::Serialize;
@@ -56,11 +56,11 @@ pub fn run(context: &Context, mosaic: &OsStr, arguments: &Check) -> anyhow::Resu
 }
 
 fn report(context: &Context, mosaic: &Mosaic, repair: &Repair, findings: &[Finding]) -> Report {
-    let clean = findings.iter().all(|finding| finding.repaired);
+    let clean = is_clean(findings);
     let mut report = Report::new(CheckJson {
         action: "check",
         mosaic: &mosaic.config().name,
-        changed: findings.iter().any(|finding| finding.repaired),
+        changed: is_changed(findings),
         clean,
         findings: findings.iter().map(Into::into).collect(),
     });
@@ -70,7 +70,7 @@ fn report(context: &Context, mosaic: &Mosaic, repair: &Repair, findings: &[Findi
     if findings.is_empty() {
         report = context.remark(report, "no faults found");
     }
-    for class in unknown(repair, findings) {
+    for class in repair.unknown(findings) {
         report = context.remark(report, &format!("no fault of class {class:?}"));
     }
     match clean {
@@ -82,15 +82,14 @@ fn report(context: &Context, mosaic: &Mosaic, repair: &Repair, findings: &[Findi
 /// Asks for each class of what could be mended; those that are wanted.
 fn ask(context: &Context, findings: &[Finding]) -> Result<Vec<String>> {
     let mut classes: Vec<&str> = Vec::new();
-    let remedies = findings.iter().filter_map(|found| found.remedy.as_ref());
-    for remedy in remedies {
-        if !classes.contains(&remedy.class.as_str()) {
-            classes.push(&remedy.class);
+    for class in findings.iter().filter_map(Finding::class) {
+        if !classes.contains(&class) {
+            classes.push(class);
         }
     }
     let mut wanted = Vec::new();
     for class in classes {
-        let is_of = |finding: &&Finding| finding.remedy.as_ref().is_some_and(|r| r.class == class);
+        let is_of = |finding: &&Finding| finding.class() == Some(class);
         let mut text = String::new();
         for finding in findings.iter().filter(is_of) {
             text += &format!("{}\n", printable(&line(finding)));
@@ -101,21 +100,6 @@ fn ask(context: &Context, findings: &[Finding]) -> Result<Vec<String>> {
         }
     }
     Ok(wanted)
-}
-
-/// The classes that were named and are of no fault.
-fn unknown<'r>(repair: &'r Repair, findings: &[Finding]) -> Vec<&'r str> {
-    let Repair::Classes(classes) = repair else {
-        return Vec::new();
-    };
-    let has = |class: &&str| {
-        let mut remedies = findings
-            .iter()
-            .filter_map(|finding| finding.remedy.as_ref());
-        remedies.any(|remedy| remedy.class == *class)
-    };
-    let classes = classes.iter().map(String::as_str);
-    classes.filter(|class| !has(class)).collect()
 }
 
 fn line(finding: &Finding) -> String {
