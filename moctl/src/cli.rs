@@ -7,12 +7,15 @@
 //! `list`.
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Command, CommandFactory, Parser, Subcommand, ValueEnum};
+use mosaic_core::mosaic;
 
-/// How long a lock is waited for unless `--lock-timeout` says otherwise.
-pub const LOCK_TIMEOUT: &str = "10";
+/// How many seconds a lock is waited for unless `--lock-timeout` says otherwise.
+static LOCK_TIMEOUT: LazyLock<String> =
+    LazyLock::new(|| mosaic::LOCK_TIMEOUT.as_secs_f64().to_string());
 
 /// The longest time that `--lock-timeout` takes: a year.
 const LOCK_TIMEOUT_MAX: f64 = 366.0 * 24.0 * 3600.0;
@@ -35,7 +38,7 @@ pub struct Global {
         long,
         global = true,
         value_name = "SECONDS",
-        default_value = LOCK_TIMEOUT,
+        default_value = LOCK_TIMEOUT.as_str(),
         value_parser = lock_timeout
     )]
     pub lock_timeout: Duration,

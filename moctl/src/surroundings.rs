@@ -1,28 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the environment says. Nothing below `moctl` reads environment variables.
-//!
-//! A process that runs with more rights than its caller (set-uid, file capabilities) believes none
-//! of the paths in its environment: the kernel marks it with `AT_SECURE` (getauxval(3)).
+//! What the environment says: where things are, and of the terminal.
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-/// Where config files are.
-const CONFIG_DIR: &str = "/etc/mosaic";
-
-/// `AT_SECURE` in include/uapi/linux/auxvec.h.
-const AT_SECURE: usize = 23;
+use mosaic_core::places::{Places, is_secure_execution};
 
 /// What the environment says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Surroundings {
-    /// `MOSAIC_CONFIG_DIR`, else `/etc/mosaic`.
-    pub config_dir: PathBuf,
-    /// `MOSAIC_DRIVER_PATH`: folders split by `:`.
-    pub driver_path: Vec<PathBuf>,
-    /// `MOSAIC_ABI_DEBUG`: print all of a layout mismatch.
-    pub abi_debug: bool,
+    /// Where things are.
+    pub places: Places,
     /// Columns of the terminal that standard output is; `None`: it is none.
     pub columns: Option<u16>,
     /// Standard output shows colours.
@@ -39,6 +28,7 @@ impl Surroundings {
         let stdout = std::io::stdout().is_terminal();
         let columns = stdout.then(window_columns).flatten();
         Self::from_variables(
+            Places::from_environment(),
             |name| std::env::var_os(name),
             is_secure_execution(),
             stdout.then_some(columns),
@@ -48,13 +38,13 @@ impl Surroundings {
 
     /// `stdout`: the columns of the terminal that it is, if it is one and if it knows.
     fn from_variables(
+        places: Places,
         variable: impl Fn(&str) -> Option<OsString>,
         secure: bool,
         stdout: Option<Option<u16>>,
         stderr: bool,
     ) -> Self {
         let text = |name| variable(name).filter(|value| !value.is_empty());
-        let trusted = |name| text(name).filter(|_| !secure);
         let columns = || {
             let said = text("COLUMNS")?.to_str()?.parse().ok()?;
             (said > 0).then_some(said)
@@ -62,16 +52,11 @@ impl Surroundings {
         // https://no-color.org: any value that is not empty.
         let color = text("NO_COLOR").is_none() && text("TERM").is_none_or(|term| term != "dumb");
         Self {
-            config_dir: trusted("MOSAIC_CONFIG_DIR").map_or(CONFIG_DIR.into(), PathBuf::from),
-            driver_path: trusted("MOSAIC_DRIVER_PATH").map_or_else(Vec::new, |path| {
-                let folders = std::env::split_paths(&path);
-                folders.filter(|folder| folder != Path::new("")).collect()
-            }),
-            abi_debug: text("MOSAIC_ABI_DEBUG").is_some_and(|value| value != "0"),
+            places,
             columns: stdout.map(|window| columns().or(window).unwrap_or(80)),
             color: color && stdout.is_some(),
             color_stderr: color && stderr,
-            home: trusted("HOME").map(PathBuf::from),
+            home: text("HOME").filter(|_| !secure).map(PathBuf::from),
         }
     }
 }
@@ -81,62 +66,38 @@ fn window_columns() -> Option<u16> {
     (window.ws_col > 0).then_some(window.ws_col)
 }
 
-/// Whether the kernel marked this process; what cannot be read is taken for yes.
-fn is_secure_execution() -> bool {
-    let Ok(vector) = std::fs::read("/proc/self/auxv") else {
-        return true;
-    };
-    secure_flag(&vector).unwrap_or(true)
-}
-
-/// The value of `AT_SECURE` in the auxiliary vector: pairs of native words, proc(5).
-fn secure_flag(vector: &[u8]) -> Option<bool> {
-    let words: Vec<usize> = vector
-        .chunks_exact(size_of::<usize>())
-        .filter_map(|word| word.try_into().ok().map(usize::from_ne_bytes))
-        .collect();
-    let pair = words.chunks_exact(2).find(|pair| pair[0] == AT_SECURE)?;
-    Some(pair[1] != 0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn no_places() -> Places {
+        Places {
+            config_dir: "/etc/mosaic".into(),
+            driver_path: Vec::new(),
+            abi_debug: false,
+        }
+    }
 
     fn with(variables: &[(&str, &str)], secure: bool) -> Surroundings {
         let get = |name: &str| {
             let found = variables.iter().find(|(key, _)| *key == name);
             found.map(|(_, value)| OsString::from(value))
         };
-        Surroundings::from_variables(get, secure, Some(Some(100)), true)
+        Surroundings::from_variables(no_places(), get, secure, Some(Some(100)), true)
     }
 
     #[test]
-    fn a_privileged_process_believes_no_paths() {
-        let variables = [
-            ("MOSAIC_CONFIG_DIR", "/evil"),
-            ("MOSAIC_DRIVER_PATH", "/evil:/worse"),
-        ];
-        let plain = with(&variables, false);
-        assert_eq!(plain.config_dir, Path::new("/evil"));
-        assert_eq!(plain.driver_path.len(), 2);
-        let secure = with(&variables, true);
-        assert_eq!(secure.config_dir, Path::new("/etc/mosaic"));
-        assert!(secure.driver_path.is_empty());
+    fn a_privileged_process_believes_no_home() {
+        let home = |secure| with(&[("HOME", "/evil")], secure).home;
+        assert_eq!(home(false), Some("/evil".into()));
+        assert_eq!(home(true), None);
     }
 
     #[test]
     fn empty_variables_are_no_variables() {
-        let empty = with(
-            &[
-                ("MOSAIC_CONFIG_DIR", ""),
-                ("MOSAIC_DRIVER_PATH", "::"),
-                ("NO_COLOR", ""),
-            ],
-            false,
-        );
+        let empty = with(&[("HOME", ""), ("NO_COLOR", "")], false);
         assert_eq!(empty, with(&[], false));
-        assert!(empty.color && empty.driver_path.is_empty());
+        assert!(empty.color);
     }
 
     #[test]
@@ -149,16 +110,8 @@ mod tests {
     fn columns_count_only_on_a_terminal() {
         assert_eq!(with(&[("COLUMNS", "60")], false).columns, Some(60));
         assert_eq!(with(&[("COLUMNS", "0")], false).columns, Some(100));
-        let piped = Surroundings::from_variables(|_| Some("60".into()), false, None, false);
+        let any = |_: &str| Some("60".into());
+        let piped = Surroundings::from_variables(no_places(), any, false, None, false);
         assert_eq!(piped.columns, None);
-    }
-
-    #[test]
-    fn the_kernel_says_whether_this_is_a_secure_execution() {
-        assert!(!is_secure_execution());
-        let word = |n: usize| n.to_ne_bytes();
-        let vector = [word(6), word(4096), word(23), word(1), word(0), word(0)].concat();
-        assert_eq!(secure_flag(&vector), Some(true));
-        assert_eq!(secure_flag(b"short"), None);
     }
 }

@@ -218,23 +218,31 @@ impl Error {
         line
     }
 
-    /// The causes' texts, outermost first.
-    ///
-    /// The kernel's words come without Rust's `(os error N)`, control characters as escapes: a
-    /// program's output or a file's name is nobody's way to another line of the log.
+    /// The same, and really one line: several faults of a config file are split by `; `.
+    pub fn line(&self) -> String {
+        let chain = self.chain();
+        let faults: Vec<&str> = chain.lines().collect();
+        faults.join("; ")
+    }
+
+    /// The causes' texts, outermost first; see [`text_of`].
     pub fn causes(&self) -> Vec<String> {
         let mut texts = Vec::new();
         let mut next = self.source();
         while let Some(cause) = next {
-            let text = cause.to_string();
-            let text = match text.find(" (os error ") {
-                Some(end) => text[..end].to_owned(),
-                None => text,
-            };
-            texts.push(text);
+            texts.push(text_of(cause));
             next = cause.source();
         }
         texts
+    }
+}
+
+/// What one error of a chain says: the kernel's words come without Rust's `(os error N)`.
+pub fn text_of(error: &(dyn StdError + 'static)) -> String {
+    let text = error.to_string();
+    match text.find(" (os error ") {
+        Some(end) => text[..end].to_owned(),
+        None => text,
     }
 }
 
@@ -307,6 +315,15 @@ mod tests {
             error.chain(),
             "cannot create volume \"a\": cannot write label: No space left on device"
         );
+    }
+
+    #[test]
+    fn a_line_is_one_line() {
+        let faults = Error::new(ErrorKind::Config, "/a.mos:1: one\n/a.mos:2: two");
+        assert_eq!(faults.line(), "/a.mos:1: one; /a.mos:2: two");
+        let outer = faults.context("cannot open mosaic \"a\"");
+        let text = "cannot open mosaic \"a\": /a.mos:1: one; /a.mos:2: two";
+        assert_eq!(outer.line(), text);
     }
 
     #[test]

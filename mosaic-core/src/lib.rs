@@ -41,6 +41,8 @@ pub mod loader;
 mod lock;
 #[cfg(feature = "host")]
 pub mod mosaic;
+#[cfg(feature = "host")]
+pub mod places;
 
 pub use driver::{Driver, LockScope};
 pub use error::{Context, Error, ErrorKind, Result};

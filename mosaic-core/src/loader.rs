@@ -12,6 +12,7 @@
 
 #![allow(unsafe_code, reason = "loads a shared object and reads its header")]
 
+mod described;
 mod driver_file;
 mod installed;
 mod note;
@@ -33,8 +34,9 @@ use mosaic_abi::abi_stable::library::{
 };
 use mosaic_abi::abi_stable::sabi_types::VersionNumber;
 
+pub use self::described::{DescribedDriver, describe};
 pub use self::installed::{InstalledDriver, installed};
-pub use self::search_path::SearchPath;
+pub use self::search_path::{Beside, SearchPath};
 
 use self::driver_file::{DriverFile, check_major, folders};
 use self::search_path::file_name;
@@ -67,7 +69,7 @@ pub fn load(search: &SearchPath, type_name: &str) -> Result<Loaded> {
         return Err(Error::config("type", message));
     }
     let file = find(search, type_name)?;
-    file.check_ownership()?;
+    file.check_ownership(&search.beside)?;
     let note = file
         .note()
         .map_err(|what| file.refused(format!("it is {what}")))?;

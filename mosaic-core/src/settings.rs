@@ -29,6 +29,26 @@ impl KeyKind {
     pub fn choice(words: &[&str]) -> Self {
         Self::Choice(words.iter().map(|w| (*w).to_owned()).collect())
     }
+
+    /// The word for it in what programs read.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Path => "path",
+            Self::Size => "size",
+            Self::Integer => "integer",
+            Self::Flag => "flag",
+            Self::Choice(_) => "choice",
+        }
+    }
+
+    /// The words that can be given; empty: they are no list.
+    pub fn choices(&self) -> &[String] {
+        match self {
+            Self::Choice(words) => words,
+            _ => &[],
+        }
+    }
 }
 
 /// A key of a driver's own.

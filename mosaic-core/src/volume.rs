@@ -23,6 +23,16 @@ pub enum Kind {
     },
 }
 
+impl Kind {
+    /// The word for it in what programs read: `disk`, `fs`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::Fs { .. } => "fs",
+        }
+    }
+}
+
 /// How a volume is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -32,6 +42,16 @@ pub enum Access {
     Device,
 }
 
+impl Access {
+    /// The word for it in what programs read.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Directory => "directory",
+            Self::Device => "device",
+        }
+    }
+}
+
 /// How long a block device stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lifetime {
@@ -39,6 +59,16 @@ pub enum Lifetime {
     Explicit,
     /// Until its last mount goes: the kernel takes it away.
     Mount,
+}
+
+impl Lifetime {
+    /// The word for it in what programs read.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Explicit => "explicit",
+            Self::Mount => "mount",
+        }
+    }
 }
 
 /// A block device that shows a volume. Read from the kernel, never from a note of ours.

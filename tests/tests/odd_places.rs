@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mosaic_core::ErrorKind;
 use mosaic_core::host_services::{Level, Services};
-use mosaic_core::loader::SearchPath;
+use mosaic_core::loader::{Beside, SearchPath};
 use mosaic_core::mosaic::{DropOptions, Environment, Mosaic};
 use mosaic_tests::{
     MountedFs, Site, mounted_size, requires_program, requires_root, run, run_status,
@@ -117,7 +117,11 @@ fn who_asks_to_stop_before_the_commit_finds_everything_as_it_was() {
     std::fs::create_dir_all(trash.join("0123456789abcdef/left")).unwrap();
     let environment = Environment {
         config_dir: site.moctl().folder().to_owned(),
-        search: SearchPath::new(vec![mosaic_tests::target_folder().unwrap()], Vec::new()),
+        search: SearchPath::new(
+            vec![mosaic_tests::target_folder().unwrap()],
+            Vec::new(),
+            Beside::Program,
+        ),
         lock_timeout: Duration::ZERO,
         services: Arc::new(Stopping),
     };

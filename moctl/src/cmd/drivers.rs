@@ -3,9 +3,8 @@
 //!
 //! The list comes from notes in the drivers' files; only a driver asked for by its type is loaded.
 
-use mosaic_core::driver::is_type_name;
-use mosaic_core::loader::{self, InstalledDriver};
-use mosaic_core::{Error, ErrorKind, Key, KeyKind};
+use mosaic_core::loader::{self, DescribedDriver, InstalledDriver};
+use mosaic_core::{Key, KeyKind};
 use serde::Serialize;
 
 use super::Context;
@@ -61,8 +60,7 @@ struct KeyJson {
 /// Lists the installed drivers, or shows one and its config keys.
 ///
 /// # Errors
-/// Where a driver is asked for, `Invalid` if the word can be no type, `NotFound` if there is no such
-/// driver, else the loader's.
+/// The loader's, where a driver is asked for.
 pub fn run(context: &Context, driver_type: Option<&str>) -> anyhow::Result<Report> {
     match driver_type {
         None => Ok(list(context)),
@@ -105,76 +103,54 @@ impl From<InstalledDriver> for InstalledJson {
 }
 
 fn show(context: &Context, driver_type: &str) -> anyhow::Result<Report> {
-    let loaded = loader::load(&context.search(), driver_type)
-        .map_err(|error| without_config(error, driver_type))?;
-    let module = &loaded.module;
-    let keys = module.schema()?;
-    let driver = LoadedJson {
-        type_name: module.type_name().to_owned(),
-        aliases: module.aliases().into_iter().map(str::to_owned).collect(),
-        driver_version: module.version().to_owned(),
-        abi: loaded.abi.clone(),
-        description: module.description().to_owned(),
-        file: json::path(&loaded.file),
-        keys: keys.iter().map(Into::into).collect(),
-    };
+    let driver = loader::describe(&context.search(), driver_type)?;
     let mut table = Table::new(&["KEY", "TYPE", "DEFAULT", "MEANING"]);
-    for key in &keys {
+    for key in &driver.keys {
         let kind = kind_text(&key.kind);
         let default = key.default.clone().unwrap_or_default();
         table.row([key.path.clone(), kind, default, key.help.clone()]);
     }
     let mut report = Report::new(DriverJson {
         action: "drivers",
-        driver,
+        driver: (&driver).into(),
     })
-    .line(format!("type: {}", module.type_name()))
-    .line(format!("description: {}", module.description()))
-    .line(format!("version: {}", module.version()))
-    .line(format!("abi: {}", loaded.abi))
-    .line(format!("file: {}", loaded.file.display()));
-    if !module.aliases().is_empty() {
-        report = report.line(format!("also: {}", module.aliases().join(" ")));
+    .line(format!("type: {}", driver.type_name))
+    .line(format!("description: {}", driver.description))
+    .line(format!("version: {}", driver.version))
+    .line(format!("abi: {}", driver.abi))
+    .line(format!("file: {}", driver.file.display()));
+    if !driver.aliases.is_empty() {
+        report = report.line(format!("also: {}", driver.aliases.join(" ")));
     }
-    if keys.is_empty() {
+    if driver.keys.is_empty() {
         return Ok(report.line("keys: none of its own"));
     }
     Ok(report.text("\n").text(&context.table(&table)))
 }
 
-/// The loader takes a type for that of a config file, which would be at fault then.
-fn without_config(error: Error, driver_type: &str) -> Error {
-    match error.kind() {
-        ErrorKind::Config if is_type_name(driver_type) => error.with_kind(ErrorKind::NotFound),
-        ErrorKind::Config => error.with_kind(ErrorKind::Invalid),
-        _ => error,
+impl From<&DescribedDriver> for LoadedJson {
+    fn from(driver: &DescribedDriver) -> Self {
+        Self {
+            type_name: driver.type_name.clone(),
+            aliases: driver.aliases.clone(),
+            driver_version: driver.version.clone(),
+            abi: driver.abi.clone(),
+            description: driver.description.clone(),
+            file: json::path(&driver.file),
+            keys: driver.keys.iter().map(Into::into).collect(),
+        }
     }
 }
 
 impl From<&Key> for KeyJson {
     fn from(key: &Key) -> Self {
-        let choices = match &key.kind {
-            KeyKind::Choice(words) => words.clone(),
-            _ => Vec::new(),
-        };
         Self {
             key: key.path.clone(),
-            kind: kind_word(&key.kind),
-            choices,
+            kind: key.kind.name(),
+            choices: key.kind.choices().to_vec(),
             default: key.default.clone(),
             help: key.help.clone(),
         }
-    }
-}
-
-fn kind_word(kind: &KeyKind) -> &'static str {
-    match kind {
-        KeyKind::Text => "text",
-        KeyKind::Path => "path",
-        KeyKind::Size => "size",
-        KeyKind::Integer => "integer",
-        KeyKind::Flag => "flag",
-        KeyKind::Choice(_) => "choice",
     }
 }
 
@@ -182,6 +158,6 @@ fn kind_text(kind: &KeyKind) -> String {
     match kind {
         KeyKind::Flag => "true|false".to_owned(),
         KeyKind::Choice(words) => words.join("|"),
-        other => kind_word(other).to_owned(),
+        other => other.name().to_owned(),
     }
 }

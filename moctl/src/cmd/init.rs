@@ -25,7 +25,7 @@ struct InitJson {
 /// # Errors
 /// The core's.
 pub fn run(context: &Context, mosaic: &OsStr, arguments: &Init) -> anyhow::Result<Report> {
-    let name = config::find(&context.surroundings.config_dir, mosaic)?.name;
+    let name = config::find(&context.surroundings.places.config_dir, mosaic)?.name;
     let quota = arguments.quota.map(|kind| match kind {
         Quota::Simple => "simple",
         Quota::Full => "full",

@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use mosaic_core::Services;
-use mosaic_core::loader::SearchPath;
+use mosaic_core::loader::{Beside, SearchPath};
 use mosaic_core::mosaic::{Changed, Environment, Mosaic};
 use serde::Serialize;
 
@@ -60,11 +60,8 @@ impl Context {
 
     /// Where drivers are looked for, with these folders first.
     pub fn search_with(&self, explicit: &[PathBuf]) -> SearchPath {
-        let search = SearchPath::new(explicit.to_vec(), self.surroundings.driver_path.clone());
-        match self.surroundings.abi_debug {
-            true => search.with_layout_report(print_report),
-            false => search,
-        }
+        let places = &self.surroundings.places;
+        places.search(explicit.to_vec(), Beside::Program, print_report)
     }
 
     /// What the core gets.
@@ -75,7 +72,7 @@ impl Context {
     /// What the core gets, with other drivers and services.
     pub fn environment_with(&self, search: SearchPath, services: Arc<dyn Services>) -> Environment {
         Environment {
-            config_dir: self.surroundings.config_dir.clone(),
+            config_dir: self.surroundings.places.config_dir.clone(),
             search,
             lock_timeout: self.global.lock_timeout,
             services,

@@ -26,7 +26,7 @@ impl<'c> Sources<'c> {
 
     /// The configured mosaics.
     pub fn mosaics(&self) -> Vec<Candidate> {
-        let found = config::list(&self.context.surroundings.config_dir);
+        let found = config::list(&self.context.surroundings.places.config_dir);
         let names = found.unwrap_or_default().into_iter().map(|file| file.name);
         names.map(Candidate::plain).collect()
     }

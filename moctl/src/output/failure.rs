@@ -5,6 +5,7 @@
 //! stays empty and the object on stdout has it all.
 
 use mosaic_core::ErrorKind;
+use mosaic_core::error::text_of;
 use serde::Serialize;
 
 use super::printable;
@@ -31,22 +32,6 @@ impl Failure {
     /// What `moctl` exits with.
     pub fn exit_status(&self) -> u8 {
         self.kind.exit_status()
-    }
-
-    /// The kind's word in JSON.
-    pub fn kind(&self) -> &'static str {
-        self.kind.name()
-    }
-
-    /// All in one line, several faults split by `; `.
-    pub fn line(&self) -> String {
-        let faults: Vec<&str> = self.message.lines().collect();
-        let mut line = faults.join("; ");
-        for cause in &self.causes {
-            line.push_str(": ");
-            line.push_str(cause);
-        }
-        line
     }
 
     /// The lines for stderr.
@@ -82,13 +67,7 @@ impl From<&anyhow::Error> for Failure {
         let known = error
             .chain()
             .find_map(|e| e.downcast_ref::<mosaic_core::Error>());
-        let mut texts = error.chain().map(|cause| {
-            let text = cause.to_string();
-            match text.find(" (os error ") {
-                Some(end) => text[..end].to_owned(),
-                None => text,
-            }
-        });
+        let mut texts = error.chain().map(text_of);
         Self {
             kind: known.map_or(ErrorKind::Io, mosaic_core::Error::kind),
             message: texts.next().unwrap_or_default(),

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use mosaic_core::finding::Finding;
 use mosaic_core::mosaic::VolumeInfo;
-use mosaic_core::volume::{Access, Attachment, Capability, Kind, Lifetime, Space};
+use mosaic_core::volume::{Attachment, Capability, Kind, Space};
 use serde::Serialize;
 
 use super::failure::Failure;
@@ -123,10 +123,7 @@ impl From<&Attachment> for AttachmentJson {
     fn from(attachment: &Attachment) -> Self {
         Self {
             device: path(&attachment.device),
-            lifetime: match attachment.lifetime {
-                Lifetime::Explicit => "explicit",
-                Lifetime::Mount => "mount",
-            },
+            lifetime: attachment.lifetime.name(),
             read_only: attachment.read_only,
             foreign: attachment.foreign,
         }
@@ -193,20 +190,17 @@ pub struct VolumeJson<'a> {
 impl<'a> From<&'a VolumeInfo> for VolumeJson<'a> {
     fn from(info: &'a VolumeInfo) -> Self {
         let volume = &info.volume;
-        let (kind, fs, fs_assumed) = match &volume.kind {
-            Kind::Disk => ("disk", None, false),
-            Kind::Fs { fs, assumed } => ("fs", fs.as_deref(), *assumed),
+        let (fs, fs_assumed) = match &volume.kind {
+            Kind::Disk => (None, false),
+            Kind::Fs { fs, assumed } => (fs.as_deref(), *assumed),
         };
         Self {
             name: &info.name,
             stored: &volume.stored,
-            kind,
+            kind: volume.kind.name(),
             fs,
             fs_assumed,
-            access: match volume.access {
-                Access::Directory => "directory",
-                Access::Device => "device",
-            },
+            access: volume.access.name(),
             size: volume.size.map(|size| size.0),
             used: volume.used.map(|size| size.0),
             exclusive: volume.exclusive.map(|size| size.0),

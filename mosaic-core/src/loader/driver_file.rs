@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::note::{self, DriverNote};
 use super::ownership;
-use super::search_path::{SearchPath, type_of_file};
+use super::search_path::{Beside, SearchPath, type_of_file};
 use crate::error::{Context, Error, ErrorKind, Result};
 
 /// An open file in a folder of the search path.
@@ -54,9 +54,9 @@ impl DriverFile {
     ///
     /// # Errors
     /// `Permission`.
-    pub fn check_ownership(&self) -> Result<()> {
+    pub fn check_ownership(&self, beside: &Beside) -> Result<()> {
         let folder_path = self.path.parent().unwrap_or(Path::new("/"));
-        ownership::check(&self.folder, folder_path, &self.file, &self.path)
+        ownership::check(&self.folder, folder_path, &self.file, &self.path, beside)
     }
 
     /// What the file says of itself. Runs no code of it.

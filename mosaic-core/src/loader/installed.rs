@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::driver_file::{DriverFile, check_major, folders};
 use super::note::DriverNote;
-use super::search_path::{SearchPath, file_name, type_of_file};
+use super::search_path::{Beside, SearchPath, file_name, type_of_file};
 
 /// A driver's file on the search path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub fn installed(search: &SearchPath) -> Vec<InstalledDriver> {
     let mut found: Vec<InstalledDriver> = Vec::new();
     for (folder, names) in folders(search) {
         for name in names {
-            let Some(mut driver) = look(&folder, &name) else {
+            let Some(mut driver) = look(&folder, &name, &search.beside) else {
                 continue;
             };
             let first = found
@@ -49,7 +49,7 @@ pub fn installed(search: &SearchPath) -> Vec<InstalledDriver> {
 }
 
 /// One file; `None` if it is gone or only gives a driver one of its other names.
-fn look(folder: &Path, name: &str) -> Option<InstalledDriver> {
+fn look(folder: &Path, name: &str, beside: &Beside) -> Option<InstalledDriver> {
     let mut driver = InstalledDriver {
         type_name: type_of_file(name)?.to_owned(),
         aliases: Vec::new(),
@@ -66,7 +66,7 @@ fn look(folder: &Path, name: &str) -> Option<InstalledDriver> {
             Err(what) => driver.refusal = Some(format!("it is {what}")),
             Ok(note) if is_other_name(&note, name) => return None,
             Ok(note) => {
-                driver.refusal = refusal(&file, &note, name);
+                driver.refusal = refusal(&file, &note, name, beside);
                 driver.take(note);
             }
         },
@@ -80,7 +80,7 @@ fn is_other_name(note: &DriverNote, name: &str) -> bool {
 }
 
 /// Why the loader would refuse the file, as far as it shows without running it.
-fn refusal(file: &DriverFile, note: &DriverNote, name: &str) -> Option<String> {
+fn refusal(file: &DriverFile, note: &DriverNote, name: &str, beside: &Beside) -> Option<String> {
     if let Err(reason) = check_major(&note.abi) {
         return Some(reason);
     }
@@ -91,7 +91,9 @@ fn refusal(file: &DriverFile, note: &DriverNote, name: &str) -> Option<String> {
             file_name(&note.type_name)
         ));
     }
-    file.check_ownership().err().map(|error| error.chain())
+    file.check_ownership(beside)
+        .err()
+        .map(|error| error.chain())
 }
 
 impl InstalledDriver {

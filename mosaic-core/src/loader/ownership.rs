@@ -5,8 +5,8 @@
 //! `/proc/self/fd`. So it does not matter whether somebody swaps the name, or a folder above it,
 //! in between. The folder is checked too, as who can write it chooses among root's files.
 //!
-//! Beside the running program its owner and, if it lets its group write it, its group are trusted
-//! as root is: they could as well change the program.
+//! Beside what runs, the program or the library, its owner and, if it lets its group write it, its
+//! group are trusted as root is: they could as well change what runs.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -15,7 +15,7 @@ use std::path::Path;
 use rustix::fs::{Stat, fstat, stat};
 use rustix::process::geteuid;
 
-use super::search_path::beside_program;
+use super::search_path::Beside;
 use crate::error::{Context, Error, ErrorKind, Result};
 
 /// Who, besides root, may write a driver.
@@ -29,14 +29,20 @@ struct Trusted {
 ///
 /// # Errors
 /// `Permission`, with the command that mends it.
-pub(super) fn check(folder: impl AsFd, folder_path: &Path, file: &File, path: &Path) -> Result<()> {
+pub(super) fn check(
+    folder: impl AsFd,
+    folder_path: &Path,
+    file: &File,
+    path: &Path,
+    beside: &Beside,
+) -> Result<()> {
     if !geteuid().is_root() {
         return Ok(());
     }
     let unknown = |path: &Path| format!("cannot look at {path:?}");
     let folder = fstat(folder).context(|| unknown(folder_path))?;
     let file = fstat(file).context(|| unknown(path))?;
-    let trusted = trusted(&folder);
+    let trusted = trusted(&folder, beside);
     for (stat, path) in [(&folder, folder_path), (&file, path)] {
         if let Some((fact, remedy)) = fault(stat, trusted) {
             return Err(Error::new(
@@ -50,20 +56,20 @@ pub(super) fn check(folder: impl AsFd, folder_path: &Path, file: &File, path: &P
     Ok(())
 }
 
-/// Whom to trust with a folder: more than root only beside the running program.
-fn trusted(folder: &Stat) -> Trusted {
+/// Whom to trust with a folder: more than root only beside what runs.
+fn trusted(folder: &Stat, beside: &Beside) -> Trusted {
     let is_folder = |path: &Path| {
         stat(path).is_ok_and(|s| (s.st_dev, s.st_ino) == (folder.st_dev, folder.st_ino))
     };
-    if !beside_program().iter().any(|path| is_folder(path)) {
+    if !beside.folders().iter().any(|path| is_folder(path)) {
         return Trusted::default();
     }
-    let Ok(program) = stat("/proc/self/exe") else {
+    let Ok(runs) = stat(beside.file()) else {
         return Trusted::default();
     };
     Trusted {
-        owner: Some(program.st_uid),
-        group: (program.st_mode & 0o020 != 0).then_some(program.st_gid),
+        owner: Some(runs.st_uid),
+        group: (runs.st_mode & 0o020 != 0).then_some(runs.st_gid),
     }
 }
 
@@ -104,7 +110,22 @@ mod tests {
     }
 
     #[test]
-    fn beside_the_program_its_writers_are_trusted_and_nobody_else() {
+    fn the_owner_of_the_library_is_trusted_beside_it_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let library = dir.path().join("libmosaic.so.1");
+        std::fs::write(&library, "").unwrap();
+        let beside = Beside::Library(library.clone());
+        let owner = |path: &Path, beside: &Beside| trusted(&stat(path).unwrap(), beside).owner;
+        let us = stat(&library).unwrap().st_uid;
+        assert_eq!(owner(dir.path(), &beside), Some(us));
+        assert_eq!(owner(dir.path(), &Beside::Program), None);
+        assert_eq!(owner(Path::new("/usr"), &beside), None);
+        std::fs::remove_file(&library).unwrap();
+        assert_eq!(owner(dir.path(), &beside), None);
+    }
+
+    #[test]
+    fn beside_what_runs_its_writers_are_trusted_and_nobody_else() {
         let trusted = Trusted {
             owner: Some(1000),
             group: Some(100),

@@ -2,8 +2,8 @@
 //! Where drivers are looked for: folders in order, the first that has the file wins.
 //!
 //! A folder's name carries the ABI's major version, so drivers of two majors can be installed
-//! side by side. The folders beside the running program come last, for programs that are run from
-//! where they were built.
+//! side by side. The folders beside what runs, the program or the library, come last, for what is run
+//! from where it was built.
 
 use std::path::{Path, PathBuf};
 
@@ -29,25 +29,36 @@ const MULTIARCH_DIR: &str = if cfg!(all(target_arch = "x86_64", target_env = "gn
     "/usr/lib"
 };
 
+/// What runs, beside which drivers are looked for last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Beside {
+    /// The program: `../lib/mosaic/drivers/1` from its folder, and that folder.
+    Program,
+    /// A library, whose absolute path this is: `mosaic/drivers/1` in its folder, and that folder. Who
+    /// may write it is trusted as root is, so it must be the one that is loaded.
+    Library(PathBuf),
+}
+
 /// The folders in which drivers are looked for, in order.
 #[derive(Debug, Clone)]
 pub struct SearchPath {
     directories: Vec<PathBuf>,
+    pub(super) beside: Beside,
     pub(super) layout_report: Option<fn(&str)>,
 }
 
 impl SearchPath {
     /// The folders given by the user, then those of the environment, then the built-in ones:
-    /// `/usr/local/lib/mosaic/drivers/1`, the same in the system's library folder,
-    /// `../lib/mosaic/drivers/1` from the running program's folder, and that folder itself.
+    /// `/usr/local/lib/mosaic/drivers/1`, the same in the system's library folder, and the two
+    /// beside what runs.
     ///
     /// Reads no environment variable: `environment` is what the caller made of one.
-    pub fn new(explicit: Vec<PathBuf>, environment: Vec<PathBuf>) -> Self {
+    pub fn new(explicit: Vec<PathBuf>, environment: Vec<PathBuf>, beside: Beside) -> Self {
         let mut directories = explicit;
         directories.extend(environment);
         directories.push(versioned(Path::new("/usr/local/lib")));
         directories.push(versioned(Path::new(LIBRARY_DIR)));
-        directories.extend(beside_program());
+        directories.extend(beside.folders());
         let mut seen = Vec::new();
         directories.retain(|dir| {
             let new = !dir.as_os_str().is_empty() && !seen.contains(dir);
@@ -56,6 +67,7 @@ impl SearchPath {
         });
         Self {
             directories,
+            beside,
             layout_report: None,
         }
     }
@@ -80,20 +92,31 @@ fn versioned(library_dir: &Path) -> PathBuf {
     library_dir.join("mosaic/drivers").join(major)
 }
 
-/// The two folders that belong to the running program, where it can be found out.
-pub(super) fn beside_program() -> Vec<PathBuf> {
-    let Ok(program) = std::env::current_exe() else {
-        return Vec::new();
-    };
-    let Some(folder) = program.parent() else {
-        return Vec::new();
-    };
-    let mut directories = Vec::new();
-    if let Some(prefix) = folder.parent() {
-        directories.push(versioned(&prefix.join("lib")));
+impl Beside {
+    /// The two folders, where they can be found out.
+    pub(super) fn folders(&self) -> Vec<PathBuf> {
+        let file = match self {
+            Self::Program => std::env::current_exe().ok(),
+            Self::Library(path) => path.is_absolute().then(|| path.clone()),
+        };
+        let Some(folder) = file.as_deref().and_then(Path::parent) else {
+            return Vec::new();
+        };
+        let libraries = match self {
+            Self::Program => folder.parent().map(|prefix| prefix.join("lib")),
+            Self::Library(_) => Some(folder.to_owned()),
+        };
+        let drivers = libraries.map(|libraries| versioned(&libraries));
+        drivers.into_iter().chain([folder.to_owned()]).collect()
     }
-    directories.push(folder.to_owned());
-    directories
+
+    /// The file itself.
+    pub(super) fn file(&self) -> &Path {
+        match self {
+            Self::Program => Path::new("/proc/self/exe"),
+            Self::Library(path) => path,
+        }
+    }
 }
 
 /// The file that holds the driver of a type: cargo's own name for a crate `mosaic-TYPE`.
@@ -116,7 +139,8 @@ mod tests {
 
     #[test]
     fn given_folders_come_before_those_of_the_system_and_the_program() {
-        let search = SearchPath::new(vec!["/a".into()], vec!["/b".into(), "".into(), "/a".into()]);
+        let environment = vec!["/b".into(), "".into(), "/a".into()];
+        let search = SearchPath::new(vec!["/a".into()], environment, Beside::Program);
         let directories: Vec<_> = search.directories().collect();
         let program = std::env::current_exe().unwrap();
         let folder = program.parent().unwrap();
@@ -131,6 +155,22 @@ mod tests {
         );
         assert_eq!(directories[5], folder);
         assert_eq!(directories.len(), 6);
+    }
+
+    #[test]
+    fn a_library_has_folders_of_its_own() {
+        let beside = Beside::Library("/opt/m/lib/libmosaic.so.1".into());
+        let search = SearchPath::new(Vec::new(), Vec::new(), beside);
+        let directories: Vec<_> = search.directories().skip(2).collect();
+        assert_eq!(
+            directories,
+            [
+                Path::new("/opt/m/lib/mosaic/drivers/1"),
+                Path::new("/opt/m/lib")
+            ]
+        );
+        let relative = Beside::Library("lib/libmosaic.so.1".into());
+        assert!(relative.folders().is_empty());
     }
 
     #[test]

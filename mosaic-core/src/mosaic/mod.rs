@@ -10,6 +10,7 @@ mod attach;
 mod change;
 mod check;
 mod drop;
+mod entry;
 mod guard;
 mod mount;
 mod mounted;
@@ -38,9 +39,15 @@ use crate::volume::{About, Access, Attachment, Capability, InitOptions, Space, V
 
 pub use change::VolumeRequest;
 pub use drop::DropOptions;
+pub use entry::{MosaicEntry, list_mosaics};
 pub use resize::{ResizeTo, Resized};
 
-/// What a program brings along. The library reads no environment variables.
+/// How long a lock is waited for unless somebody says otherwise.
+pub const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a program brings along. The library reads no environment variables: only
+/// [`Places::from_environment`](crate::places::Places::from_environment) does, when a program asks it
+/// to.
 #[derive(Clone)]
 pub struct Environment {
     /// Where a mosaic's name is looked up.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use mosaic_core::host_services::{Level, Services};
 use mosaic_core::import::ImportedDriver;
-use mosaic_core::loader::{Loaded, SearchPath, load};
+use mosaic_core::loader::{Beside, Loaded, SearchPath, load};
 use mosaic_core::{Error, Settings};
 use mosaic_tests::Scratch;
 
@@ -52,7 +52,7 @@ impl Folder {
 
     /// This folder before all others.
     pub fn search(&self) -> SearchPath {
-        SearchPath::new(vec![self.path().to_owned()], Vec::new())
+        SearchPath::new(vec![self.path().to_owned()], Vec::new(), Beside::Program)
     }
 
     pub fn load(&self, type_name: &str) -> Result<Loaded, Error> {

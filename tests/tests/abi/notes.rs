@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use mosaic_core::loader::{InstalledDriver, installed};
+use mosaic_core::loader::{Beside, InstalledDriver, SearchPath, installed};
 use mosaic_tests::{is_quick, left_out, requires_program, stdout_of};
 
 use crate::folder::Folder;
@@ -74,7 +74,7 @@ fn a_driver_behind_another_one_of_its_name_says_which_comes_first() {
         Folder::with(workspaces::panicky()),
     );
     let both = vec![first.path().to_owned(), second.path().to_owned()];
-    let search = mosaic_core::loader::SearchPath::new(both, Vec::new());
+    let search = SearchPath::new(both, Vec::new(), Beside::Program);
     let all = installed(&search);
     let of = |folder: &Folder| {
         all.iter()

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mosaic_core::ErrorKind;
-use mosaic_core::loader::load;
+use mosaic_core::loader::{Beside, SearchPath, load};
 use mosaic_tests::{requires, run};
 
 use crate::folder::Folder;
@@ -226,7 +226,7 @@ fn what_cannot_be_a_type_never_becomes_a_path() {
 fn the_first_folder_that_has_the_file_decides() {
     let (first, second) = (Folder::new(), Folder::with(workspaces::panicky()));
     let both = vec![first.path().to_owned(), second.path().to_owned()];
-    let search = mosaic_core::loader::SearchPath::new(both, Vec::new());
+    let search = SearchPath::new(both, Vec::new(), Beside::Program);
     assert_eq!(
         load(&search, "panicky").unwrap().file,
         second.file("libmosaic_panicky.so")

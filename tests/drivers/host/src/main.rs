@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use mosaic_core::host_services::Silent;
-use mosaic_core::loader::{SearchPath, load};
+use mosaic_core::loader::{Beside, SearchPath, load};
 use mosaic_core::{Error, Settings, VolumeName};
 
 fn main() {
@@ -20,7 +20,7 @@ fn main() {
 }
 
 fn tell(folder: &str, type_name: &str) -> Result<(), Error> {
-    let search = SearchPath::new(vec![folder.into()], Vec::new());
+    let search = SearchPath::new(vec![folder.into()], Vec::new(), Beside::Program);
     let loaded = load(&search, type_name)?;
     println!("type: {}", loaded.module.type_name());
     println!("abi: {}", loaded.abi);
