@@ -25,6 +25,7 @@ pub mod disk;
 pub mod entry;
 pub mod error;
 pub mod extension;
+mod flushes;
 pub mod geometry;
 pub mod guid;
 pub mod header;

@@ -2,6 +2,7 @@
 //! A raw base: the disk's bytes one after the other, without a header.
 
 use super::error::{Error, Result};
+use super::flushes::Flushes;
 use super::header::SizeFault;
 use super::storage::ImageFile;
 use super::units::{ClusterSize, DiskOffset, FileOffset, SECTOR, Sectors, VirtualCluster};
@@ -17,6 +18,7 @@ pub struct RawImage<F> {
     cluster: ClusterSize,
     length: u64,
     is_writable: bool,
+    flushes: Flushes,
 }
 
 impl<F: ImageFile> RawImage<F> {
@@ -32,6 +34,7 @@ impl<F: ImageFile> RawImage<F> {
             cluster,
             length,
             is_writable,
+            flushes: Flushes::default(),
         })
     }
 
@@ -125,12 +128,13 @@ impl<F: ImageFile> RawImage<F> {
         Ok(())
     }
 
-    /// Makes durable what was written.
+    /// Makes durable what was written. Several may ask for it at once: a failure is told to all of
+    /// them, and to nobody who comes later, as with any file.
     ///
     /// # Errors
     /// `Io`.
     pub fn flush(&self) -> Result<()> {
-        let flushed = self.file.flush();
+        let flushed = self.flushes.run(|| self.file.flush());
         flushed.map_err(|e| Error::io("flush", &self.name, e))
     }
 

@@ -13,6 +13,7 @@ use super::delta::Delta;
 use super::entry::{Entry, EntryFault};
 use super::error::{Error, Result};
 use super::extension::Extension;
+use super::flushes::Flushes;
 use super::header::{Flags, Header, Mark};
 use super::ledger::{Ledger, Pending};
 use super::space::Space;
@@ -28,6 +29,7 @@ pub struct Writer<F> {
     pub(super) space: Space,
     limit: Option<Sectors>,
     ledger: Option<Ledger<F>>,
+    flushes: Flushes,
     is_broken: AtomicBool,
 }
 
@@ -55,6 +57,7 @@ impl<F: ImageFile> Writer<F> {
             space,
             limit: None,
             ledger: None,
+            flushes: Flushes::default(),
             is_broken: AtomicBool::new(false),
         };
         writer.delta.header.extension = Sectors(0);
@@ -92,6 +95,7 @@ impl<F: ImageFile> Writer<F> {
             space,
             limit: None,
             ledger: None,
+            flushes: Flushes::default(),
             is_broken: AtomicBool::new(false),
         };
         writer.close().map(drop)
@@ -239,7 +243,8 @@ impl<F: ImageFile> Writer<F> {
         Ok(())
     }
 
-    /// Makes durable what was overwritten, if there is nothing else to be made so.
+    /// Makes durable what was overwritten, if there is nothing else to be made so. Several may ask for
+    /// it at once: a failure is told to all of them.
     ///
     /// # Errors
     /// As [`Writer::flush`].
@@ -248,11 +253,16 @@ impl<F: ImageFile> Writer<F> {
         if !self.bat().is_clean() || self.space.has_given_up() {
             return Ok(false);
         }
-        let flushed = self.flush_file();
-        if flushed.is_err() {
-            self.is_broken.store(true, Ordering::Relaxed);
-        }
-        flushed.map(|()| true)
+        let flushed = self.flushes.run(|| {
+            let flushed = self.delta.file.flush();
+            if flushed.is_err() {
+                self.is_broken.store(true, Ordering::Relaxed);
+            }
+            flushed
+        });
+        flushed.map_err(self.delta.io("flush"))?;
+        // Whoever came in between was perhaps told nothing.
+        self.intact().map(|()| true)
     }
 
     /// Makes all durable and takes the mark away.

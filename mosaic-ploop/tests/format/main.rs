@@ -5,6 +5,7 @@ mod chain;
 mod check;
 mod crash;
 mod disk;
+mod flushes;
 mod killed_tool;
 mod ledger;
 mod model;
