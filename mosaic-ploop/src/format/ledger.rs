@@ -16,9 +16,11 @@ use super::entry::Entry;
 use super::storage::ImageFile;
 use super::units::{FileOffset, VirtualCluster};
 
-/// Where notes begin; before it is the name of the image that they are of.
+/// Where notes begin; before it is the name of the image that they are of, and the byte [`BROKEN`].
 const START: u64 = HEAD as u64;
 const HEAD: usize = 1024;
+/// Byte that is not 0 if nothing is to be written to the image any more.
+const BROKEN: usize = HEAD - 1;
 /// Bytes of a note: the number of the entry, and the entry.
 const NOTE: usize = 8;
 /// Bytes of a file that has enough of them. They are of memory, which nobody has without end.
@@ -38,6 +40,8 @@ pub struct Pending {
     pub image: String,
     /// Entries in the order in which they were set.
     pub entries: Vec<(VirtualCluster, Entry)>,
+    /// Whether a write or flush failed: it is not known what is in the image.
+    pub is_broken: bool,
 }
 
 impl Pending {
@@ -67,10 +71,15 @@ impl<F: ImageFile> Ledger<F> {
     pub(super) fn turn_to(&mut self, image: &str) -> io::Result<()> {
         self.clear()?;
         let mut head = [0; HEAD];
-        let name = head.get_mut(..image.len());
+        let name = head[..BROKEN].get_mut(..image.len());
         let name = name.ok_or(io::ErrorKind::InvalidInput)?;
         name.copy_from_slice(image.as_bytes());
         self.file.write_at(&head, FileOffset(0))
+    }
+
+    /// Notes that nothing is to be written to the image any more, for as long as there are notes of it.
+    pub(super) fn give_up(&self) -> io::Result<()> {
+        give_up(&self.file)
     }
 
     /// Whether it is time to make durable what was noted.
@@ -96,17 +105,23 @@ impl<F: ImageFile> Ledger<F> {
     }
 }
 
-/// Reads what an earlier writer left; `None` if that is nothing.
+/// As [`Ledger::give_up`], of a file with notes.
+pub(super) fn give_up(file: &impl ImageFile) -> io::Result<()> {
+    file.write_at(&[1], FileOffset(BROKEN as u64))
+}
+
+/// Reads what an earlier writer left; `None`: there was none.
 ///
 /// # Errors
 /// `InvalidData` if it is no ledger; the kernel's.
 pub fn load(file: &impl ImageFile) -> io::Result<Option<Pending>> {
     let length = file.length()?;
-    let Some(notes) = length.checked_sub(START).filter(|notes| *notes != 0) else {
+    let Some(notes) = length.checked_sub(START) else {
         return Ok(None);
     };
     let mut head = vec![0; HEAD];
     file.read_at(&mut head, FileOffset(0))?;
+    let is_broken = head.pop() != Some(0);
     let used = head.iter().position(|byte| *byte == 0);
     head.truncate(used.unwrap_or(head.len()));
     let image = String::from_utf8(head).map_err(|_| io::ErrorKind::InvalidData)?;
@@ -124,5 +139,6 @@ pub fn load(file: &impl ImageFile) -> io::Result<Option<Pending>> {
     Ok(Some(Pending {
         image,
         entries: entries.collect(),
+        is_broken,
     }))
 }

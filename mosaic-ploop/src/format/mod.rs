@@ -37,6 +37,7 @@ mod relocate;
 mod resize;
 pub mod space;
 pub mod storage;
+mod take_over;
 pub mod units;
 pub mod writer;
 pub mod xml;

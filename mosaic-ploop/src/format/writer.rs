@@ -15,7 +15,7 @@ use super::error::{Error, Result};
 use super::extension::Extension;
 use super::flushes::Flushes;
 use super::header::{Flags, Header, Mark};
-use super::ledger::{Ledger, Pending};
+use super::ledger::Ledger;
 use super::space::Space;
 use super::storage::ImageFile;
 use super::units::{FileCluster, FileOffset, Sectors, VirtualCluster};
@@ -52,53 +52,22 @@ impl<F: ImageFile> Writer<F> {
             return Err(Error::Extension { file: file() });
         }
         let space = take_stock(&delta)?;
-        let mut writer = Self {
-            delta,
-            space,
-            limit: None,
-            ledger: None,
-            flushes: Flushes::default(),
-            is_broken: AtomicBool::new(false),
-        };
+        let mut writer = Self::of(delta, space);
         writer.delta.header.extension = Sectors(0);
         writer.set_mark(Mark::InUse)?;
         Ok(writer)
     }
 
-    /// Ends what a writer that died had begun on an image, while who wrote went on: applies what it
-    /// had noted, makes it durable and takes the mark away. An image without the mark was closed by
-    /// whoever did all that, and has it.
-    ///
-    /// # Errors
-    /// `Entry` if the notes do not fit the image; `Overtaken` if it has no mark and not what was
-    /// noted; `Header`; `Io`.
-    pub fn take_over(mut delta: Delta<F>, pending: &Pending) -> Result<()> {
-        if delta.header.mark != Mark::InUse {
-            if pending.is_in(&delta.bat) {
-                return Ok(());
-            }
-            return Err(Error::Overtaken { file: delta.name });
-        }
-        for (cluster, entry) in &pending.entries {
-            if cluster.0 >= delta.header.entries {
-                let past = EntryFault::PastEnd {
-                    at: 0,
-                    length: delta.length,
-                };
-                return Err(delta.wrong_entry(*cluster, past));
-            }
-            delta.bat.set(*cluster, *entry);
-        }
-        let space = take_stock(&delta)?;
-        let writer = Self {
+    /// With nothing written yet.
+    pub(super) fn of(delta: Delta<F>, space: Space) -> Self {
+        Self {
             delta,
             space,
             limit: None,
             ledger: None,
             flushes: Flushes::default(),
             is_broken: AtomicBool::new(false),
-        };
-        writer.close().map(drop)
+        }
     }
 
     /// Notes what is done to the BAT and not durable yet, for whoever takes over.
@@ -221,19 +190,19 @@ impl<F: ImageFile> Writer<F> {
     /// `Broken`; `Io`, and then nothing more is written.
     pub fn flush(&mut self) -> Result<()> {
         self.intact()?;
-        // The kernel reports a failed flush once: a second one would say that all is well.
-        *self.is_broken.get_mut() = true;
-        self.flush_file()?;
-        if !self.delta.bat.is_clean() {
-            let delta = &mut self.delta;
-            let written = delta.bat.write(&delta.file, &delta.header);
-            written.map_err(self.delta.io("write"))?;
-            self.flush_file()?;
-        }
-        if let Some(ledger) = &mut self.ledger {
-            ledger.clear().map_err(self.delta.io("forget notes on"))?;
-        }
-        *self.is_broken.get_mut() = false;
+        self.or_give_up(|writer| {
+            writer.flush_file()?;
+            if !writer.delta.bat.is_clean() {
+                let delta = &mut writer.delta;
+                let written = delta.bat.write(&delta.file, &delta.header);
+                written.map_err(delta.io("write"))?;
+                writer.flush_file()?;
+            }
+            match &mut writer.ledger {
+                Some(ledger) => ledger.clear().map_err(writer.delta.io("forget notes on")),
+                None => Ok(()),
+            }
+        })?;
         let size = self.header().cluster;
         for cluster in self.space.settle() {
             let at = size.start_in_file(cluster);
@@ -253,14 +222,7 @@ impl<F: ImageFile> Writer<F> {
         if !self.bat().is_clean() || self.space.has_given_up() {
             return Ok(false);
         }
-        let flushed = self.flushes.run(|| {
-            let flushed = self.delta.file.flush();
-            if flushed.is_err() {
-                self.is_broken.store(true, Ordering::Relaxed);
-            }
-            flushed
-        });
-        flushed.map_err(self.delta.io("flush"))?;
+        self.flush_file()?;
         // Whoever came in between was perhaps told nothing.
         self.intact().map(|()| true)
     }
@@ -314,9 +276,22 @@ impl<F: ImageFile> Writer<F> {
         self.set_mark(Mark::InUse)
     }
 
-    /// Writes nothing more.
-    pub(super) fn give_up(&mut self) {
-        *self.is_broken.get_mut() = true;
+    /// Writes nothing more, and lets nobody who takes over do so.
+    pub(super) fn give_up(&self) {
+        self.is_broken.store(true, Ordering::Relaxed);
+        if let Some(ledger) = &self.ledger {
+            // Whoever takes over then goes by what the kernel tells him.
+            let _ = ledger.give_up();
+        }
+    }
+
+    /// Does what is not to fail: nobody would know what is in the file.
+    fn or_give_up(&mut self, step: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let done = step(self);
+        if done.is_err() {
+            self.give_up();
+        }
+        done
     }
 
     /// Notes changes where those of another image were noted, which are durable.
@@ -347,26 +322,29 @@ impl<F: ImageFile> Writer<F> {
         }
         delta.file.set_length(end).map_err(delta.io("cut off"))?;
         delta.length = end;
-        *self.is_broken.get_mut() = true;
-        self.flush_file()?;
-        *self.is_broken.get_mut() = false;
-        Ok(())
+        self.flush_file()
     }
 
     /// Writes the header as it is in memory and makes it durable; the BAT is clean.
     pub(super) fn write_header(&mut self) -> Result<()> {
         self.intact()?;
-        *self.is_broken.get_mut() = true;
-        let delta = &mut self.delta;
-        let written = delta.bat.write_header(&delta.file, &delta.header);
-        written.map_err(self.delta.io("write"))?;
-        self.flush_file()?;
-        *self.is_broken.get_mut() = false;
-        Ok(())
+        self.or_give_up(|writer| {
+            let delta = &mut writer.delta;
+            let written = delta.bat.write_header(&delta.file, &delta.header);
+            written.map_err(delta.io("write"))?;
+            writer.flush_file()
+        })
     }
 
+    /// The kernel reports a failed flush once: another one would say that all is well.
     pub(super) fn flush_file(&self) -> Result<()> {
-        let flushed = self.delta.file.flush();
+        let flushed = self.flushes.run(|| {
+            let flushed = self.delta.file.flush();
+            if flushed.is_err() {
+                self.give_up();
+            }
+            flushed
+        });
         flushed.map_err(self.delta.io("flush"))
     }
 

@@ -13,12 +13,10 @@ use mosaic_core::loopdev::Window;
 use super::files::{ServedFile, ServedFolder};
 use super::image_locks::ImageLocks;
 use crate::format::chain::Chain;
-use crate::format::check::Repair;
 use crate::format::disk::Disk;
 use crate::format::error::{Error, Result};
 use crate::format::guid::Guid;
 use crate::format::layer::Layer;
-use crate::format::ledger;
 use crate::format::units::{DiskOffset, Sectors};
 use crate::gpt;
 use crate::ioctl::Way;
@@ -272,19 +270,7 @@ impl Open {
             let chain = disk.read(disk.descriptor().top())?;
             return Ok(Self::of(disk, chain, locks));
         };
-        let ledger = ServedFile::unnamed(ledger);
-        let failed = |e| Error::io("read the notes on", "the disk", e);
-        if let Some(pending) = ledger::load(&ledger).map_err(failed)? {
-            disk.take_over(&pending)?;
-        }
-        let mut chain = match disk.write() {
-            Err(Error::InUse { .. } | Error::Converting { .. }) => {
-                disk.check(Some(Repair::Safe))?;
-                disk.write()?
-            }
-            other => other?,
-        };
-        chain.keep_ledger(ledger)?;
+        let chain = disk.serve(ServedFile::unnamed(ledger))?;
         Ok(Self::of(disk, chain, locks))
     }
 

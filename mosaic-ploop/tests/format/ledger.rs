@@ -8,7 +8,6 @@ use mosaic_ploop::format::check::Repair;
 use mosaic_ploop::format::delta::Delta;
 use mosaic_ploop::format::disk::{Disk, Kind};
 use mosaic_ploop::format::guid::Guid;
-use mosaic_ploop::format::ledger;
 use mosaic_ploop::format::storage::{Access, Folder};
 use mosaic_ploop::format::units::{ClusterSize, DiskOffset, Sectors};
 use mosaic_ploop::format::{Error, Result};
@@ -16,7 +15,7 @@ use mosaic_ploop::format::{Error, Result};
 use crate::disk::{
     CLUSTER, CLUSTERS, KINDS, RealDisk, V1, V2, assert_clean, fill, guid, read_top, small,
 };
-use crate::storage::{Loss, MemFile, MemFolder, after_crash};
+use crate::storage::{Loss, MemFile, MemFolder, Step, after_crash};
 
 /// Stands for memory that outlives a process.
 const LEDGER: &str = "ledger";
@@ -68,16 +67,7 @@ fn take_over(folder: &MemFolder) -> (Disk<MemFolder>, MemChain) {
 fn try_to_take_over(folder: &MemFolder) -> Result<(Disk<MemFolder>, MemChain)> {
     let mut disk = Disk::open(folder.clone())?;
     let notes = folder.open(LEDGER, Access::Write).unwrap();
-    if let Some(pending) = ledger::load(&notes).unwrap() {
-        disk.take_over(&pending)?;
-    }
-    let chain = match disk.write() {
-        Err(Error::InUse { .. }) => {
-            disk.check(Some(Repair::Safe))?;
-            disk.write()?
-        }
-        other => other?,
-    };
+    let chain = disk.serve(notes)?;
     Ok((disk, chain))
 }
 
@@ -92,11 +82,10 @@ fn with_data_below(kind: Kind) -> Disk<MemFolder> {
 /// A disk whose writer has died with notes, and what it had answered. The steps since it was opened
 /// can be taken.
 fn killed(kind: Kind) -> (Disk<MemFolder>, Vec<u8>) {
-    let disk = with_data_below(kind);
+    let mut disk = with_data_below(kind);
     disk.folder().take_steps();
     let notes = disk.folder().create(LEDGER, false).unwrap();
-    let mut chain = disk.write().unwrap();
-    chain.keep_ledger(notes).unwrap();
+    let mut chain = disk.serve(notes).unwrap();
     put(&mut chain, 5 * CLUSTER, 4);
     zero(&mut chain, CLUSTER);
     put(&mut chain, 6 * CLUSTER, 5);
@@ -113,8 +102,7 @@ fn nothing_that_was_written_is_lost_with_its_writer() {
                 disk.snapshot(guid(1)).unwrap();
             }
             let notes = disk.folder().create(LEDGER, false).unwrap();
-            let mut chain = disk.write().unwrap();
-            chain.keep_ledger(notes).unwrap();
+            let mut chain = disk.serve(notes).unwrap();
             let start = disk.folder().content();
             disk.folder().take_steps();
             // After how many steps what was there.
@@ -188,11 +176,79 @@ fn who_takes_over_can_fail() {
                 }
                 let (mut disk, chain) = take_over(&folder);
                 assert!(seen(&chain) == answered, "{when}");
+                // Whether what was written before is there is found out first, and noted if it can be.
+                if good == 0 && !stays_broken {
+                    let refused = chain.close().unwrap_err();
+                    assert!(
+                        matches!(refused, Error::Broken { .. }),
+                        "{when}: {refused:?}"
+                    );
+                    continue;
+                }
                 chain.close().unwrap();
                 folder.remove_name(LEDGER);
                 assert_clean(&mut disk);
             }
         }
+    }
+}
+
+/// Lets a disk's writer fail and die. Whoever takes over reads what it had answered, and writes nothing.
+fn assert_stays_broken(kind: Kind, when: &str, fail: impl FnOnce(&MemFolder, &mut MemChain)) {
+    let mut disk = with_data_below(kind);
+    let notes = disk.folder().create(LEDGER, false).unwrap();
+    let mut chain = disk.serve(notes).unwrap();
+    put(&mut chain, 5 * CLUSTER, 4);
+    chain.flush().unwrap();
+    put(&mut chain, 5 * CLUSTER + 512, 6);
+    fail(disk.folder(), &mut chain);
+    let answered = seen(&chain);
+    drop(chain);
+    disk.folder().take_steps();
+    for turn in 1..3 {
+        let (mut disk, mut chain) = take_over(disk.folder());
+        assert!(seen(&chain) == answered, "{kind:?}, {when}, turn {turn}");
+        let refused = [
+            chain.write(&[7; 512], DiskOffset(5 * CLUSTER)),
+            chain.write(&[7; 512], DiskOffset(7 * CLUSTER)),
+            chain.write_zeroes(DiskOffset(5 * CLUSTER), CLUSTER),
+            chain.flush_in_place().map(drop),
+            chain.flush(),
+            disk.grow_open(Sectors(9000 * CLUSTER / 512), &mut chain),
+            disk.snapshot_open(guid(7), &mut chain),
+            chain.finish(),
+        ];
+        for refused in refused {
+            let is_broken = matches!(refused, Err(Error::Broken { .. }));
+            assert!(is_broken, "{kind:?}, {when}, turn {turn}: {refused:?}");
+        }
+        let image = disk.descriptor().file(Guid::TOP).unwrap().to_owned();
+        let inode = disk.folder().content().names[&image];
+        let mut steps = disk.folder().take_steps().into_iter();
+        let is_write = |step: &Step| matches!(step, Step::Write { inode: at, .. } if *at == inode);
+        assert!(!steps.any(|step| is_write(&step)), "{kind:?}, {when}");
+    }
+}
+
+/// The kernel has told of it once, so whoever comes later would be told that all is well.
+#[test]
+fn who_takes_over_knows_that_a_write_has_failed() {
+    for kind in [V1, V2] {
+        for good in 0..4 {
+            let when = format!("step {good} of a flush failed");
+            assert_stays_broken(kind, &when, |folder, chain| {
+                put(chain, 7 * CLUSTER, 5);
+                folder.fail_after(good, false);
+                chain.flush().unwrap_err();
+                assert!(folder.heal(), "{when}: it did not come");
+            });
+        }
+        assert_stays_broken(kind, "a flush of data failed", |folder, chain| {
+            folder.fail_after(0, false);
+            chain.flush_in_place().unwrap_err();
+            assert!(folder.heal());
+        });
+        assert_stays_broken(kind, "given up", |_, chain| chain.give_up());
     }
 }
 
@@ -233,16 +289,13 @@ fn an_image_that_another_program_has_closed_is_not_taken_over() {
     for kind in [V1, V2] {
         let mut disk = small(kind);
         let notes = disk.folder().create(LEDGER, false).unwrap();
-        let mut chain = disk.write().unwrap();
-        chain.keep_ledger(notes).unwrap();
+        let mut chain = disk.serve(notes).unwrap();
         put(&mut chain, 5 * CLUSTER, 4);
         drop(chain);
         assert!(disk.check(Some(Repair::Safe)).unwrap().is_clean());
         disk.write().unwrap().close().unwrap();
-        let notes = disk.folder().open(LEDGER, Access::Read).unwrap();
-        let pending = ledger::load(&notes).unwrap().unwrap();
         for _ in 0..2 {
-            let refused = disk.take_over(&pending).unwrap_err();
+            let refused = try_to_take_over(disk.folder()).unwrap_err();
             assert!(matches!(refused, Error::Overtaken { .. }), "{refused:?}");
         }
         disk.folder().remove_name(LEDGER);
@@ -258,8 +311,7 @@ fn notes_that_nobody_makes_durable_are_not_without_end() {
     real.disk.snapshot(guid(1)).unwrap();
     let notes = tempfile::tempfile().unwrap();
     let ledger = DiskFile::opened(notes.try_clone().unwrap().into());
-    let mut chain = real.disk.write().unwrap();
-    chain.keep_ledger(ledger).unwrap();
+    let mut chain = real.disk.serve(ledger).unwrap();
     // Each cluster is a note, 8 bytes of it.
     let zeroed = (MANY - 1000) * CLUSTER;
     chain.write_zeroes(DiskOffset(0), zeroed).unwrap();

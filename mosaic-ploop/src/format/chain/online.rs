@@ -110,8 +110,8 @@ impl<F: ImageFile> Chain<F> {
     }
 
     /// Writes nothing more: it is not known what the disk is on storage.
-    pub fn give_up(&mut self) {
-        if let Layer::Writer(writer) = &mut self.top {
+    pub fn give_up(&self) {
+        if let Layer::Writer(writer) = &self.top {
             writer.give_up();
         }
     }

@@ -6,13 +6,14 @@
 
 use super::Disk;
 use crate::format::chain::Chain;
+use crate::format::check::Repair;
 use crate::format::delta::Delta;
 use crate::format::error::{Error, Result};
 use crate::format::guid::Guid;
 use crate::format::header::{Header, Version};
 use crate::format::layer::Layer;
-use crate::format::ledger::Pending;
-use crate::format::storage::{Access, Folder};
+use crate::format::ledger::{self, Pending};
+use crate::format::storage::{Access, Folder, ImageFile as _};
 use crate::format::units::Sectors;
 use crate::format::writer::Writer;
 
@@ -63,11 +64,62 @@ impl<S: Folder> Disk<S> {
         replaced
     }
 
-    /// Ends what a server that died left unfinished in an image, before the disk is opened again.
+    /// The disk for reading and writing by one server after the other, each of which notes in the same
+    /// file what is not durable yet, and ends first what one that died had begun. Where writing has
+    /// failed none of them writes any more.
     ///
     /// # Errors
-    /// As [`Writer::take_over`]; `Shared`, `Io`.
-    pub fn take_over(&self, pending: &Pending) -> Result<()> {
+    /// `Overtaken` if somebody changed it in between; as [`Disk::write`], but for `InUse`, and as
+    /// [`Disk::check`].
+    pub fn serve(&mut self, notes: S::File) -> Result<Chain<S::File>> {
+        let failed = |e| Error::io("read the notes on", "the disk", e);
+        if let Some(mut pending) = ledger::load(&notes).map_err(failed)? {
+            if !pending.is_broken && !self.is_all_durable()? {
+                pending.is_broken = true;
+                let _ = ledger::give_up(&notes);
+            }
+            if pending.is_broken {
+                return self.read_broken(&pending);
+            }
+            self.take_over(&pending)?;
+        }
+        let mut chain = match self.write() {
+            Err(Error::InUse { .. } | Error::Converting { .. }) => {
+                self.check(Some(Repair::Safe))?;
+                self.write()?
+            }
+            other => other?,
+        };
+        chain.keep_ledger(notes)?;
+        Ok(chain)
+    }
+
+    /// Whether the kernel could write all that was written to the top. Of a raw base it is who wrote
+    /// that asks, and who is told: once.
+    fn is_all_durable(&self) -> Result<bool> {
+        let top = self.descriptor.top();
+        if self.is_raw(top) {
+            return Ok(true);
+        }
+        let file = self.open_file(self.file_of(top)?, Access::Write)?;
+        Ok(file.flush().is_ok())
+    }
+
+    /// The disk as a server had it whose writes have failed: it is only read.
+    fn read_broken(&self, pending: &Pending) -> Result<Chain<S::File>> {
+        let (lower, top) = self.read(self.descriptor.top())?.into_layers();
+        let top = match top {
+            Layer::Delta(delta) => Layer::Writer(Box::new(Writer::broken(delta, pending)?)),
+            other => other,
+        };
+        Chain::new(lower, top)
+    }
+
+    /// Ends what a server that died left unfinished in an image, before the disk is opened again.
+    fn take_over(&self, pending: &Pending) -> Result<()> {
+        if pending.entries.is_empty() {
+            return Ok(());
+        }
         let file = self.open_file(&pending.image, Access::Write)?;
         Writer::take_over(Delta::open(&pending.image, file)?, pending)
     }
