@@ -216,8 +216,8 @@ fn image(dir: &VolumeDir, name: &str) -> Result<Option<Image>> {
         Err(Errno::NOENT | Errno::LOOP | Errno::XDEV) => return Ok(None),
         other => other.context(failed)?,
     };
-    let stat = fs::statat(&place, c"", AtFlags::EMPTY_PATH).context(failed)?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+    let is_file = |stat: &fs::Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    if !is_file(&fs::statat(&place, c"", AtFlags::EMPTY_PATH).context(failed)?) {
         return Ok(None);
     }
     // A lease of somebody else's is there for microseconds, or is one that we do not wait for.
@@ -232,7 +232,9 @@ fn image(dir: &VolumeDir, name: &str) -> Result<Option<Image>> {
             other => break other.context(failed)?,
         }
     };
-    Ok(Some(Image {
+    // The name may be that of another file by now.
+    let stat = fs::fstat(&file).context(failed)?;
+    Ok(is_file(&stat).then(|| Image {
         file,
         name: name.to_owned(),
         is_shared: stat.st_nlink > 1,
