@@ -4,6 +4,8 @@
 //! Reads and writes that need nothing but bytes in one place are begun together where several are
 //! there at once; everything else is done one after the other.
 
+use std::time::{Duration, Instant};
+
 use rustix::io::{Errno, Result};
 use zerocopy::IntoBytes;
 
@@ -15,6 +17,8 @@ use crate::fuse::abi::{
 use crate::fuse::{Connection, Inbox, Request, Task};
 use crate::ioctl::{MOST, Queue, Transfer, Way};
 
+/// After that the kernel is asked again for a queue that it had not: others give theirs back.
+const AGAIN: Duration = Duration::from_secs(10);
 /// Seconds for which what is said of the file holds.
 const FOR_EVER: u64 = 1 << 40;
 
@@ -24,25 +28,21 @@ const FOR_EVER: u64 = 1 << 40;
 /// The kernel's.
 pub(super) fn all(connection: &Connection, disk: &ServedDisk) -> Result<()> {
     let clerk = Clerk { connection, disk };
-    let mut queue = None;
-    let mut most = MOST;
+    let mut batches = Batches::default();
     let mut inbox = Inbox::default();
     let waiter = connection.waiter()?;
-    while connection.gather(&mut inbox, most)? {
+    while connection.gather(&mut inbox, batches.most())? {
         if inbox.is_empty() {
             waiter.wait()?;
             continue;
         }
-        // The kernel has not so many that idle disks should have some.
-        if inbox.len() > 1 && queue.is_none() {
-            queue = Queue::new().ok();
-            if queue.is_none() {
-                most = 1;
-            }
-        }
-        match &queue {
-            Some(queue) if inbox.len() > 1 => clerk.answer_together(queue, &mut inbox)?,
-            _ => {
+        let queue = match inbox.len() {
+            0 | 1 => None,
+            _ => batches.queue(Queue::new),
+        };
+        match queue {
+            Some(queue) => clerk.answer_together(queue, &mut inbox)?,
+            None => {
                 for (request, data) in inbox.open() {
                     clerk.answer(request, data)?;
                 }
@@ -50,6 +50,34 @@ pub(super) fn all(connection: &Connection, disk: &ServedDisk) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Where one thread has requests done together, if the kernel lets it.
+#[derive(Default)]
+struct Batches {
+    queue: Option<Queue>,
+    /// When the kernel had none.
+    refused: Option<Instant>,
+}
+
+impl Batches {
+    /// How many requests are taken at once: those that are done one after the other are for others.
+    fn most(&self) -> usize {
+        match self.refused.is_some_and(|when| when.elapsed() < AGAIN) {
+            true => 1,
+            false => MOST,
+        }
+    }
+
+    /// The queue, which is asked for when it is needed: the kernel has not so many that idle disks
+    /// should have some.
+    fn queue(&mut self, make: impl FnOnce() -> Result<Queue>) -> Option<&Queue> {
+        if self.queue.is_none() && self.most() > 1 {
+            self.queue = make().ok();
+            self.refused = self.queue.is_none().then(Instant::now);
+        }
+        self.queue.as_ref()
+    }
 }
 
 /// What each of the threads has.
@@ -207,5 +235,28 @@ fn errno(error: format::Error) -> Errno {
         mosaic_core::ErrorKind::NoSpace => Errno::NOSPC,
         mosaic_core::ErrorKind::Permission => Errno::ROFS,
         _ => Errno::IO,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_that_the_kernel_had_not_is_asked_for_again() {
+        let mut batches = Batches::default();
+        assert_eq!(batches.most(), MOST);
+        assert!(batches.queue(|| Err(Errno::AGAIN)).is_none());
+        assert_eq!(batches.most(), 1);
+        let asked = batches.queue(|| unreachable!("it was refused just now"));
+        assert!(asked.is_none());
+        // As if that time had passed.
+        let refused = batches.refused.unwrap();
+        batches.refused = Some(refused.checked_sub(AGAIN).unwrap());
+        assert_eq!(batches.most(), MOST);
+        assert!(batches.queue(Queue::new).is_some());
+        assert_eq!(batches.most(), MOST);
+        let again = batches.queue(|| unreachable!("there is one"));
+        assert!(again.is_some());
     }
 }
