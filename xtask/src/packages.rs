@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 
 /// Programs and their packages in Debian and Ubuntu.
-const PACKAGES: [(&str, &str); 41] = [
+const PACKAGES: [(&str, &str); 42] = [
     ("mkfs.ext4", "e2fsprogs"),
     ("tune2fs", "e2fsprogs"),
     ("mkfs.xfs", "xfsprogs"),
@@ -29,6 +29,7 @@ const PACKAGES: [(&str, &str); 41] = [
     ("zsh", "zsh"),
     ("fish", "fish"),
     ("man", "man-db"),
+    ("mandoc", "mandoc"),
     ("readelf", "binutils"),
     ("cc", "gcc"),
     ("repquota", "quota"),
