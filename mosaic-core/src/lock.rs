@@ -191,6 +191,33 @@ impl LockFile {
         Ok(())
     }
 
+    /// Shares all locks of which nobody is the only holder, in ascending order, waiting until
+    /// `timeout` is over in all. Why it has not which of them: their place in `wanted`.
+    ///
+    /// # Errors
+    /// `Interrupted`; the kernel's.
+    pub(crate) fn share_free(
+        &self,
+        wanted: &[Subject],
+        timeout: Duration,
+        services: &dyn Services,
+    ) -> Result<BTreeMap<usize, Error>> {
+        let mut order: Vec<_> = wanted.iter().enumerate().collect();
+        order.sort_by_key(|(_, subject)| subject.byte);
+        let started = Instant::now();
+        let mut refused = BTreeMap::new();
+        for (place, subject) in order {
+            match self.wait_for(subject, Hold::Shared, started, timeout, services) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::Busy => {
+                    refused.insert(place, error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(refused)
+    }
+
     fn wait_for(
         &self,
         subject: &Subject,

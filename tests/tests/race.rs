@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Commands that run at the same time: exactly one wins, the others say clearly why they did not.
 
+#[path = "race/checks.rs"]
+mod checks;
 #[path = "race/disks.rs"]
 mod disks;
 

@@ -80,6 +80,23 @@ fn waiting_ends_when_the_holder_lets_go() {
 }
 
 #[test]
+fn what_is_free_is_shared_and_the_rest_has_a_reason() {
+    let (_dir, one, other) = two();
+    let subjects = ["a", "b", "c"].map(Subject::name);
+    assert!(one.try_lock(&subjects[1], Hold::Exclusive).unwrap());
+    assert!(one.try_lock(&subjects[2], Hold::Shared).unwrap());
+    let refused = other.share_free(&subjects, Duration::ZERO, &Silent);
+    let refused = refused.unwrap();
+    let places: Vec<_> = refused.keys().copied().collect();
+    assert_eq!(places, [1]);
+    let words = refused[&1].to_string();
+    assert!(words.starts_with("volume \"b\" is locked"), "{words}");
+    for taken in [&subjects[0], &subjects[2]] {
+        assert!(!one.try_lock(taken, Hold::Exclusive).unwrap(), "{taken:?}");
+    }
+}
+
+#[test]
 fn any_time_can_be_waited_for_a_lock() {
     let (_dir, one, _) = two();
     let name = [(Subject::name("a"), Hold::Exclusive)];

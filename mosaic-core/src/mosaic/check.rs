@@ -1,16 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `check`: location, leftovers, volumes, against kernel and storage.
 
+use std::collections::BTreeSet;
+
 use super::Mosaic;
 use super::guard::{Guard, Names};
+use crate::driver::LockScope;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::finding::{Finding, Remedy, Repair};
+use crate::location::Location;
+use crate::lock::{LockFile, Subject};
 use crate::volume::MountSource;
 
 impl Mosaic {
     /// Compares what is there with what should be, and mends what `repair` covers, under the
     /// exclusive lock of the mosaic. File systems on volumes are not read; that is
     /// [`Mosaic::check_volume`].
+    ///
+    /// Who only compares takes no lock unless something is wrong with a volume. Then it is looked at
+    /// again while nobody changes it; one that somebody goes on changing is left out, with a warning.
     ///
     /// # Errors
     /// Whatever kept it from looking; `Busy` for a repair while any changing verb is at work.
@@ -22,11 +30,56 @@ impl Mosaic {
             .transpose()
             .context(failed)?;
         let mut findings = self.driver.check(repair).context(failed)?;
+        if guard.is_none() {
+            findings = self.confirmed(findings).context(failed)?;
+        }
         findings.extend(
             self.find_leftovers(guard.as_ref(), repair)
                 .context(failed)?,
         );
         Ok(findings)
+    }
+
+    /// What is still so while nobody changes the volumes that it is about: what a command has begun
+    /// and not ended, such as a file that is longer and a device that is not yet, is no fault.
+    ///
+    /// A device that all volumes are behind is not taken for that. Nor are locks that nobody had yet,
+    /// or that are not ours to look at.
+    fn confirmed(&self, found: Vec<Finding>) -> Result<Vec<Finding>> {
+        let volumes: BTreeSet<_> = found.iter().filter_map(|f| f.volume.as_deref()).collect();
+        if volumes.is_empty() {
+            return Ok(found);
+        }
+        let LockScope::Directory(path) = self.driver.lock_scope()? else {
+            return Ok(found);
+        };
+        let location = Location::open(&path)?;
+        let Ok(Some(locks)) = LockFile::open_to_look(&location) else {
+            return Ok(found);
+        };
+        let volumes: Vec<_> = volumes.into_iter().collect();
+        let subjects = volumes.iter().map(|stored| Subject::name(stored));
+        // In the order in which everybody takes them.
+        let subjects: Vec<_> = [Subject::mosaic()].into_iter().chain(subjects).collect();
+        let (timeout, services) = (self.environment.lock_timeout, &self.environment.services);
+        let refused = locks.share_free(&subjects, timeout, services.as_ref())?;
+        let host = self.host();
+        for error in refused.values() {
+            host.warn(&format!("not compared: {}", error.chain()));
+        }
+        if refused.contains_key(&0) {
+            // Somebody repairs all of it.
+            return Ok(Vec::new());
+        }
+        let names = volumes.iter().zip(1..);
+        let free = names.filter(|(_, place)| !refused.contains_key(place));
+        let free: BTreeSet<_> = free.map(|(stored, _)| *stored).collect();
+        let mut now = self.driver.check(&Repair::Nothing)?;
+        now.retain(|finding| match &finding.volume {
+            Some(stored) => free.contains(stored.as_str()),
+            None => found.contains(finding),
+        });
+        Ok(now)
     }
 
     /// Runs the checker of the file system on one idle volume; if `repair` covers that, it mends what

@@ -4,7 +4,8 @@
 //! Each changing verb runs in the same order: names and arguments are checked, the driver is asked
 //! whether it can, the locks are taken (`guard`), leftovers of killed calls are swept, the state
 //! is looked at again under the lock, and only then the driver changes the storage, last step being
-//! the commit point. Looking takes no lock: what a reader sees is a state before or after.
+//! the commit point. Looking takes no lock: what a reader sees is a state before or after. `check`,
+//! which compares states of several things, looks again under locks at what is not in order.
 
 mod attach;
 mod change;
