@@ -50,7 +50,7 @@ pub(crate) fn target_folder_of(program: &Path) -> Result<PathBuf> {
 pub fn built_program(name: &str) -> Result<PathBuf> {
     static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
     let folder = target_folder()?;
-    let built = BUILT.get_or_init(|| build(&folder).map_err(|e| format!("{e:#}")));
+    let built = BUILT.get_or_init(|| build(&[]).map_err(|e| format!("{e:#}")));
     ensure!(
         built.is_ok(),
         "{}",
@@ -61,17 +61,22 @@ pub fn built_program(name: &str) -> Result<PathBuf> {
     Ok(program)
 }
 
-fn build(folder: &Path) -> Result<()> {
+/// Builds the same, and packages that few tests need.
+///
+/// # Errors
+/// The build failed.
+pub fn build(more: &[&str]) -> Result<()> {
     if is_set("MOSAIC_TEST_BUILT") {
         return Ok(());
     }
+    let folder = target_folder()?;
     let target = folder.parent().context("no target folder")?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(["build", "--quiet", "--target-dir"])
         .arg(target);
-    for package in PACKAGES {
+    for package in PACKAGES.iter().chain(more) {
         cargo.args(["--package", package]);
     }
     if folder.file_name().is_some_and(|name| name == "release") {

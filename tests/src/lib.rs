@@ -47,11 +47,12 @@ mod tracee;
 mod udev;
 mod unhosted;
 pub mod vm;
+pub mod workspace;
 
 pub use await_condition::{eventually, eventually_within};
 pub use block_servers::block_servers_beneath;
 pub use btrfs::{Qgroup, Quota, Subvolume, make_subvolumes, qgroups, quota, subvolumes};
-pub use built::{built_program, target_folder};
+pub use built::{build, built_program, target_folder};
 pub use children::{descendants, kill_descendants};
 pub use content::{assert_filled, fill, write_until};
 pub use loop_file::{LoopFile, loop_devices_beneath};
