@@ -22,6 +22,19 @@ impl Bytes {
         self.0 != 0 && self.0.is_multiple_of(SECTOR)
     }
 
+    /// So many sectors.
+    ///
+    /// # Errors
+    /// `Invalid` for more than 2^63 - 1 bytes, the most a file can have.
+    pub fn from_sectors(sectors: u64) -> Result<Self> {
+        let bytes = sectors.checked_mul(SECTOR);
+        let bytes = bytes.filter(|bytes| i64::try_from(*bytes).is_ok());
+        bytes.map(Self).ok_or_else(|| {
+            let what = format!("{sectors} blocks of {SECTOR} bytes");
+            invalid(&what, "more than fits into a file")
+        })
+    }
+
     /// Reads a size for a volume: what [`FromStr`] takes, but not 0 and only whole sectors.
     ///
     /// # Errors
@@ -169,6 +182,17 @@ mod tests {
             "size \"1000\": not a multiple of 512 bytes; 512 is"
         );
         assert_eq!(Bytes::parse_volume_size("1536").unwrap(), Bytes(1536));
+    }
+
+    #[test]
+    fn sectors_are_as_many_as_a_file_can_have() {
+        assert_eq!(Bytes::from_sectors(0).unwrap(), Bytes(0));
+        let most = i64::MAX.unsigned_abs() / SECTOR;
+        assert_eq!(Bytes::from_sectors(most).unwrap(), Bytes(most * SECTOR));
+        for many in [most + 1, u64::MAX / SECTOR + 1, u64::MAX] {
+            let error = Bytes::from_sectors(many).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{many}");
+        }
     }
 
     #[test]

@@ -213,7 +213,7 @@ impl Mosaic {
             default_fs: settings.default_fs.clone(),
             layout_fs: settings.layout_fs.clone(),
             metadata_mounted: self.metadata_mounted()?,
-            capabilities: self.driver.capabilities(None)?,
+            capabilities: self.capabilities()?,
             space: self.driver.space()?,
             about: self.driver.about()?,
         })
@@ -254,6 +254,22 @@ impl Mosaic {
     /// have.
     pub fn have(&self, volume: &str) -> Result<bool> {
         Ok(self.driver.find(&self.name(volume)?)?.is_some())
+    }
+
+    /// What the driver says of one volume.
+    ///
+    /// # Errors
+    /// `NotFound`; as [`Mosaic::have`].
+    pub fn volume(&self, volume: &str) -> Result<Volume> {
+        self.existing(&self.name(volume)?)
+    }
+
+    /// What can be done here, and for the rest why not.
+    ///
+    /// # Errors
+    /// Whatever the storage answered.
+    pub fn capabilities(&self) -> Result<Vec<Capability>> {
+        self.driver.capabilities(None)
     }
 
     /// One volume, and what can be done with it.

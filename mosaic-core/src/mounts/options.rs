@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use libc::c_ulong;
 use rustix::mount::MountAttrFlags as Attr;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -57,6 +58,22 @@ const WORDS: [(&str, Attr, Attr); 16] = [
     ("defaults", ALL, DEFAULTS),
 ];
 
+/// A flag of mount(2) and its word; of access times the one that the kernel heeds comes last.
+const FLAGS: [(c_ulong, &str); 9] = [
+    (libc::MS_RDONLY, "ro"),
+    (libc::MS_NOSUID, "nosuid"),
+    (libc::MS_NODEV, "nodev"),
+    (libc::MS_NOEXEC, "noexec"),
+    (libc::MS_NODIRATIME, "nodiratime"),
+    (MS_NOSYMFOLLOW, "nosymfollow"),
+    (libc::MS_RELATIME, "relatime"),
+    (libc::MS_NOATIME, "noatime"),
+    (libc::MS_STRICTATIME, "strictatime"),
+];
+
+/// In include/uapi/linux/mount.h, since Linux 5.10.
+const MS_NOSYMFOLLOW: c_ulong = 256;
+
 /// How a volume is mounted.
 ///
 /// Without any word: read-write, **nosuid and nodev**, relatime, as in `defaults`. What is on a
@@ -107,6 +124,28 @@ impl MountOptions {
             );
         }
         Ok(options)
+    }
+
+    /// The flags of mount(2) that are attributes of a mount. What no flag says is not decided: there is
+    /// no flag for `rw` or `suid`. Of flags for access times that contradict each other the one holds
+    /// that the kernel would heed: strictatime, then noatime.
+    ///
+    /// # Errors
+    /// `Invalid` for any other flag.
+    ///
+    /// Kernel: `MS_*` in include/uapi/linux/mount.h, `path_mount` in fs/namespace.c, Linux 6.12.
+    pub fn from_flags(flags: c_ulong) -> Result<Self> {
+        let known = FLAGS.iter().fold(0, |known, (flag, _)| known | flag);
+        if flags & !known != 0 {
+            let odd = flags & !known;
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!("unknown mount flags {odd:#x}"),
+            ));
+        }
+        let given = FLAGS.iter().filter(|(flag, _)| flags & flag != 0);
+        let words: Vec<_> = given.map(|(_, word)| *word).collect();
+        Self::parse(&words.join(","))
     }
 
     /// What `given` decides, and for the rest what `defaults` decide.
@@ -292,6 +331,32 @@ mod tests {
         assert!(parse("ro,rw").is_writable());
         assert!(!parse("").is_writable());
         assert!(!parse("rw,ro").is_writable());
+    }
+
+    #[test]
+    fn flags_of_mount_are_words() {
+        let from = MountOptions::from_flags;
+        for (flags, words) in [
+            (0, ""),
+            (libc::MS_RDONLY, "ro"),
+            (libc::MS_NOSUID | libc::MS_NODEV, "nosuid,nodev"),
+            (libc::MS_NOEXEC | libc::MS_NODIRATIME, "noexec,nodiratime"),
+            (256, "nosymfollow"),
+            (libc::MS_RELATIME, "relatime"),
+            (libc::MS_NOATIME | libc::MS_RELATIME, "noatime"),
+            (libc::MS_STRICTATIME | libc::MS_NOATIME, "strictatime"),
+        ] {
+            assert_eq!(from(flags).unwrap(), parse(words), "{words}");
+        }
+        for odd in [
+            libc::MS_REMOUNT,
+            libc::MS_BIND | libc::MS_RDONLY,
+            libc::MS_SYNCHRONOUS,
+            libc::MS_SILENT,
+            1 << 31,
+        ] {
+            assert_eq!(from(odd).unwrap_err().kind(), ErrorKind::Invalid, "{odd}");
+        }
     }
 
     #[test]
