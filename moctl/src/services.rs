@@ -9,10 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use mosaic_core::{Level, Services};
+use mosaic_core::{Level, Services, printable};
 
 use crate::cli::Global;
-use crate::output::printable;
 
 /// A step shorter than this shows no progress at all.
 const PROGRESS_AFTER: Duration = Duration::from_millis(400);

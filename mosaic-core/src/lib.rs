@@ -24,6 +24,8 @@ pub mod location;
 pub mod loopdev;
 pub mod mounts;
 pub mod name;
+#[cfg(feature = "host")]
+mod printable;
 pub mod project_quota;
 pub mod scratch;
 pub mod settings;
@@ -49,6 +51,8 @@ pub use error::{Context, Error, ErrorKind, Result};
 pub use host_services::{Host, Level, Services};
 pub use location::Location;
 pub use name::VolumeName;
+#[cfg(feature = "host")]
+pub use printable::printable;
 pub use scratch::{Place, ScratchName};
 pub use settings::{Key, KeyKind, Settings};
 pub use size::Bytes;

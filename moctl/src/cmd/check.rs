@@ -8,13 +8,13 @@ use std::ffi::OsStr;
 
 use mosaic_core::finding::{Finding, Remedy, Repair, is_changed, is_clean};
 use mosaic_core::mosaic::Mosaic;
-use mosaic_core::{ErrorKind, Result};
+use mosaic_core::{ErrorKind, Result, printable};
 use serde::Serialize;
 
 use super::Context;
 use crate::cli::Check;
+use crate::output::Report;
 use crate::output::json::FindingJson;
-use crate::output::{Report, printable};
 use crate::question;
 
 #[derive(Serialize)]

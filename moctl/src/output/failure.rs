@@ -4,11 +4,9 @@
 //! On stderr each is one line, but for a config file's faults: one line each. With `--json` stderr
 //! stays empty and the object on stdout has it all.
 
-use mosaic_core::ErrorKind;
 use mosaic_core::error::text_of;
+use mosaic_core::{ErrorKind, printable};
 use serde::Serialize;
-
-use super::printable;
 
 /// An error, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

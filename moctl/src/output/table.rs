@@ -7,7 +7,7 @@
 use comfy_table::{ColumnConstraint, ContentArrangement, presets};
 use mosaic_core::Bytes;
 
-use super::printable;
+use mosaic_core::printable;
 
 /// The narrowest terminal that a table is fitted to.
 const NARROWEST: u16 = 20;
