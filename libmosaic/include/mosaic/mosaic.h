@@ -349,7 +349,7 @@ int mosaic_list_drivers(const struct mosaic_options *options, mosaic_driver_fn f
 struct mosaic_key {
 	size_t size;
 	const char *key;
-	/* What a value is: a word of "moctl drivers TYPE --json", such as "string". */
+	/* What a value is: a word of "moctl drivers TYPE --json", such as "text". */
 	const char *type;
 	/* The words that can be given; empty: any. A list ends with NULL. */
 	const char *const *choices;

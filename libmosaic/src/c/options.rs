@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The structures of options, as the header has them.
+
+use std::ffi::{c_int, c_long};
+
+use super::sized::Growing;
+use super::text::Text;
+
+/// `struct mosaic_options`.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct MosaicOptions {
+    size: usize,
+    pub(crate) config_dir: Text,
+    pub(crate) driver_path: Text,
+    pub(crate) lock_timeout_ms: c_long,
+}
+
+// SAFETY: as the trait asks; a `Text` is a pointer.
+unsafe impl Growing for MosaicOptions {
+    const FIRST: usize = size_of::<Self>();
+}
+
+/// `struct mosaic_init_options`.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct InitOptions {
+    size: usize,
+    pub(crate) quota: Text,
+    pub(crate) adopt: c_int,
+    pub(crate) force: c_int,
+}
+
+// SAFETY: as above.
+unsafe impl Growing for InitOptions {
+    const FIRST: usize = size_of::<Self>();
+}

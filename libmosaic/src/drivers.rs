@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Drivers, and the config keys of one.
+
+use std::ffi::{c_char, c_int};
+
+use mosaic_core::Key;
+use mosaic_core::loader::{self, InstalledDriver};
+
+use crate::c::{Arena, Data, Each, MosaicOptions, Options, Strings, Text};
+use crate::call::look;
+use crate::environment::environment;
+use crate::flags::Flags;
+use crate::mosaic::until_other_than_0;
+use crate::services::Callbacks;
+
+/// `struct mosaic_driver`.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct DriverC {
+    size: usize,
+    type_name: *const c_char,
+    aliases: Strings,
+    version: *const c_char,
+    abi: *const c_char,
+    description: *const c_char,
+    file: *const c_char,
+    refusal: *const c_char,
+}
+
+/// `struct mosaic_key`.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct KeyC {
+    size: usize,
+    key: *const c_char,
+    type_name: *const c_char,
+    choices: Strings,
+    default_value: *const c_char,
+    help: *const c_char,
+}
+
+fn of_driver(arena: &mut Arena, driver: &InstalledDriver) -> DriverC {
+    DriverC {
+        size: size_of::<DriverC>(),
+        type_name: arena.text(&driver.type_name),
+        aliases: arena.texts(&driver.aliases),
+        version: arena.text(&driver.version),
+        abi: arena.text(&driver.abi),
+        description: arena.text(&driver.description),
+        file: arena.text(&driver.file),
+        refusal: arena.text_if_any(driver.refusal.as_deref()),
+    }
+}
+
+fn of_key(arena: &mut Arena, key: &Key) -> KeyC {
+    KeyC {
+        size: size_of::<KeyC>(),
+        key: arena.text(&key.path),
+        type_name: arena.text(key.kind.name()),
+        choices: arena.texts(key.kind.choices()),
+        default_value: arena.text_if_any(key.default.as_deref()),
+        help: arena.text(&key.help),
+    }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn mosaic_list_drivers(
+    options: Options<MosaicOptions>,
+    function: Each<DriverC>,
+    data: Data,
+    flags: Flags,
+) -> c_int {
+    look(|| {
+        flags.none()?;
+        function.check()?;
+        let environment = environment(&options, &Callbacks::of_program())?;
+        let drivers = loader::installed(&environment.search);
+        Ok(until_other_than_0(&drivers, |driver| {
+            let mut arena = Arena::default();
+            function.call(&of_driver(&mut arena, driver), data)
+        }))
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn mosaic_list_driver_keys(
+    driver_type: Text,
+    options: Options<MosaicOptions>,
+    function: Each<KeyC>,
+    data: Data,
+    flags: Flags,
+) -> c_int {
+    look(|| {
+        flags.none()?;
+        function.check()?;
+        let environment = environment(&options, &Callbacks::of_program())?;
+        let driver_type = driver_type.utf8("the driver's type")?;
+        let driver = loader::describe(&environment.search, driver_type)?;
+        Ok(until_other_than_0(&driver.keys, |key| {
+            let mut arena = Arena::default();
+            function.call(&of_key(&mut arena, key), data)
+        }))
+    })
+}

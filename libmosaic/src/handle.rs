@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `mosaic_t`, `volume_t`: what they stand for.
+
+use std::marker::PhantomData;
+use std::path::PathBuf;
+use std::ptr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use mosaic_core::mosaic::Mosaic;
+use mosaic_core::{Error, ErrorKind, Result};
+
+use crate::call::Failed;
+use crate::services::Callbacks;
+use crate::table::{Table, was_given};
+
+/// A mosaic that a program has opened.
+#[derive(Debug)]
+pub(crate) struct OpenMosaic {
+    /// The core's.
+    pub(crate) core: Mosaic,
+    /// The program's functions.
+    pub(crate) callbacks: Arc<Callbacks>,
+}
+
+/// A volume that a program has opened: a name in a mosaic. Nothing of the storage is held.
+#[derive(Debug)]
+pub(crate) struct OpenVolume {
+    /// Its mosaic, also when its own handle has been closed.
+    pub(crate) mosaic: Arc<OpenMosaic>,
+    name: Mutex<String>,
+    given_device: Mutex<Option<PathBuf>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl OpenVolume {
+    /// The volume of that name.
+    pub(crate) fn new(mosaic: Arc<OpenMosaic>, name: &str) -> Self {
+        Self {
+            mosaic,
+            name: Mutex::new(name.to_owned()),
+            given_device: Mutex::new(None),
+        }
+    }
+
+    /// The core's mosaic.
+    pub(crate) fn core(&self) -> &Mosaic {
+        &self.mosaic.core
+    }
+
+    /// The name at this moment.
+    pub(crate) fn name(&self) -> String {
+        lock(&self.name).clone()
+    }
+
+    /// The volume has another name now.
+    pub(crate) fn set_name(&self, name: &str) {
+        name.clone_into(&mut lock(&self.name));
+    }
+
+    /// The device that the program was given by this handle.
+    pub(crate) fn given_device(&self) -> Option<PathBuf> {
+        lock(&self.given_device).clone()
+    }
+
+    /// The program has been given that device, or has put it back.
+    pub(crate) fn set_given_device(&self, device: Option<PathBuf>) {
+        *lock(&self.given_device) = device;
+    }
+}
+
+/// What a handle can stand for.
+pub(crate) trait Object: Sized + 'static {
+    /// What programs call it.
+    const WORD: &'static str;
+
+    /// All that are open.
+    fn table() -> &'static Table<Self>;
+}
+
+impl Object for OpenMosaic {
+    const WORD: &'static str = "mosaic";
+
+    fn table() -> &'static Table<Self> {
+        static TABLE: Table<OpenMosaic> = Table::new();
+        &TABLE
+    }
+}
+
+impl Object for OpenVolume {
+    const WORD: &'static str = "volume";
+
+    fn table() -> &'static Table<Self> {
+        static TABLE: Table<OpenVolume> = Table::new();
+        &TABLE
+    }
+}
+
+/// `mosaic_t` or `volume_t`: a number that looks like a pointer, and never is one.
+#[derive(Debug)]
+#[repr(transparent)]
+pub(crate) struct Handle<T>(*mut T, PhantomData<T>);
+
+impl<T> Failed for Handle<T> {
+    const FAILED: Self = Self(ptr::null_mut(), PhantomData);
+}
+
+impl<T: Object> Handle<T> {
+    /// A new handle.
+    pub(crate) fn open(object: T) -> Result<Self> {
+        let number = T::table().add(object)?;
+        Ok(Self(ptr::without_provenance_mut(number), PhantomData))
+    }
+
+    /// What it stands for.
+    ///
+    /// # Errors
+    /// `Invalid` for NULL, for one that has been closed, for any other pointer.
+    pub(crate) fn get(&self) -> Result<Arc<T>> {
+        T::table().get(self.0.addr()).ok_or_else(|| self.refusal())
+    }
+
+    /// The same; NULL is `None`.
+    pub(crate) fn get_if_given(&self) -> Result<Option<Arc<T>>> {
+        match self.0.is_null() {
+            true => Ok(None),
+            false => self.get().map(Some),
+        }
+    }
+
+    /// Closes it; NULL is nothing to close.
+    ///
+    /// # Errors
+    /// `Invalid` if it is not open.
+    pub(crate) fn close(&self) -> Result<()> {
+        if self.0.is_null() {
+            return Ok(());
+        }
+        let removed = T::table().remove(self.0.addr());
+        removed.map(drop).ok_or_else(|| self.refusal())
+    }
+
+    fn refusal(&self) -> Error {
+        let (word, number) = (T::WORD, self.0.addr());
+        let why = if self.0.is_null() {
+            format!("the {word} is NULL")
+        } else if OpenMosaic::table().get(number).is_some() {
+            format!("a mosaic's handle is given for a {word}")
+        } else if OpenVolume::table().get(number).is_some() {
+            format!("a volume's handle is given for a {word}")
+        } else if was_given(number) {
+            format!("the handle of the {word} has been closed")
+        } else {
+            format!("{number:#x} is no handle of a {word}")
+        };
+        Error::new(ErrorKind::Invalid, why)
+    }
+
+    #[cfg(test)]
+    fn of(number: usize) -> Self {
+        Self(ptr::without_provenance_mut(number), PhantomData)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Thing;
+
+    impl Object for Thing {
+        const WORD: &'static str = "thing";
+
+        fn table() -> &'static Table<Self> {
+            static TABLE: Table<Thing> = Table::new();
+            &TABLE
+        }
+    }
+
+    fn refusal(handle: &Handle<Thing>) -> String {
+        let error = handle.get().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        error.to_string()
+    }
+
+    #[test]
+    fn a_handle_that_is_not_open_is_refused_with_the_reason() {
+        let handle = Handle::open(Thing).unwrap();
+        assert!(handle.get().is_ok() && handle.close().is_ok());
+        assert_eq!(refusal(&handle), "the handle of the thing has been closed");
+        assert_eq!(handle.close().unwrap_err().kind(), ErrorKind::Invalid);
+        assert_eq!(refusal(&Handle::of(16)), "0x10 is no handle of a thing");
+        assert_eq!(refusal(&Handle::FAILED), "the thing is NULL");
+        assert!(Handle::<Thing>::FAILED.close().is_ok());
+        assert!(Handle::<Thing>::FAILED.get_if_given().unwrap().is_none());
+    }
+
+    #[test]
+    fn who_has_it_keeps_what_another_closes() {
+        let handle = Handle::open(Thing).unwrap();
+        let had = handle.get().unwrap();
+        handle.close().unwrap();
+        assert_eq!(Arc::strong_count(&had), 1);
+    }
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a mosaic is, can do, and how full it is.
+
+use std::ffi::c_char;
+
+use mosaic_core::mosaic::MosaicInfo;
+use mosaic_core::volume::{Capability, Space};
+
+use crate::c::{Arena, Strings};
+use crate::call::{look, manage};
+use crate::flags::Flags;
+use crate::handle::{Handle, OpenMosaic};
+use crate::results::Results;
+
+/// `struct mosaic_fact`.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct FactC {
+    name: *const c_char,
+    value: *const c_char,
+}
+
+/// `struct mosaic_capability`.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct CapabilityC {
+    name: *const c_char,
+    refusal: *const c_char,
+}
+
+/// `struct mosaic_space`.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct SpaceC {
+    size: usize,
+    name: *const c_char,
+    total_bytes: u64,
+    used_bytes: u64,
+    free_bytes: u64,
+}
+
+/// `struct mosaic_info`.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct InfoC {
+    size: usize,
+    name: *const c_char,
+    config: *const c_char,
+    driver: *const c_char,
+    driver_version: *const c_char,
+    driver_abi: *const c_char,
+    driver_file: *const c_char,
+    location: *const c_char,
+    default_fs: *const c_char,
+    metadata: *const c_char,
+    metadata_mounted: Strings,
+    spaces: *const *const SpaceC,
+    capabilities: *const *const CapabilityC,
+    notes: Strings,
+    facts: *const *const FactC,
+}
+
+/// A list of facts.
+pub(crate) fn facts(arena: &mut Arena, facts: &[(String, String)]) -> *const *const FactC {
+    arena.list_of(facts, |arena, (name, value)| FactC {
+        name: arena.text(name),
+        value: arena.text(value),
+    })
+}
+
+/// A list of what can be done, and what not.
+pub(crate) fn capabilities(
+    arena: &mut Arena,
+    capabilities: &[Capability],
+) -> *const *const CapabilityC {
+    arena.list_of(capabilities, |arena, capability| CapabilityC {
+        name: arena.text(&capability.name),
+        refusal: arena.text_if_any(capability.refusal.as_deref()),
+    })
+}
+
+fn space(arena: &mut Arena, space: &Space) -> SpaceC {
+    SpaceC {
+        size: size_of::<SpaceC>(),
+        name: arena.text(&space.class),
+        total_bytes: space.total.0,
+        used_bytes: space.used.0,
+        free_bytes: space.free.0,
+    }
+}
+
+fn of_mosaic(arena: &mut Arena, info: &MosaicInfo) -> InfoC {
+    InfoC {
+        size: size_of::<InfoC>(),
+        name: arena.text(&info.name),
+        config: arena.text(&info.config),
+        driver: arena.text(&info.driver),
+        driver_version: arena.text(&info.driver_version),
+        driver_abi: arena.text(&info.driver_abi),
+        driver_file: arena.text(&info.driver_file),
+        location: arena.text(&info.location),
+        default_fs: arena.text_if_any(info.default_fs.as_deref()),
+        metadata: arena.text_if_any(info.layout_fs.as_deref()),
+        metadata_mounted: arena.paths(&info.metadata_mounted),
+        spaces: arena.list_of(&info.space, space),
+        capabilities: capabilities(arena, &info.capabilities),
+        notes: arena.texts(&info.about.notes),
+        facts: facts(arena, &info.about.facts),
+    }
+}
+
+/// What programs have not freed yet.
+static GIVEN: Results = Results::new("struct mosaic_info");
+
+#[unsafe(no_mangle)]
+extern "C" fn mosaic_get_info(mosaic: Handle<OpenMosaic>, flags: Flags) -> *mut InfoC {
+    look(|| {
+        flags.none()?;
+        let info = mosaic.get()?.core.info()?;
+        Ok(GIVEN.give(|arena| of_mosaic(arena, &info)))
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn mosaic_free_info(info: *mut InfoC) {
+    manage(|| GIVEN.free(info));
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The mosaics that there are.
+
+use std::ffi::{c_char, c_int};
+
+use mosaic_core::Error;
+use mosaic_core::mosaic::{MosaicEntry, list_mosaics};
+
+use crate::c::{Arena, Data, Each, MosaicOptions, Options};
+use crate::call::look;
+use crate::environment::environment;
+use crate::error::number;
+use crate::flags::Flags;
+use crate::mosaic::until_other_than_0;
+use crate::services::Callbacks;
+
+/// `struct mosaic_entry`.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct EntryC {
+    size: usize,
+    name: *const c_char,
+    config: *const c_char,
+    driver: *const c_char,
+    location: *const c_char,
+    error: *const c_char,
+    error_kind: c_int,
+}
+
+fn of_entry(arena: &mut Arena, entry: &MosaicEntry) -> EntryC {
+    let error = entry.error.as_ref();
+    EntryC {
+        size: size_of::<EntryC>(),
+        name: arena.text(&entry.name),
+        config: arena.text(&entry.config),
+        driver: arena.text_if_any(entry.driver.as_deref()),
+        location: arena.text_if_any(entry.location.as_deref()),
+        error: arena.text_if_any(error.map(Error::line)),
+        error_kind: number(error.map(Error::kind)),
+    }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn mosaic_list_mosaics(
+    options: Options<MosaicOptions>,
+    function: Each<EntryC>,
+    data: Data,
+    flags: Flags,
+) -> c_int {
+    look(|| {
+        flags.none()?;
+        function.check()?;
+        let entries = list_mosaics(&environment(&options, &Callbacks::of_program())?)?;
+        Ok(until_other_than_0(&entries, |entry| {
+            let mut arena = Arena::default();
+            function.call(&of_entry(&mut arena, entry), data)
+        }))
+    })
+}

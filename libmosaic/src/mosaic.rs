@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Mosaics: opened, closed, made, asked for their names and features.
+
+use std::ffi::{c_char, c_int, c_ulonglong};
+use std::ops::ControlFlow;
+
+use mosaic_core::Result;
+use mosaic_core::mosaic::{Changed, Mosaic};
+use mosaic_core::volume::InitOptions as CoreInitOptions;
+use mosaic_core::volume::{Capability, capability};
+
+use crate::c::{Buffer, Data, Each, InitOptions, MosaicOptions, Options, Out, Text, owned};
+use crate::call::{change, look, manage};
+use crate::environment::environment;
+use crate::flags::Flags;
+use crate::handle::{Handle, OpenMosaic};
+use crate::services::Callbacks;
+
+/// Each capability that has a bit, with its `MOSAIC_FEATURE_`.
+const FEATURES: [(&str, u32); 8] = [
+    (capability::CLONE, 0),
+    (capability::VOLSIZE, 1),
+    (capability::BDEV, 2),
+    (capability::FS, 4),
+    (capability::DISK, 5),
+    (capability::GROW, 6),
+    (capability::SHRINK, 7),
+    (capability::RENAME, 8),
+];
+
+fn open(name: &Text, options: &Options<MosaicOptions>, flags: Flags) -> Result<Handle<OpenMosaic>> {
+    flags.none()?;
+    let callbacks = Callbacks::of_program();
+    let core = Mosaic::open(
+        &environment(options, &callbacks)?,
+        name.os("the name of the mosaic")?,
+    )?;
+    Handle::open(OpenMosaic { core, callbacks })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn mosaic_open(name: Text, flags: Flags) -> Handle<OpenMosaic> {
+    look(|| open(&name, &Options::NONE, flags))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn mosaic_open_with(
+    name: Text,
+    options: Options<MosaicOptions>,
+    flags: Flags,
+) -> Handle<OpenMosaic> {
+    look(|| open(&name, &options, flags))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn mosaic_close(mosaic: Handle<OpenMosaic>) {
+    manage(|| mosaic.close());
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn mosaic_get_name(mosaic: Handle<OpenMosaic>, buf: Buffer, len: c_int) -> c_int {
+    look(|| buf.write(len, mosaic.get()?.core.config().name.as_bytes()))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn mosaic_init(
+    name: Text,
+    options: Options<MosaicOptions>,
+    init: Options<InitOptions>,
+    function: Each<c_char>,
+    data: Data,
+    flags: Flags,
+) -> c_int {
+    change(|| {
+        flags.none()?;
+        let environment = environment(&options, &Callbacks::of_program())?;
+        let init = init.read("struct mosaic_init_options")?;
+        let init = init.as_ref().map(wanted).transpose()?.unwrap_or_default();
+        let made = Mosaic::init(&environment, name.os("the name of the mosaic")?, &init)?;
+        let changed = match made.is_empty() {
+            true => Changed::Unchanged,
+            false => Changed::Yes,
+        };
+        Ok((tell_lines(&made, &function, data), changed))
+    })
+}
+
+fn wanted(options: &InitOptions) -> Result<CoreInitOptions> {
+    Ok(CoreInitOptions {
+        quota: options.quota.utf8_if_given("quota")?.map(str::to_owned),
+        adopt: options.adopt != 0,
+        force: options.force != 0,
+    })
+}
+
+/// Tells the program each line, until it has heard enough; what it said last.
+pub(crate) fn tell_lines(lines: &[String], function: &Each<c_char>, data: Data) -> c_int {
+    until_other_than_0(lines, |line| function.line(&owned(line.as_bytes()), data))
+}
+
+/// Tells the program things one by one, until it says something other than 0; what it said last.
+pub(crate) fn until_other_than_0<T>(things: &[T], tell: impl Fn(&T) -> c_int) -> c_int {
+    let told = things.iter().try_for_each(|thing| match tell(thing) {
+        0 => ControlFlow::Continue(()),
+        said => ControlFlow::Break(said),
+    });
+    told.break_value().unwrap_or(0)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn mosaic_get_features(mosaic: Handle<OpenMosaic>, bits: Out<c_ulonglong>) -> c_int {
+    look(|| {
+        bits.check("bits")?;
+        let capabilities = mosaic.get()?.core.capabilities()?;
+        bits.put("bits", features(&capabilities))?;
+        Ok(0)
+    })
+}
+
+fn features(capabilities: &[Capability]) -> c_ulonglong {
+    let can = |name: &str| {
+        let mut capabilities = capabilities.iter();
+        capabilities.any(|can| can.name == name && can.refusal.is_none())
+    };
+    let there = FEATURES.iter().filter(|(name, _)| can(name));
+    there.fold(0, |bits, (_, bit)| bits | 1 << bit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_have_the_bits_of_the_header() {
+        let header = include_str!("../include/mosaic/mosaic.h");
+        for (name, bit) in FEATURES {
+            let word = match name {
+                capability::VOLSIZE => "DISK_SIZE_MGMT".to_owned(),
+                name => name.to_uppercase(),
+            };
+            let line = format!("#define MOSAIC_FEATURE_{word} (1ULL << {bit})");
+            assert!(header.contains(&line), "{line}");
+            assert_eq!(features(&[Capability::yes(name)]), 1 << bit);
+            assert_eq!(features(&[Capability::no(name, "it cannot")]), 0);
+        }
+        let known: Vec<_> = FEATURES.iter().map(|(name, _)| *name).collect();
+        assert!(capability::ALL.iter().all(|name| known.contains(name)));
+        assert_eq!(features(&[Capability::yes("a driver's own")]), 0);
+    }
+
+    #[test]
+    fn what_a_function_says_ends_the_list() {
+        let numbers = [1, 2, 3];
+        let heard = std::cell::Cell::new(0);
+        let tell = |stop: c_int| {
+            until_other_than_0(&numbers, |number| {
+                heard.set(heard.get() + number);
+                if *number == stop { -stop } else { 0 }
+            })
+        };
+        assert_eq!((tell(2), heard.replace(0)), (-2, 3));
+        assert_eq!((tell(4), heard.get()), (0, 6));
+    }
+}
