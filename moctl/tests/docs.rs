@@ -140,9 +140,9 @@ fn every_command_line_in_the_documents_is_one_that_moctl_understands() {
 }
 
 #[test]
-fn the_architecture_names_each_file_of_the_drivers_that_it_shows() {
+fn the_architecture_names_each_file_of_the_crates_that_it_shows() {
     let text = repository_file("doc/architecture.md");
-    for driver in ["mosaic-btrfs", "mosaic-dmthin"] {
+    for driver in ["mosaic-btrfs", "mosaic-dmthin", "libmosaic"] {
         let folder = repository_folder().join(driver).join("src");
         let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
         let stems = files.map(|file| file.path().file_stem().unwrap().to_owned());

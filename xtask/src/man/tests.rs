@@ -11,7 +11,11 @@ use super::library_pages;
 use crate::cargo;
 
 /// Names in capitals that begin with `MOSAIC_` and are no constants of the header's.
-const VARIABLES: [&str; 2] = ["MOSAIC_CONFIG_DIR", "MOSAIC_DRIVER_PATH"];
+const VARIABLES: [&str; 3] = [
+    "MOSAIC_ABI_DEBUG",
+    "MOSAIC_CONFIG_DIR",
+    "MOSAIC_DRIVER_PATH",
+];
 
 fn file(path: &str) -> String {
     std::fs::read_to_string(cargo::workspace().join(path)).unwrap()
