@@ -2,23 +2,24 @@
 //! Running programs: mkfs, fsck and their like, where the kernel has no call for it.
 //!
 //! No shell ever, no search in the current directory, nothing of our environment, none of our
-//! descriptors. A program dies with us unless it is in a step that must not stop half-way
+//! descriptors. How it ended is known whatever the process around us does with its children
+//! ([`spawn`](crate::ioctl::spawn)). A program dies with us unless it is in a step that must not stop half-way
 //! ([`Command::to_the_end`]).
 
 mod running;
 mod server;
 mod words;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use rustix::fs::Access;
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host_services::Host;
-use crate::ioctl::spawn::{self, Parting};
+use crate::ioctl::spawn::{Image, Parting};
 use running::{End, Running};
 pub use server::launch_server;
 pub(crate) use words::one_line;
@@ -101,10 +102,9 @@ impl Command {
         let path = find_program(&self.program).ok_or_else(|| not_installed(&self.program))?;
         host.check_cancelled()?;
         host.debug(&self.shown());
-        let mut command = self.prepared(&path);
-        spawn::isolate(&mut command, self.parting);
-        let child = command.spawn().context(|| format!("cannot run {path:?}"))?;
-        let running = Running::new(child, &self.program)?;
+        let cannot_run = || format!("cannot run {path:?}");
+        let image = self.image(&path).context(cannot_run)?;
+        let running = Running::start(&image, self.parting, &self.program).context(cannot_run)?;
         let hears = self.parting == Parting::Dies;
         match running.wait(|| hears && host.is_cancelled())? {
             End::Exited(output) => self.judged(host, output),
@@ -119,19 +119,20 @@ impl Command {
         }
     }
 
-    fn prepared(&self, path: &Path) -> std::process::Command {
-        let mut command = std::process::Command::new(path);
-        command
-            .args(&self.arguments)
-            .env_clear()
-            .env("PATH", PROGRAM_PATH)
-            .env("LC_ALL", "C")
-            .env("HOME", "/")
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command
+    /// What is executed; a NUL in an argument is refused.
+    fn image(&self, path: &Path) -> std::io::Result<Image> {
+        let path = CString::new(path.as_os_str().as_bytes())?;
+        let mut arguments = vec![path.clone()];
+        for argument in &self.arguments {
+            arguments.push(CString::new(argument.as_bytes())?);
+        }
+        let environment = [&format!("PATH={PROGRAM_PATH}"), "LC_ALL=C", "HOME=/"];
+        let environment = environment.map(CString::new).into_iter();
+        Ok(Image {
+            path,
+            arguments,
+            environment: environment.collect::<Result<_, _>>()?,
+        })
     }
 
     fn judged(&self, host: &Host, output: Output) -> Result<Output> {

@@ -4,6 +4,8 @@
 
 #![allow(unsafe_code, reason = "ioctl(2) has no safe form")]
 
+pub mod process;
+
 use std::os::fd::AsFd;
 
 use rustix::io::{Errno, Result};

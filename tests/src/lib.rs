@@ -55,6 +55,7 @@ pub use btrfs::{Qgroup, Quota, Subvolume, make_subvolumes, qgroups, quota, subvo
 pub use built::{build, built_program, target_folder};
 pub use children::{descendants, kill_descendants};
 pub use content::{assert_filled, fill, write_until};
+pub use ioctl::process::{Interrupts, Lingering};
 pub use loop_file::{LoopFile, loop_devices_beneath};
 pub use moctl::{Moctl, Output};
 pub use mount_table::{is_mountpoint, mounted_size, mountpoints_beneath};

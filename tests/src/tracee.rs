@@ -186,6 +186,8 @@ impl Tracee {
         let mut trace = Trace {
             main,
             threads: vec![main],
+            follows: self.options.contains(Options::PTRACE_O_TRACEFORK),
+            strangers: Vec::new(),
             started: false,
             pending: Vec::new(),
             calls: 0,
@@ -204,6 +206,11 @@ impl Tracee {
     }
 }
 
+/// Whether it is a thread of that process: what has no exit signal looks like one to a tracer (clone(2)).
+fn is_thread_of(thread: Pid, process: Pid) -> bool {
+    std::path::Path::new(&format!("/proc/{process}/task/{thread}")).exists()
+}
+
 fn read_all(file: &mut File) -> Result<String> {
     file.rewind()?;
     let mut bytes = Vec::new();
@@ -215,6 +222,10 @@ struct Trace<F> {
     main: Pid,
     /// The threads of the program itself; all others are children.
     threads: Vec<Pid>,
+    /// Its children are traced too.
+    follows: bool,
+    /// Children that came to us like threads, and are let go at their first stop.
+    strangers: Vec<Pid>,
     /// The shell has become the program.
     started: bool,
     /// What happens to a thread when its system call is done.
@@ -259,8 +270,16 @@ impl<F: FnMut(&SystemCall) -> Action> Trace<F> {
                 match event {
                     libc::PTRACE_EVENT_EXEC if pid == self.main => self.started = true,
                     libc::PTRACE_EVENT_CLONE if self.threads.contains(&pid) => {
-                        let thread = ptrace::getevent(pid)?;
-                        self.threads.push(Pid::from_raw(i32::try_from(thread)?));
+                        let made = Pid::from_raw(i32::try_from(ptrace::getevent(pid)?)?);
+                        match is_thread_of(made, self.main) {
+                            true => self.threads.push(made),
+                            false if !self.follows => self.strangers.push(made),
+                            false => {}
+                        }
+                    }
+                    libc::PTRACE_EVENT_STOP if self.strangers.contains(&pid) => {
+                        self.strangers.retain(|stranger| *stranger != pid);
+                        return alive(ptrace::detach(pid, None)).map(drop);
                     }
                     _ => {}
                 }

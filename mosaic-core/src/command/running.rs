@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A running child: its output is read while it runs, within bounds, and it never stays behind.
 //!
-//! One poll waits for its end (a pidfd) and for both pipes; the user's wish to stop is a flag that
+//! One poll waits for its end (the pidfd of its keeper, [`spawn`]) and for both pipes; the user's wish to stop is a flag that
 //! is looked at in between.
 
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
-use std::process::Child;
+use std::process::ExitStatus;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::Output;
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::ioctl::spawn::{self, Image, Keeper, Parting, Report};
 
 /// What is kept of each stream, from its end.
 const KEPT: usize = 64 * 1024;
@@ -38,33 +39,27 @@ pub(super) enum End {
     Cancelled,
 }
 
-/// A child in its own process group; dropping it kills the group and waits.
+/// A program in its own process group; dropping it kills the group and waits.
 pub(super) struct Running {
-    child: Child,
-    group: Pid,
-    exit: OwnedFd,
+    keeper: Keeper,
     streams: [Stream; 2],
     program: String,
     waited: bool,
 }
 
 impl Running {
-    /// Takes over a child that was started with both streams piped, in its own process group.
-    pub(super) fn new(mut child: Child, program: &str) -> Result<Self> {
-        let group = Pid::from_child(&child);
-        let exit = match watched(&mut child, group) {
-            Ok(parts) => parts,
-            Err(error) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(error.context(format!("cannot watch {program}")));
-            }
-        };
-        let (exit, streams) = exit;
+    /// Starts a program with an empty standard input.
+    ///
+    /// # Errors
+    /// The kernel's. Whether the program could be executed [`Running::wait`] says.
+    pub(super) fn start(image: &Image, parting: Parting, program: &str) -> std::io::Result<Self> {
+        let stdin = null()?;
+        let (stdout, out) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (stderr, err) = pipe_with(PipeFlags::CLOEXEC)?;
+        let streams = [Stream::new(stdout)?, Stream::new(stderr)?];
+        let theirs = [stdin.as_fd(), out.as_fd(), err.as_fd()];
         Ok(Self {
-            child,
-            group,
-            exit,
+            keeper: spawn::start(image, theirs, parting)?,
             streams,
             program: program.to_owned(),
             waited: false,
@@ -73,18 +68,25 @@ impl Running {
 
     /// Waits for its end; `is_cancelled` is asked ten times a second.
     pub(super) fn wait(mut self, is_cancelled: impl Fn() -> bool) -> Result<End> {
-        let failed = format!("cannot wait for {}", self.program);
         let mut buffer = vec![0; CHUNK];
         loop {
             if is_cancelled() {
-                self.finish().context(|| failed)?;
+                self.stop();
                 return Ok(End::Cancelled);
             }
-            if self.step(&mut buffer).context(|| failed.clone())? {
+            let ended = self.step(&mut buffer);
+            if ended.context(|| format!("cannot wait for {}", self.program))? {
                 break;
             }
         }
-        let status = self.finish().context(|| failed)?;
+        self.waited = true;
+        let status = match self.keeper.reap() {
+            Some(Report::Ended(status)) => ExitStatus::from_raw(status),
+            Some(Report::NotRun(errno)) => {
+                return Err(errno).context(|| format!("cannot run {}", self.program));
+            }
+            None => return Err(unclear(&self.program)),
+        };
         for stream in &mut self.streams {
             stream.drain(&mut buffer);
         }
@@ -99,9 +101,9 @@ impl Running {
         })
     }
 
-    /// Waits for one event; `true`: the child has ended.
+    /// Waits for one event; `true`: the program has ended.
     fn step(&mut self, buffer: &mut [u8]) -> rustix::io::Result<bool> {
-        let mut polled = vec![PollFd::new(&self.exit, PollFlags::IN)];
+        let mut polled = vec![PollFd::new(&self.keeper.end, PollFlags::IN)];
         for stream in &self.streams {
             if let Some(pipe) = &stream.pipe {
                 polled.push(PollFd::new(pipe, PollFlags::IN));
@@ -119,36 +121,36 @@ impl Running {
         Ok(ended)
     }
 
-    /// Kills what is left of the group and reaps the child. The group goes first: its number is
-    /// nobody else's only as long as the child is not reaped.
-    fn finish(&mut self) -> std::io::Result<std::process::ExitStatus> {
-        // ESRCH: nothing is left of it.
-        let _ = kill_process_group(self.group, Signal::KILL);
-        let status = self.child.wait();
+    /// Kills the group, and waits until the program is gone.
+    fn stop(&mut self) {
+        self.keeper.stop();
+        // It was to end, and how it did is of no interest.
+        let _ = self.keeper.reap();
         self.waited = true;
-        status
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         if !self.waited {
-            // Nobody is left to hear of a failure.
-            let _ = self.finish();
+            self.stop();
         }
     }
 }
 
-/// The child's pidfd (Linux 5.3; not reaped yet, so the number is its own) and its two streams.
-fn watched(child: &mut Child, pid: Pid) -> Result<(OwnedFd, [Stream; 2])> {
-    let exit = pidfd_open(pid, PidfdFlags::empty()).context(|| "pidfd_open".to_owned())?;
-    let missing = || Error::new(ErrorKind::Io, "the child has no pipe");
-    let stdout = child.stdout.take().ok_or_else(missing)?;
-    let stderr = child.stderr.take().ok_or_else(missing)?;
-    Ok((
-        exit,
-        [Stream::new(stdout.into())?, Stream::new(stderr.into())?],
-    ))
+/// What a program gets that is to read nothing, or to write where nobody reads.
+pub(super) fn null() -> std::io::Result<OwnedFd> {
+    let file = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?;
+    Ok(file.into())
+}
+
+/// The error where nobody has said how a program ended: success would be a guess.
+pub(super) fn unclear(program: &str) -> Error {
+    let why = format!("nobody knows how {program} ended: what waited for it was killed");
+    Error::new(ErrorKind::Io, why)
 }
 
 /// One pipe from the child and the end of what came out of it.
@@ -158,9 +160,8 @@ struct Stream {
 }
 
 impl Stream {
-    fn new(pipe: OwnedFd) -> Result<Self> {
-        rustix::io::ioctl_fionbio(pipe.as_fd(), true)
-            .context(|| "cannot make a pipe non-blocking".to_owned())?;
+    fn new(pipe: OwnedFd) -> rustix::io::Result<Self> {
+        rustix::io::ioctl_fionbio(pipe.as_fd(), true)?;
         Ok(Self {
             pipe: Some(pipe.into()),
             kept: Vec::new(),

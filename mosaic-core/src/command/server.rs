@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Starting a program that goes on by itself: a server that lives as long as what it serves.
 
-use std::os::fd::OwnedFd;
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::ExitStatus;
 
+use super::running::{null, unclear};
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::ioctl::spawn::{self, Parting};
+use crate::ioctl::spawn::{self, Image, Parting, Report};
 
 /// Runs a program that starts a server and ends at once, so that the server is nobody's child.
 ///
@@ -16,21 +20,26 @@ use crate::ioctl::spawn::{self, Parting};
 /// # Errors
 /// `Io` if it cannot be run, or does not end well.
 pub fn launch_server(program: &Path, stdin: OwnedFd) -> Result<()> {
-    let mut command = std::process::Command::new(program);
-    command
-        .env_clear()
-        .current_dir("/")
-        .stdin(Stdio::from(stdin))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    spawn::isolate(&mut command, Parting::GoesOn);
     let failed = || format!("cannot run {program:?}");
-    let status = command.status().context(failed)?;
-    if status.success() {
-        return Ok(());
+    let path = CString::new(program.as_os_str().as_bytes());
+    let path = path.map_err(std::io::Error::from).context(failed)?;
+    let image = Image {
+        arguments: vec![path.clone()],
+        path,
+        environment: Vec::new(),
+    };
+    let null = null().context(failed)?;
+    let streams = [stdin.as_fd(), null.as_fd(), null.as_fd()];
+    let keeper = spawn::start(&image, streams, Parting::Leaves).context(failed)?;
+    drop(stdin);
+    match keeper.reap() {
+        Some(Report::Ended(0)) => Ok(()),
+        Some(Report::Ended(status)) => {
+            let status = ExitStatus::from_raw(status);
+            let why = format!("{program:?} did not start a server: {status}");
+            Err(Error::new(ErrorKind::Io, why))
+        }
+        Some(Report::NotRun(errno)) => Err(errno).context(failed),
+        None => Err(unclear(&program.to_string_lossy())),
     }
-    Err(Error::new(
-        ErrorKind::Io,
-        format!("{program:?} did not start a server: {status}"),
-    ))
 }

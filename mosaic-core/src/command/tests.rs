@@ -2,6 +2,7 @@
 //! Real programs: what they get, and that nothing is left of them.
 
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -206,6 +207,113 @@ fn a_step_that_must_end_outlives_its_killed_parent() {
     std::fs::write(folder.path().join("go"), "").unwrap();
     assert!(eventually(|| folder.path().join("ended").exists()));
     assert!(eventually(|| is_gone(&pid)));
+}
+
+/// Runs the test `name` again in a process of its own, which env(1) starts with these options. The test
+/// calls `std::process::exit` there.
+fn passes_in(options: &[&str], name: &str) {
+    let output = std::process::Command::new("env")
+        .args(options)
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(VICTIM, "yes")
+        .output()
+        .unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(77), "{words}");
+}
+
+/// What holds whatever the program around us does: statuses are told apart, and nothing is taken for
+/// success.
+fn statuses_are_right() {
+    for status in [0, 3, 255] {
+        let ended = sh(&format!("echo out; exit {status}"))
+            .accept(&[3, 255])
+            .run(&host())
+            .unwrap();
+        assert_eq!(
+            (ended.status, ended.stdout.as_slice()),
+            (status, &b"out\n"[..])
+        );
+    }
+    let error = sh("kill -SEGV $$").run(&host()).unwrap_err();
+    assert_eq!(error.to_string(), "sh was killed by signal 11");
+}
+
+#[test]
+fn an_end_is_known_where_sigchld_is_ignored() {
+    if std::env::var_os(VICTIM).is_some() {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let ignored = status
+            .lines()
+            .find_map(|l| l.strip_prefix("SigIgn:"))
+            .unwrap();
+        // Signal 17.
+        assert_ne!(
+            u64::from_str_radix(ignored.trim(), 16).unwrap() & 1 << 16,
+            0
+        );
+        statuses_are_right();
+        std::process::exit(77);
+    }
+    let name = "command::tests::an_end_is_known_where_sigchld_is_ignored";
+    passes_in(&["--ignore-signal=CHLD"], name);
+}
+
+#[test]
+fn an_end_is_known_and_nobody_elses_where_all_children_are_waited_for() {
+    if std::env::var_os(VICTIM).is_some() {
+        std::thread::spawn(|| {
+            loop {
+                match nix::sys::wait::wait() {
+                    Err(nix::Error::ECHILD) => std::thread::yield_now(),
+                    other => panic!("a child of ours was taken: {other:?}"),
+                }
+            }
+        });
+        for _ in 0..20 {
+            statuses_are_right();
+        }
+        std::process::exit(77);
+    }
+    let name = "command::tests::an_end_is_known_and_nobody_elses_where_all_children_are_waited_for";
+    passes_in(&[], name);
+}
+
+/// Runs it where these of the standard descriptors are closed, and opens them again.
+fn without_descriptors<T>(closed: &[i32], run: impl FnOnce() -> T) -> T {
+    use nix::unistd::{close, dup, dup2_stderr, dup2_stdin, dup2_stdout};
+    let kept = [
+        dup(std::io::stdin()).unwrap(),
+        dup(std::io::stdout()).unwrap(),
+        dup(std::io::stderr()).unwrap(),
+    ];
+    for fd in closed {
+        close(*fd).unwrap();
+    }
+    let result = run();
+    dup2_stdin(&kept[0]).unwrap();
+    dup2_stdout(&kept[1]).unwrap();
+    dup2_stderr(&kept[2]).unwrap();
+    result
+}
+
+#[test]
+fn a_program_has_its_streams_where_ours_are_closed() {
+    if std::env::var_os(VICTIM).is_some() {
+        for closed in [&[0][..], &[1], &[2], &[0, 1], &[1, 2], &[0, 1, 2]] {
+            let said = without_descriptors(closed, || {
+                statuses_are_right();
+                sh("readlink /proc/self/fd/0; echo err >&2").run(&host())
+            });
+            let said = said.unwrap();
+            let streams = (said.stdout.as_slice(), said.stderr.as_slice());
+            assert_eq!(streams, (&b"/dev/null\n"[..], &b"err\n"[..]), "{closed:?}");
+        }
+        std::process::exit(77);
+    }
+    let name = "command::tests::a_program_has_its_streams_where_ours_are_closed";
+    passes_in(&[], name);
 }
 
 #[test]

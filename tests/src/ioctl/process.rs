@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a foreign program does to the process that we run in: signals with handlers that end system
+//! calls, and children that live on with copies of all descriptors.
+
+use std::io;
+use std::mem::zeroed;
+use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use nix::libc;
+use rustix::process::{Pid, Signal, kill_process, waitpid};
+
+static INTERRUPTED: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn count(_: libc::c_int) {
+    INTERRUPTED.fetch_add(1, Ordering::Relaxed);
+}
+
+/// This thread is interrupted by a signal again and again, until this is dropped: system calls that can
+/// be interrupted fail with `EINTR`.
+#[derive(Debug)]
+pub struct Interrupts(libc::timer_t);
+
+impl Interrupts {
+    /// Begins: SIGALRM gets a handler without `SA_RESTART`, which stays.
+    ///
+    /// # Panics
+    /// The kernel refuses.
+    pub fn every(period: Duration) -> Self {
+        // SAFETY: a C structure of integers and a pointer, of which all zeroes are a value.
+        let mut action: libc::sigaction = unsafe { zeroed() };
+        action.sa_sigaction = count as *const () as usize;
+        // SAFETY: the handler only adds to an atomic number, and is never unloaded.
+        let set = unsafe { libc::sigaction(libc::SIGALRM, &raw const action, ptr::null_mut()) };
+        assert_eq!(set, 0);
+        // SAFETY: as above.
+        let mut event: libc::sigevent = unsafe { zeroed() };
+        event.sigev_notify = libc::SIGEV_THREAD_ID;
+        event.sigev_signo = libc::SIGALRM;
+        event.sigev_notify_thread_id = rustix::thread::gettid().as_raw_nonzero().get();
+        let mut timer: libc::timer_t = ptr::null_mut();
+        // SAFETY: both structures live until the call returns.
+        let made =
+            unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer) };
+        assert_eq!(made, 0, "{}", io::Error::last_os_error());
+        let this = Self(timer);
+        this.set(period);
+        this
+    }
+
+    /// How many there were in this process.
+    pub fn count() -> u64 {
+        INTERRUPTED.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, period: Duration) {
+        let period = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: period.subsec_nanos().into(),
+        };
+        let times = libc::itimerspec {
+            it_interval: period,
+            it_value: period,
+        };
+        // SAFETY: the timer is ours, and the structure lives until the call returns.
+        let set = unsafe { libc::timer_settime(self.0, 0, &raw const times, ptr::null_mut()) };
+        assert_eq!(set, 0);
+    }
+}
+
+impl Drop for Interrupts {
+    fn drop(&mut self) {
+        // SAFETY: the timer is ours, and nobody uses it afterwards.
+        unsafe { libc::timer_delete(self.0) };
+    }
+}
+
+/// A child that was forked in the middle of something, and that has a copy of every descriptor of
+/// then; it is killed when this is dropped, or when the thread that made it ends.
+#[derive(Debug)]
+pub struct Lingering(Pid);
+
+impl Lingering {
+    /// Forks.
+    ///
+    /// # Panics
+    /// The kernel refuses.
+    pub fn fork() -> Self {
+        // SAFETY: the child makes system calls only.
+        match unsafe { libc::fork() } {
+            0 => loop {
+                // SAFETY: integers only; neither touches memory.
+                unsafe {
+                    libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                    libc::pause();
+                }
+            },
+            child => Self(Pid::from_raw(child).expect("fork works")),
+        }
+    }
+}
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        // It is not waited for yet, so the number is its own.
+        let _ = kill_process(self.0, Signal::KILL);
+        let _ = waitpid(Some(self.0), rustix::process::WaitOptions::empty());
+    }
+}
