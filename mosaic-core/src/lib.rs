@@ -27,6 +27,7 @@ pub mod name;
 #[cfg(feature = "host")]
 mod printable;
 pub mod project_quota;
+pub mod reflink;
 pub mod scratch;
 pub mod settings;
 pub mod size;

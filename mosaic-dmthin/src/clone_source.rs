@@ -88,8 +88,3 @@ impl Source for VolumeSource<'_> {
         Ok(Copied::Finished)
     }
 }
-
-/// Why a type of file system is not cloned: two with one UUID are not told apart.
-pub(crate) fn no_renewal(fs: &FsType) -> String {
-    format!("Mosaic cannot give a clone of {fs} a UUID of its own; it can for ext4, xfs and btrfs")
-}

@@ -32,7 +32,7 @@ use mosaic_core::{
 
 use crate::activation;
 use crate::catalog::Content;
-use crate::clone_source::{VolumeSource, no_renewal};
+use crate::clone_source::VolumeSource;
 use crate::config::{self, Options};
 use crate::create::Request;
 use crate::kernel_pool::KernelPool;
@@ -160,8 +160,8 @@ impl Driver for DmThin {
         let pool = self.pool()?;
         let origin = info::truth(&pool)?.catalog.require(from.stored())?.clone();
         let fs = Self::file_system(&origin.content)?;
-        if let Some(fs) = fs.as_ref().filter(|fs| !fs.can_renew_uuid()) {
-            return Err(Error::new(ErrorKind::Unsupported, no_renewal(fs)));
+        if let Some(refusal) = fs.as_ref().and_then(|fs| fs.can_renew_uuid().err()) {
+            return Err(Error::new(ErrorKind::Unsupported, refusal));
         }
         let source = VolumeSource::new(&pool, &self.host, from.user(), origin.id, fs)?;
         let request = clone::Request {

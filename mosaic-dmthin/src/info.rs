@@ -14,7 +14,6 @@ use crate::block_device::BlockDevice;
 use crate::catalog::store::{self, Found, Medium, Truth};
 use crate::catalog::{Catalog, Entry};
 use crate::catalog_on_disk::CatalogOnDisk;
-use crate::clone_source::no_renewal;
 use crate::doubt::{Doubt, certain};
 use crate::driver::DmThin;
 use crate::identity::{fault, metadata_fault};
@@ -364,7 +363,7 @@ pub fn capabilities(driver: &DmThin, name: Option<&VolumeName>) -> Result<Vec<Ca
         let entry = catalog.require(name.stored())?;
         if let Some(fs) = DmThin::file_system(&entry.content)? {
             refusals = [
-                (!fs.can_renew_uuid()).then(|| no_renewal(&fs)),
+                fs.can_renew_uuid().err(),
                 fs.can_grow().err(),
                 fs.can_shrink().err(),
             ];

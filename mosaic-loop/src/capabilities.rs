@@ -7,7 +7,6 @@ use mosaic_core::volume::{Capability, Kind, capability};
 use mosaic_core::{ErrorKind, Result, VolumeName};
 use rustix::fs::StatVfsMountFlags;
 
-use crate::clone::no_renewal;
 use crate::driver::Loop;
 use crate::image::Image;
 use crate::support;
@@ -81,13 +80,9 @@ impl Loop {
 
 /// Why a clone of this file system could not be given a UUID of its own.
 fn refusal_to_renew(fs: &FsType, no_device: Option<&str>) -> Option<String> {
-    match no_device {
-        _ if !fs.can_renew_uuid() => Some(no_renewal(fs)),
-        Some(reason) if fs.renewal_needs_device() => {
-            Some(format!("a clone of {fs} needs a loop device: {reason}"))
-        }
-        _ => None,
-    }
+    let no_device = no_device.filter(|_| fs.renewal_needs_device());
+    let no_device = no_device.map(|why| format!("a clone of {fs} needs a loop device: {why}"));
+    fs.can_renew_uuid().err().or(no_device)
 }
 
 /// Why there can be no block device. That this user may not have one is no answer: what can be done

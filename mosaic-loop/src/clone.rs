@@ -17,9 +17,10 @@ use mosaic_core::fs::FsType;
 use mosaic_core::label;
 use mosaic_core::loopdev::{self, Binding, Identity, LoopDevice, Release};
 use mosaic_core::mounts::directory_on_device;
+use mosaic_core::reflink;
 use mosaic_core::volume::{CloneOptions, Lifetime};
 use mosaic_core::{Bytes, Context, Error, ErrorKind, Result, VolumeName};
-use rustix::fs::{self, IFlags, OFlags};
+use rustix::fs::{self, OFlags};
 use rustix::io::Errno;
 
 use crate::attachment::{self, BoundDevices};
@@ -59,8 +60,8 @@ impl Loop {
     ) -> Result<()> {
         let image = Image::require(&self.location, from)?;
         let fs = self.file_system(&self.kind_of(&image)?)?;
-        if let Some(fs) = fs.as_ref().filter(|fs| !fs.can_renew_uuid()) {
-            return Err(Error::new(ErrorKind::Unsupported, no_renewal(fs)));
+        if let Some(refusal) = fs.as_ref().and_then(|fs| fs.can_renew_uuid().err()) {
+            return Err(Error::new(ErrorKind::Unsupported, refusal));
         }
         let clone = UnnamedImage::new(&self.location)?;
         label::set_kind(&clone, &label_of(fs.as_ref()))?;
@@ -86,7 +87,8 @@ impl Loop {
                 image.name()
             ));
         }
-        share_flags(&file, clone)?;
+        let alike = reflink::write_alike(&file, clone);
+        alike.context(|| "cannot copy the image's attributes".to_owned())?;
         let start = Instant::now();
         loop {
             self.host.check_cancelled()?;
@@ -114,11 +116,9 @@ impl Loop {
 
     fn not_cloned(&self, errno: Errno) -> Error {
         let error = Error::io(errno, support::no_reflink(&self.location, errno));
-        match errno {
-            Errno::OPNOTSUPP | Errno::INVAL | Errno::NOTTY | Errno::XDEV => {
-                Error::new(ErrorKind::Unsupported, error.to_string())
-            }
-            _ => Error::io(errno, "cannot share the image's blocks"),
+        match reflink::is_missing(errno) {
+            true => Error::new(ErrorKind::Unsupported, error.to_string()),
+            false => Error::io(errno, "cannot share the image's blocks"),
         }
     }
 
@@ -229,29 +229,9 @@ impl Loop {
     }
 }
 
-/// Why a type of file system is not cloned: two with one UUID are not told apart.
-pub(crate) fn no_renewal(fs: &FsType) -> String {
-    format!("Mosaic cannot give a clone of {fs} a UUID of its own; it can for ext4, xfs and btrfs")
-}
-
 fn still_shows(number: u32, identity: Identity) -> Result<bool> {
     match LoopDevice::open(number, OFlags::RDONLY) {
         Ok(device) => Ok(device.status()?.is_some_and(|s| s.backing == identity)),
         Err(_) => Ok(false),
     }
-}
-
-/// A clone shares blocks only with a file that is written the same way (btrfs: both NOCOW or none);
-/// the flag can be set while the file is empty.
-fn share_flags(from: &OwnedFd, clone: &UnnamedImage) -> Result<()> {
-    let failed = || "cannot copy the image's attributes".to_owned();
-    let Ok(flags) = fs::ioctl_getflags(from) else {
-        // No such flags on this file system.
-        return Ok(());
-    };
-    if !flags.contains(IFlags::NOCOW) {
-        return Ok(());
-    }
-    let own = fs::ioctl_getflags(clone).context(failed)?;
-    fs::ioctl_setflags(clone, own | IFlags::NOCOW).context(failed)
 }

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use mosaic_core::label;
 use mosaic_core::mounts::MountTable;
+use mosaic_core::reflink;
 use mosaic_core::volume::NewKind;
 use mosaic_core::{Error, ErrorKind, Location};
 use rustix::fs::{AtFlags, StatxFlags, ioctl_ficlone, statx};
@@ -88,11 +89,9 @@ pub fn cannot_create(location: &Location, errno: Errno) -> Error {
 
 /// What is said when `FICLONE` is refused.
 pub fn no_reflink(location: &Location, errno: Errno) -> String {
-    match errno {
-        Errno::OPNOTSUPP | Errno::INVAL | Errno::NOTTY | Errno::NOSYS | Errno::XDEV => {
-            format!("{} has no reflink", place(location))
-        }
-        _ => Error::io(errno, place(location)).chain(),
+    match reflink::is_missing(errno) {
+        true => format!("{} has no reflink", place(location)),
+        false => Error::io(errno, place(location)).chain(),
     }
 }
 

@@ -7,7 +7,7 @@ use mosaic_core::volume::{Capability, Kind, capability};
 use mosaic_core::{ErrorKind, Result, VolumeName, loopdev};
 use rustix::fs::{StatVfsMountFlags, ioctl_ficlone};
 
-use crate::clone::{RAW_IN_USE, refusal_to_renew};
+use crate::clone::RAW_IN_USE;
 use crate::create::nameless;
 use crate::driver::Ploop;
 use crate::format::descriptor::Descriptor;
@@ -36,7 +36,7 @@ impl Ploop {
                 Err(error) => [(); 3].map(|()| Some(error.chain())),
                 Ok(None) => [const { None }; 3],
                 Ok(Some(fs)) => [
-                    refusal_to_renew(&fs).or_else(|| device.clone()),
+                    fs.can_renew_uuid().err().or_else(|| device.clone()),
                     fs.can_grow().err(),
                     fs.can_shrink().err(),
                 ],

@@ -13,8 +13,8 @@ use mosaic_core::loopdev::{Binding, LoopDevice};
 use mosaic_core::mounts::directory_on_device;
 use mosaic_core::volume::{CloneOptions, Lifetime};
 use mosaic_core::{Context, Error, ErrorKind, Host, Result, VolumeName};
-use mosaic_core::{label, loopdev};
-use rustix::fs::{self, IFlags, Mode, OFlags, XattrFlags};
+use mosaic_core::{label, loopdev, reflink};
+use rustix::fs::{self, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 
 use crate::attach::device_of;
@@ -56,7 +56,7 @@ impl Ploop {
         let source = VolumeDir::require(&self.location, from)?;
         let fs = self.file_system(&source)?;
         let fs = fs.as_ref();
-        if let Some(refusal) = fs.and_then(refusal_to_renew) {
+        if let Some(refusal) = fs.and_then(|fs| fs.can_renew_uuid().err()) {
             return Err(Error::new(ErrorKind::Unsupported, refusal));
         }
         let disk = source.disk()?;
@@ -284,20 +284,11 @@ fn copy_raw(disk: &Disk<DiskFolder>, folder: DiskFolder) -> Result<Disk<DiskFold
     let file = file.context(|| format!("cannot open {name:?}"))?;
     // There it is beside the descriptor.
     let there = name.rsplit('/').next().unwrap_or(name);
-    match reflink(&file, &folder, there) {
+    match share_blocks(&file, &folder, there) {
         Ok(true) => Ok(disk.twin(folder, there)?),
         Ok(false) => Err(Error::new(ErrorKind::Unsupported, RAW_IN_USE)),
         Err(error) => Err(Error::io(error, format!("cannot share {name:?}"))),
     }
-}
-
-/// Why a type of file system is not cloned: two with one UUID are not told apart.
-pub(crate) fn refusal_to_renew(fs: &FsType) -> Option<String> {
-    (!fs.can_renew_uuid()).then(|| {
-        format!(
-            "Mosaic cannot give a clone of {fs} a UUID of its own; it can for ext4, xfs and btrfs"
-        )
-    })
 }
 
 /// Runs `step` with another device upon this one. btrfstune takes two loop devices whose files have
@@ -332,7 +323,7 @@ fn share(
     let failed = || format!("cannot share {here:?}");
     // What its writer did not wait for, if that was another program.
     file.flush().context(failed)?;
-    if reflink(&file, to, there).context(failed)? {
+    if share_blocks(&file, to, there).context(failed)? {
         return Ok(());
     }
     if !may_link {
@@ -357,26 +348,13 @@ fn share(
 
 /// Makes a copy that shares the file's blocks; `false` where that is not possible, and nothing is
 /// there then.
-fn reflink(file: &DiskFile, to: &DiskFolder, there: &str) -> std::io::Result<bool> {
+fn share_blocks(file: &DiskFile, to: &DiskFolder, there: &str) -> std::io::Result<bool> {
     let copy = to.create(there, false)?;
-    share_flags(file, &copy);
+    // If that cannot be, the file is shared by its name.
+    let _ = reflink::write_alike(file, &copy);
     match fs::ioctl_ficlone(&copy, file) {
         Ok(()) => copy.flush().map(|()| true),
-        Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOTTY | Errno::NOSYS | Errno::XDEV) => {
-            to.remove(there).map(|()| false)
-        }
+        Err(errno) if reflink::is_missing(errno) => to.remove(there).map(|()| false),
         Err(errno) => Err(errno.into()),
-    }
-}
-
-/// A copy shares blocks only with a file that is written the same way (btrfs: both NOCOW or none);
-/// the flag can be set while the file is empty. Where there are no such flags there is no need.
-fn share_flags(from: impl AsFd, copy: impl AsFd) {
-    let flags = (fs::ioctl_getflags(from), fs::ioctl_getflags(&copy));
-    if let (Ok(theirs), Ok(own)) = flags
-        && theirs.contains(IFlags::NOCOW)
-    {
-        // If it cannot be set, the file is shared by its name.
-        let _ = fs::ioctl_setflags(copy, own | IFlags::NOCOW);
     }
 }

@@ -147,9 +147,16 @@ impl FsType {
     }
 
     /// Whether a copy can be given a UUID of its own, without which the kernel would not mount it
-    /// beside its origin, or take the one for the other.
-    pub fn can_renew_uuid(&self) -> bool {
-        self.known().is_some()
+    /// beside its origin, or take the one for the other; else why not.
+    ///
+    /// # Errors
+    /// The reason.
+    pub fn can_renew_uuid(&self) -> Result<(), String> {
+        self.known().map(|_| ()).ok_or_else(|| {
+            format!(
+                "Mosaic cannot give a clone of {self} a UUID of its own; it can for ext4, xfs and btrfs"
+            )
+        })
     }
 
     /// Whether [`Self::renew_uuid`] needs a block device (it mounts it), not just the image.

@@ -89,7 +89,7 @@ fn nothing_more_than_mkfs_is_done_with_other_types() {
     let minix = fs("minix");
     let path = Path::new("/dev/null");
     let null = open(path).unwrap();
-    assert!(!minix.can_renew_uuid() && !minix.renewal_needs_device());
+    assert!(minix.can_renew_uuid().is_err() && !minix.renewal_needs_device());
     assert!(minix.clone_is_clean(null.as_fd()).unwrap());
     assert!(minix.can_grow().is_err() && minix.can_shrink().is_err());
     for refused in [
