@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Copying clusters, a piece at a time, through memory that is taken once.
 
+use super::delta::Delta;
 use super::error::Result;
-use super::storage;
-use super::units::ClusterSize;
+use super::storage::{self, ImageFile};
+use super::units::{ClusterSize, FileCluster};
 
 /// The most that is held in memory.
 const PIECE: usize = 1 << 20;
@@ -38,6 +39,32 @@ impl Copier {
             write(within, piece)?;
             Ok(true)
         })
+    }
+
+    /// Copies a cluster of an image to another place in it.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(super) fn copy_within<F: ImageFile>(
+        &mut self,
+        delta: &mut Delta<F>,
+        from: FileCluster,
+        to: FileCluster,
+    ) -> Result<()> {
+        let size = delta.header.cluster;
+        let (source, target) = (size.start_in_file(from), size.start_in_file(to));
+        self.copy(
+            |within, piece| {
+                let read = delta.file.read_at(piece, source.plus(within));
+                read.map_err(delta.io("read"))
+            },
+            |within, piece| {
+                let written = delta.file.write_at(piece, target.plus(within));
+                written.map_err(delta.io("write"))
+            },
+        )?;
+        delta.length = delta.length.max(target.plus(size.bytes()).0);
+        Ok(())
     }
 
     /// Whether a cluster is all zeros.

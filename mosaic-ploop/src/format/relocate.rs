@@ -69,22 +69,7 @@ impl<F: ImageFile> Writer<F> {
             entry: entry.as_ref().copied().unwrap_or(Entry::NONE),
         });
         entry?;
-        let size = self.header().cluster;
-        let (source, target) = (size.start_in_file(from), size.start_in_file(to));
-        let delta = &self.delta;
-        copier.copy(
-            |within, piece| {
-                let read = delta.file.read_at(piece, source.plus(within));
-                read.map_err(delta.io("read"))
-            },
-            |within, piece| {
-                let written = delta.file.write_at(piece, target.plus(within));
-                written.map_err(delta.io("write"))
-            },
-        )?;
-        let end = target.plus(size.bytes()).0;
-        self.delta.length = self.delta.length.max(end);
-        Ok(())
+        copier.copy_within(&mut self.delta, from, to)
     }
 
     /// The clusters of the disk whose data is in a part of the file, in the order of the file.

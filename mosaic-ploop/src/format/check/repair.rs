@@ -70,19 +70,7 @@ fn give_copy<F: ImageFile>(
     let to = taken.first_absent(first).ok_or_else(full)?;
     let entry = delta.header.entry_for(to).ok_or_else(full)?;
     taken.insert(to);
-    let size = delta.header.cluster;
-    let (source, target) = (size.start_in_file(from), size.start_in_file(to));
-    Copier::new(size).copy(
-        |within, piece| {
-            let read = delta.file.read_at(piece, source.plus(within));
-            read.map_err(delta.io("read"))
-        },
-        |within, piece| {
-            let written = delta.file.write_at(piece, target.plus(within));
-            written.map_err(delta.io("write"))
-        },
-    )?;
-    delta.length = delta.length.max(target.plus(size.bytes()).0);
+    Copier::new(delta.header.cluster).copy_within(delta, from, to)?;
     delta.bat.set(cluster, entry);
     Ok(())
 }
