@@ -6,9 +6,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mosaic_core::Host;
 use mosaic_core::loopdev::LoopDevice;
 use mosaic_core::volume::Lifetime;
+use mosaic_core::{ErrorKind, Host};
 use mosaic_ploop::attachment::{self, Attached, How, Place, VolumeId};
 use mosaic_ploop::files::DiskFolder;
 use mosaic_ploop::format::disk::{Disk, Kind, NewDisk};
@@ -130,6 +130,15 @@ impl Site {
         for socket in self.private.read_dir().unwrap().flatten() {
             std::fs::remove_file(socket.path()).unwrap();
         }
+    }
+
+    /// It is not attached as long as we have a lock on it, and we are named.
+    pub fn assert_ours(&self) {
+        let refused = attachment::attach(&self.host, &self.place(), &HOW).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Busy);
+        let me = format!("pid {}", std::process::id());
+        assert!(refused.chain().contains(&me), "{}", refused.chain());
+        self.assert_nothing_left();
     }
 
     /// Nothing of an attachment is left.

@@ -55,13 +55,7 @@ fn root_an_attached_disk_is_cloned_and_grown_and_not_taken_away() {
         device.write_all_at(&[1; 4096], MIB).unwrap();
         device.sync_all().unwrap();
         disks.clone("a", "b", None).unwrap();
-        assert!(
-            disks
-                .said
-                .take()
-                .iter()
-                .any(|line| line.contains("power cut"))
-        );
+        disks.assert_warned("power cut");
         assert_eq!(disks.read("b", MIB, 4096), [1; 4096]);
         device.write_all_at(&[2; 4096], MIB).unwrap();
         disks.resize("a", 16 * MIB).unwrap();

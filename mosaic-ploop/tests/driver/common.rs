@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A location under test, and what is on its disks.
 
+use std::fmt::Debug;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mosaic_core::finding::{Finding, Repair};
 use mosaic_core::volume::{CloneOptions, NewKind, NewVolume, Volume};
-use mosaic_core::{Bytes, Driver, Host, Result, ScratchName, Settings, VolumeName, label};
+use mosaic_core::{
+    Bytes, Driver, ErrorKind, Host, Result, ScratchName, Settings, VolumeName, label,
+};
 use mosaic_ploop::Ploop;
 use mosaic_ploop::files::DiskFolder;
 use mosaic_ploop::format::disk::Disk;
@@ -106,6 +109,13 @@ impl Disks {
         names
     }
 
+    /// That was said, since somebody asked last.
+    #[track_caller]
+    pub fn assert_warned(&self, words: &str) {
+        let said = self.said.take();
+        assert!(said.iter().any(|line| line.contains(words)), "{said:?}");
+    }
+
     /// What is in `.mosaic`, but for its folders.
     pub fn leftovers(&self) -> Vec<PathBuf> {
         let places = ["tmp", "trash"].map(|place| self.file(".mosaic").join(place));
@@ -146,6 +156,16 @@ pub fn disks(label: &str, options: &[(&str, &str)]) -> (Scratch, Disks) {
     let path = scratch.folder("vz").unwrap();
     let disks = Disks::open(&path, options);
     (scratch, disks)
+}
+
+/// It was refused for this reason; all that was said.
+#[track_caller]
+pub fn assert_refused<T: Debug>(done: Result<T>, kind: ErrorKind, reason: &str) -> String {
+    let error = done.unwrap_err();
+    let why = error.chain();
+    assert_eq!(error.kind(), kind, "{why}");
+    assert!(why.contains(reason), "{why}");
+    why
 }
 
 pub fn volume(name: &str) -> VolumeName {

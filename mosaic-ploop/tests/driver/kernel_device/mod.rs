@@ -5,6 +5,7 @@
 mod stand_in;
 
 use std::fs::{self, File};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -19,7 +20,7 @@ use mosaic_tests::{
     Moctl, MountedFs, block_servers_beneath, eventually, requires_program, requires_vm, run,
 };
 
-use super::common::{Disks, MIB, disks, volume};
+use super::common::{Disks, MIB, assert_refused, disks, volume};
 use stand_in::StandIn;
 
 /// A location of disks that the stand-in can show.
@@ -30,6 +31,14 @@ fn in_kernel(label: &str) -> (mosaic_tests::Scratch, Disks) {
 fn open(device: &Path) -> File {
     let mut options = File::options();
     options.read(true).write(true).open(device).unwrap()
+}
+
+/// What is mounted of the volume `a`, and what keeps it there.
+fn mount_source(disks: &Disks) -> (PathBuf, OwnedFd) {
+    match disks.driver.mount_source(Some(&volume("a")), false) {
+        Ok(MountSource::Device { path, handle }) => (path, handle),
+        other => panic!("it is a device: {other:?}"),
+    }
 }
 
 /// Its name in device-mapper.
@@ -135,24 +144,16 @@ fn root_a_disk_in_the_kernels_device_is_cloned_as_the_tool_has_frozen_it() {
     device.sync_all().unwrap();
     // One that does not close what it froze is found out.
     StandIn::set("unclosed");
-    let error = disks.clone("a", "b", None).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(
-        error.chain().contains("marked as in use"),
-        "{}",
-        error.chain()
+    assert_refused(
+        disks.clone("a", "b", None),
+        ErrorKind::Unsupported,
+        "marked as in use",
     );
     StandIn::unset("unclosed");
     disks.said.take();
     disks.clone("a", "b", None).unwrap();
     assert_eq!(disks.read("b", 3 * MIB, 4096), [5; 4096]);
-    assert!(
-        disks
-            .said
-            .take()
-            .iter()
-            .any(|line| line.contains("power cut"))
-    );
+    disks.assert_warned("power cut");
     let shots = disks.disk("a").descriptor().shots().len();
     assert_eq!(shots, 2);
     let asked: Guid = fs::read_to_string(StandIn::file("uuid"))
@@ -186,18 +187,17 @@ fn root_a_file_system_in_the_kernels_device_is_mounted_cloned_and_not_taken_away
     let (scratch, disks) = in_kernel("kernel-mount");
     disks.create_fs("a", "ext4", 64 * MIB).unwrap();
     let attached = disks.driver.attach(&volume("a"), false).unwrap();
-    let source = disks.driver.mount_source(Some(&volume("a")), false);
-    let MountSource::Device { path, handle } = source.unwrap() else {
-        panic!("it is a device");
-    };
+    let (path, handle) = mount_source(&disks);
     assert_eq!(path, attached.device);
     let at = scratch.folder("at").unwrap();
     run("mount", &[&path, &at]).unwrap();
     drop(handle);
     fs::write(at.join("file"), "before").unwrap();
-    let error = disks.driver.detach(&volume("a")).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Busy);
-    assert!(error.chain().contains("mounted at"), "{}", error.chain());
+    assert_refused(
+        disks.driver.detach(&volume("a")),
+        ErrorKind::Busy,
+        "mounted at",
+    );
     assert_eq!(StandIn::calls().len(), 1, "the tool would unmount it");
     // The tool is asked for a snapshot of our name. This one makes none.
     let error = disks.clone("a", "b", None).unwrap_err();
@@ -218,10 +218,7 @@ fn root_a_file_system_in_the_kernels_device_is_mounted_cloned_and_not_taken_away
     run("umount", &[&at]).unwrap();
     disks.driver.detach(&volume("a")).unwrap();
     // What is there for a mount only goes by a block server, which goes with it.
-    let source = disks.driver.mount_source(Some(&volume("a")), false);
-    let MountSource::Device { path, handle } = source.unwrap() else {
-        panic!("it is a device");
-    };
+    let (path, handle) = mount_source(&disks);
     assert!(path.starts_with("/dev") && path.display().to_string().contains("loop"));
     drop(handle);
     assert!(eventually(|| disks.find("a").unwrap().attachment.is_none()));
@@ -308,26 +305,23 @@ fn root_a_file_system_on_a_partition_is_shown_alone() {
     let attached = disks.driver.attach(&volume("a"), false).unwrap();
     assert!(name_of(&attached.device).ends_with("p1"));
     assert_eq!(disks.find("a").unwrap().attachment, Some(attached.clone()));
-    let source = disks.driver.mount_source(Some(&volume("a")), false);
-    let MountSource::Device { path, handle } = source.unwrap() else {
-        panic!("it is a device");
-    };
+    let (path, handle) = mount_source(&disks);
     assert_eq!(path, attached.device);
     let at = scratch.folder("at").unwrap();
     run("mount", &[&path, &at]).unwrap();
     drop(handle);
     fs::write(at.join("file"), "on it").unwrap();
-    let error = disks.driver.detach(&volume("a")).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Busy);
-    assert!(error.chain().contains("mounted at"), "{}", error.chain());
+    assert_refused(
+        disks.driver.detach(&volume("a")),
+        ErrorKind::Busy,
+        "mounted at",
+    );
     run("umount", &[&at]).unwrap();
     // Without the partition's device there is none: the whole is not the volume.
     let remove = "DM_DISABLE_UDEV=1 dmsetup remove --retry $0";
     run("sh", &["-c", remove, &name_of(&attached.device)]).unwrap();
-    let error = disks.driver.mount_source(Some(&volume("a")), false);
-    let error = error.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Io, "{}", error.chain());
-    assert!(error.chain().contains("partition is gone"));
+    let source = disks.driver.mount_source(Some(&volume("a")), false);
+    assert_refused(source, ErrorKind::Io, "partition is gone");
     let found = disks.find("a").unwrap();
     assert_eq!(found.attachment, None);
     assert!(found.notes.iter().any(|note| note.contains("detach it")));
@@ -362,9 +356,11 @@ fn root_where_the_tool_fails_a_block_server_shows_the_disk_and_nothing_is_left()
     // Closed by nobody: that is an error, and the next attach is a server's, which repairs it.
     disks.driver.attach(&volume("a"), false).unwrap();
     StandIn::set("unclosed");
-    let error = disks.driver.detach(&volume("a")).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Io);
-    assert!(error.chain().contains("not closed"), "{}", error.chain());
+    assert_refused(
+        disks.driver.detach(&volume("a")),
+        ErrorKind::Io,
+        "not closed",
+    );
     assert_eq!(disks.find("a").unwrap().attachment, None);
     let error = disks.driver.attach(&volume("a"), false).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
@@ -457,10 +453,12 @@ fn root_a_disk_that_shares_images_is_not_the_kernels() {
     };
     disks.create_disk("a", 8 * MIB).unwrap();
     disks.driver.attach(&volume("a"), false).unwrap();
-    let error = disks.clone("a", "b", None).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(error.chain().contains("reflink"), "{}", error.chain());
-    assert!(error.chain().contains(&refusal("a").unwrap()));
+    let why = assert_refused(
+        disks.clone("a", "b", None),
+        ErrorKind::Unsupported,
+        "reflink",
+    );
+    assert!(why.contains(&refusal("a").unwrap()), "{why}");
     assert_eq!(StandIn::calls().len(), 1, "the tool would freeze it");
     assert_eq!(disks.disk("a").descriptor().shots().len(), 1);
     assert!(disks.leftovers().is_empty());
