@@ -17,13 +17,13 @@ use crate::mosaic::until_other_than_0;
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct FindingC {
-    size: usize,
-    volume: *const c_char,
-    fault: *const c_char,
-    repair_class: *const c_char,
-    remedy: *const c_char,
-    by_name: c_int,
-    repaired: c_int,
+    pub(crate) size: usize,
+    pub(crate) volume: *const c_char,
+    pub(crate) fault: *const c_char,
+    pub(crate) repair_class: *const c_char,
+    pub(crate) remedy: *const c_char,
+    pub(crate) by_name: c_int,
+    pub(crate) repaired: c_int,
 }
 
 fn of_finding(arena: &mut Arena, finding: &Finding) -> FindingC {

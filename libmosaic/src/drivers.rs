@@ -17,32 +17,32 @@ use crate::services::Callbacks;
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct DriverC {
-    size: usize,
-    type_name: *const c_char,
-    aliases: Strings,
-    version: *const c_char,
-    abi: *const c_char,
-    description: *const c_char,
-    file: *const c_char,
-    refusal: *const c_char,
+    pub(crate) size: usize,
+    pub(crate) r#type: *const c_char,
+    pub(crate) aliases: Strings,
+    pub(crate) version: *const c_char,
+    pub(crate) abi: *const c_char,
+    pub(crate) description: *const c_char,
+    pub(crate) file: *const c_char,
+    pub(crate) refusal: *const c_char,
 }
 
 /// `struct mosaic_key`.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct KeyC {
-    size: usize,
-    key: *const c_char,
-    type_name: *const c_char,
-    choices: Strings,
-    default_value: *const c_char,
-    help: *const c_char,
+    pub(crate) size: usize,
+    pub(crate) key: *const c_char,
+    pub(crate) r#type: *const c_char,
+    pub(crate) choices: Strings,
+    pub(crate) default_value: *const c_char,
+    pub(crate) help: *const c_char,
 }
 
 fn of_driver(arena: &mut Arena, driver: &InstalledDriver) -> DriverC {
     DriverC {
         size: size_of::<DriverC>(),
-        type_name: arena.text(&driver.type_name),
+        r#type: arena.text(&driver.type_name),
         aliases: arena.texts(&driver.aliases),
         version: arena.text(&driver.version),
         abi: arena.text(&driver.abi),
@@ -56,7 +56,7 @@ fn of_key(arena: &mut Arena, key: &Key) -> KeyC {
     KeyC {
         size: size_of::<KeyC>(),
         key: arena.text(&key.path),
-        type_name: arena.text(key.kind.name()),
+        r#type: arena.text(key.kind.name()),
         choices: arena.texts(key.kind.choices()),
         default_value: arena.text_if_any(key.default.as_deref()),
         help: arena.text(&key.help),

@@ -16,48 +16,48 @@ use crate::results::Results;
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct FactC {
-    name: *const c_char,
-    value: *const c_char,
+    pub(crate) name: *const c_char,
+    pub(crate) value: *const c_char,
 }
 
 /// `struct mosaic_capability`.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct CapabilityC {
-    name: *const c_char,
-    refusal: *const c_char,
+    pub(crate) name: *const c_char,
+    pub(crate) refusal: *const c_char,
 }
 
 /// `struct mosaic_space`.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct SpaceC {
-    size: usize,
-    name: *const c_char,
-    total_bytes: u64,
-    used_bytes: u64,
-    free_bytes: u64,
+    pub(crate) size: usize,
+    pub(crate) name: *const c_char,
+    pub(crate) total_bytes: u64,
+    pub(crate) used_bytes: u64,
+    pub(crate) free_bytes: u64,
 }
 
 /// `struct mosaic_info`.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct InfoC {
-    size: usize,
-    name: *const c_char,
-    config: *const c_char,
-    driver: *const c_char,
-    driver_version: *const c_char,
-    driver_abi: *const c_char,
-    driver_file: *const c_char,
-    location: *const c_char,
-    default_fs: *const c_char,
-    metadata: *const c_char,
-    metadata_mounted: Strings,
-    spaces: *const *const SpaceC,
-    capabilities: *const *const CapabilityC,
-    notes: Strings,
-    facts: *const *const FactC,
+    pub(crate) size: usize,
+    pub(crate) name: *const c_char,
+    pub(crate) config: *const c_char,
+    pub(crate) driver: *const c_char,
+    pub(crate) driver_version: *const c_char,
+    pub(crate) driver_abi: *const c_char,
+    pub(crate) driver_file: *const c_char,
+    pub(crate) location: *const c_char,
+    pub(crate) default_fs: *const c_char,
+    pub(crate) metadata: *const c_char,
+    pub(crate) metadata_mounted: Strings,
+    pub(crate) spaces: *const *const SpaceC,
+    pub(crate) capabilities: *const *const CapabilityC,
+    pub(crate) notes: Strings,
+    pub(crate) facts: *const *const FactC,
 }
 
 /// A list of facts.

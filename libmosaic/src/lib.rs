@@ -24,6 +24,8 @@ mod environment;
 mod error;
 mod flags;
 mod handle;
+#[cfg(test)]
+mod header;
 mod info;
 mod library;
 mod listing;

@@ -18,13 +18,13 @@ use crate::services::Callbacks;
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct EntryC {
-    size: usize,
-    name: *const c_char,
-    config: *const c_char,
-    driver: *const c_char,
-    location: *const c_char,
-    error: *const c_char,
-    error_kind: c_int,
+    pub(crate) size: usize,
+    pub(crate) name: *const c_char,
+    pub(crate) config: *const c_char,
+    pub(crate) driver: *const c_char,
+    pub(crate) location: *const c_char,
+    pub(crate) error: *const c_char,
+    pub(crate) error_kind: c_int,
 }
 
 fn of_entry(arena: &mut Arena, entry: &MosaicEntry) -> EntryC {

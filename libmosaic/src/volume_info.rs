@@ -17,41 +17,41 @@ use crate::mosaic::until_other_than_0;
 use crate::results::Results;
 
 /// `MOSAIC_UNKNOWN`.
-const UNKNOWN: u64 = u64::MAX;
+pub(crate) const UNKNOWN: u64 = u64::MAX;
 
 /// `struct mosaic_attachment`.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct AttachmentC {
-    size: usize,
-    device: *const c_char,
-    lifetime: c_int,
-    read_only: c_int,
-    foreign: c_int,
+    pub(crate) size: usize,
+    pub(crate) device: *const c_char,
+    pub(crate) lifetime: c_int,
+    pub(crate) read_only: c_int,
+    pub(crate) foreign: c_int,
 }
 
 /// `struct mosaic_vol_info`.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct VolumeInfoC {
-    size: usize,
-    name: *const c_char,
-    stored: *const c_char,
-    origin: *const c_char,
-    kind: c_int,
-    access: c_int,
-    fs: *const c_char,
-    fs_assumed: c_int,
-    read_only: c_int,
-    size_bytes: u64,
-    used_bytes: u64,
-    exclusive_bytes: u64,
-    state: *const c_char,
-    attachment: *const AttachmentC,
-    mounted: Strings,
-    notes: Strings,
-    facts: *const *const FactC,
-    capabilities: *const *const CapabilityC,
+    pub(crate) size: usize,
+    pub(crate) name: *const c_char,
+    pub(crate) stored: *const c_char,
+    pub(crate) origin: *const c_char,
+    pub(crate) kind: c_int,
+    pub(crate) access: c_int,
+    pub(crate) fs: *const c_char,
+    pub(crate) fs_assumed: c_int,
+    pub(crate) read_only: c_int,
+    pub(crate) size_bytes: u64,
+    pub(crate) used_bytes: u64,
+    pub(crate) exclusive_bytes: u64,
+    pub(crate) state: *const c_char,
+    pub(crate) attachment: *const AttachmentC,
+    pub(crate) mounted: Strings,
+    pub(crate) notes: Strings,
+    pub(crate) facts: *const *const FactC,
+    pub(crate) capabilities: *const *const CapabilityC,
 }
 
 fn attachment(arena: &mut Arena, attachment: &Attachment) -> AttachmentC {

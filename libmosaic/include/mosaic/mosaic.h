@@ -13,7 +13,12 @@
  * Text is UTF-8 with a NUL at its end. A pointer to text that a function gives stays the library's.
  *
  * Flags that a function does not know are refused with MOSAIC_ERR_INVALID. So are NULL where
- * something is needed, a handle that has been closed, and a name that is too long.
+ * something is needed, a handle that has been closed, a volume's name that is too long, and options
+ * whose size was never set or whose members beyond what the library knows are not 0.
+ *
+ * Functions that the library is given are called in the thread that called the library, with nothing
+ * locked, so that they can call the library, and close the very handle. What a list goes through is
+ * complete before the first call. They should say more than 0 to end it: -1 is what a failure gives.
  *
  * Threads. Every function can be called from every thread at any time, also on one handle: calls
  * that change one volume wait for each other. A handle that is closed while a call on it runs in
@@ -152,7 +157,7 @@ typedef int (*mosaic_cancel_fn)(void *data);
 /*
  * Set who hears of progress, and who is asked whether to stop; fn NULL: nobody. With mosaic NULL they
  * are for calls without a handle and for handles that are opened afterwards. A handle's are for its
- * volumes' calls too.
+ * volumes' calls too. A call that is under way in another thread may still call the one from before.
  */
 int mosaic_set_progress_fn(mosaic_t mosaic, mosaic_progress_fn fn, void *data);
 int mosaic_set_cancel_fn(mosaic_t mosaic, mosaic_cancel_fn fn, void *data);
@@ -370,7 +375,10 @@ int mosaic_list_driver_keys(const char *type, const struct mosaic_options *optio
  * Volumes.
  */
 
-/* Opens a volume, which exists. flags: 0. */
+/*
+ * Opens a volume, which exists. The handle stands for the name: if the volume is dropped and another
+ * one is made under that name, it is the new one's. flags: 0.
+ */
 volume_t mosaic_open_vol(mosaic_t mosaic, const char *name, int flags);
 
 /* Closes a volume as mosaic_close() does a mosaic. What is mounted or attached stays so. */

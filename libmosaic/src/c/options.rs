@@ -10,7 +10,7 @@ use super::text::Text;
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct MosaicOptions {
-    size: usize,
+    pub(crate) size: usize,
     pub(crate) config_dir: Text,
     pub(crate) driver_path: Text,
     pub(crate) lock_timeout_ms: c_long,
@@ -25,7 +25,7 @@ unsafe impl Growing for MosaicOptions {
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct InitOptions {
-    size: usize,
+    pub(crate) size: usize,
     pub(crate) quota: Text,
     pub(crate) adopt: c_int,
     pub(crate) force: c_int,
