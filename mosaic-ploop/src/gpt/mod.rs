@@ -76,19 +76,27 @@ fn get64(bytes: &[u8], at: usize) -> u64 {
 
 /// The checksum of a GPT: CRC-32 as in Ethernet.
 fn crc32(bytes: &[u8]) -> u32 {
-    let mut crc = u32::MAX;
-    for byte in bytes {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            let is_odd = crc & 1 == 1;
-            crc >>= 1;
-            if is_odd {
-                crc ^= 0xedb8_8320;
-            }
-        }
-    }
-    !crc
+    let step =
+        |crc: u32, byte: &u8| CRC_STEPS[usize::from(crc.to_le_bytes()[0] ^ byte)] ^ (crc >> 8);
+    !bytes.iter().fold(u32::MAX, step)
 }
+
+/// What the checksum becomes by each lowest byte.
+const CRC_STEPS: [u32; 256] = {
+    let mut steps = [0; 256];
+    let mut byte: u32 = 0;
+    while byte < 256 {
+        let mut crc = byte;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = (crc >> 1) ^ ((crc & 1) * 0xedb8_8320);
+            bit += 1;
+        }
+        steps[byte as usize] = crc;
+        byte += 1;
+    }
+    steps
+};
 
 #[cfg(test)]
 mod tests {

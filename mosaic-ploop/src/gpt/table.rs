@@ -81,7 +81,8 @@ impl Table {
     fn find_back(mbr: &[u8], back: &[u8], size: Sectors) -> Option<Self> {
         let (before, header) = back.split_at_checked(END - SECTOR_BYTES)?;
         let last = size.0.checked_sub(1)?;
-        let begins = get64(header.get(..SECTOR_BYTES)?, 72).checked_sub(last - TABLE)?;
+        let room = last.checked_sub(TABLE)?;
+        let begins = get64(header.get(..SECTOR_BYTES)?, 72).checked_sub(room)?;
         let begins = usize::try_from(begins).ok()?.checked_mul(SECTOR_BYTES)?;
         Self::read(mbr, header, before.get(begins..)?, last, size)
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Any bytes as an image and as a descriptor: nothing panics, nothing takes memory that the bytes do
-//! not have, what is repaired is right, and what is changed is read again.
+//! Any bytes as an image, as a descriptor and as a partition table: nothing panics, nothing takes
+//! memory that the bytes do not have, what is repaired is right, and what is changed is read again.
 //!
 //! `MOSAIC_FUZZ=1000000 cargo test -p mosaic-ploop --test fuzz` runs each target that often. Each run
 //! begins with the corpus, which is in `tests/corpus`, and changes what is there; bytes with an
@@ -10,6 +10,7 @@ mod descriptor;
 mod image;
 mod mutate;
 mod sparse_file;
+mod table;
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -68,4 +69,9 @@ fn any_bytes_as_an_image() {
 #[test]
 fn any_bytes_as_a_descriptor() {
     fuzz("descriptor", descriptor::WORDS, descriptor::run);
+}
+
+#[test]
+fn any_bytes_as_a_partition_table() {
+    fuzz("table", &[], table::run);
 }
