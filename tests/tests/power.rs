@@ -3,6 +3,9 @@
 //!
 //! `MountedFs::cut_power` says how it is cut, and its tests that the cut bites.
 
+#[path = "power/synced.rs"]
+mod synced;
+
 use std::fs;
 use std::path::Path;
 
