@@ -4,6 +4,7 @@
 //! Whatever the disturbance, afterwards there is the state before or the state after; nothing is
 //! left in the kernel; the next changing command leaves nothing half-made in `.mosaic`.
 
+mod content;
 mod ploop_verbs;
 mod points;
 mod pool_repair;
@@ -45,7 +46,7 @@ pub const POOL: &str = "pool";
 const CUTS: usize = 6;
 
 /// A command, what it needs, and how to get back to before it. Commands are `moctl`'s, or begin with
-/// `btrfs` and are that program's, run in the location; `AT` is a mountpoint.
+/// `btrfs` and are that program's, run in the location; `AT` is a mountpoint. `fill` writes to a disk.
 #[derive(Debug, Clone, Copy)]
 pub struct Scenario {
     /// Type of the mosaic.
@@ -274,6 +275,12 @@ impl Stage {
                 site.ok(&["detach", name]);
             }
         }
+        if self.is_filled() {
+            for volume in volumes(state) {
+                let looked = content::look(site, volume["name"].as_str().unwrap());
+                looked.unwrap_or_else(|why| panic!("{place}\n{why}"));
+            }
+        }
         if is_ploop {
             // What the next change of the same disk would put in order, and then nothing more.
             site.expect(0, &["check", "--repair=leftovers,images,sizes"]);
@@ -370,6 +377,12 @@ impl Stage {
         json!({ "volumes": volumes, "subvolumes": subvolumes })
     }
 
+    /// Whether its disks have something in them, which stays.
+    fn is_filled(&self) -> bool {
+        let prepare = self.scenario.prepare;
+        prepare.iter().any(|words| words[0] == "fill")
+    }
+
     fn is_btrfs(&self) -> bool {
         self.scenario.driver == "btrfs"
     }
@@ -378,6 +391,7 @@ impl Stage {
     fn outcome_of(&self, words: &[&str]) -> Result<(), String> {
         let words = self.words(words);
         let mut command = match words.split_first() {
+            Some((&"fill", name)) => return content::fill(&self.site, name[0]),
             Some((&"btrfs", rest)) => {
                 let mut btrfs = Command::new("btrfs");
                 btrfs.args(rest).current_dir(self.site.location());

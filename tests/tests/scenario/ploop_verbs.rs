@@ -18,6 +18,10 @@ const PLOOP_ON_EXT4: Scenario = Scenario {
     ..PLOOP
 };
 
+/// A disk with data in each of its 32 clusters. Its table has one; that of a disk of 512 MiB has three,
+/// and takes the place of the first two with data.
+const FILLED: &[&[&str]] = &[&["new", "disk", "a", "1M"], &["fill", "a"]];
+
 /// File systems on the partition of `ploop init`.
 const PARTITIONED: Scenario = Scenario {
     config: "default_fs: ext4\ncluster_size: 32K\npartition: gpt\n",
@@ -94,10 +98,15 @@ pub const SCENARIOS: &[Named] = &[
     (
         "ploop clone disk",
         Scenario {
-            prepare: &[&["new", "disk", "a", "1M"]],
+            prepare: FILLED,
             command: &["clone", "a", "b", "--size", "64M"],
             // So that the source has no snapshot yet.
-            reset: &[&["drop", "b"], &["drop", "a"], &["new", "disk", "a", "1M"]],
+            reset: &[
+                &["drop", "b"],
+                &["drop", "a"],
+                &["new", "disk", "a", "1M"],
+                &["fill", "a"],
+            ],
             ..PLOOP_ON_EXT4
         },
     ),
@@ -132,21 +141,28 @@ pub const SCENARIOS: &[Named] = &[
     (
         "ploop resize disk",
         Scenario {
-            prepare: &[&["new", "disk", "a", "1M"]],
+            prepare: FILLED,
             command: &["resize", "a", "512M"],
-            reset: &[&["drop", "a"], &["new", "disk", "a", "1M"]],
+            reset: &[&["drop", "a"], &["new", "disk", "a", "1M"], &["fill", "a"]],
             ..PLOOP_ON_EXT4
         },
     ),
     (
         "ploop grow in use",
         Scenario {
-            prepare: &[&["new", "disk", "a", "1M"], &["attach", "a"]],
+            prepare: &[
+                &["new", "disk", "a", "1M"],
+                &["attach", "a"],
+                &["fill", "a"],
+            ],
             command: &["resize", "a", "512M"],
+            // Not made smaller: its table would keep the place.
             reset: &[
                 &["detach", "a"],
-                &["resize", "a", "1M", "--shrink"],
+                &["drop", "a"],
+                &["new", "disk", "a", "1M"],
                 &["attach", "a"],
+                &["fill", "a"],
             ],
             ..PLOOP_ON_EXT4
         },
