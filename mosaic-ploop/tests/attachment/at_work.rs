@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Kills a worker in the midst of a request.
+//! Kills a worker in the midst of a request, or of what it was told to do.
 
 use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use mosaic_tests::eventually;
+use mosaic_tests::{did, eventually, run};
 use nix::libc;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -56,4 +58,52 @@ fn is_stopped(stat: &str) -> bool {
 fn is_at_work(call: &str) -> bool {
     let number = call.split(' ').next().and_then(|word| word.parse().ok());
     number.is_some_and(|number| AT_WORK.contains(&number))
+}
+
+/// Kills of workers that have been told to do something, each time in the midst of another part of it.
+pub struct Kills {
+    whole: Duration,
+    rounds: u32,
+    met: u32,
+}
+
+impl Kills {
+    /// `whole` is how long it takes if nobody is killed.
+    pub fn new(whole: Duration) -> Self {
+        Self {
+            whole,
+            rounds: 0,
+            met: 0,
+        }
+    }
+
+    /// Whether another one is due: until there were so many, and more than half as many of them came
+    /// before the end of what was done. What takes less time than it did at first makes them miss.
+    pub fn are_due(&self, number: u32) -> bool {
+        let due = self.rounds < number || self.met <= number / 2;
+        let done = format!("{} of {} kills came before the end", self.met, self.rounds);
+        assert!(!due || self.rounds < 4 * number, "{done}");
+        if !due {
+            did(&done);
+        }
+        due
+    }
+
+    /// Kills the worker while `act` has it do something.
+    pub fn kill(&mut self, worker: u32, act: impl FnOnce() + Send) {
+        let took = thread::scope(|scope| {
+            let done = scope.spawn(|| {
+                let start = Instant::now();
+                act();
+                start.elapsed()
+            });
+            thread::sleep(self.whole * (self.rounds % 8) / 8);
+            self.met += u32::from(!done.is_finished());
+            run("kill", &["-KILL", &worker.to_string()]).unwrap();
+            done.join().unwrap()
+        });
+        // What a second worker has ended took longer.
+        self.whole = self.whole.min(took);
+        self.rounds += 1;
+    }
 }

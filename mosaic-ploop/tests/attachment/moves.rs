@@ -14,6 +14,7 @@ use mosaic_ploop::format::header::Version;
 use mosaic_ploop::format::units::Sectors;
 use mosaic_tests::{eventually, requires_root, requires_time, run, stdout_of};
 
+use crate::at_work::Kills;
 use crate::fio::{Fio, requires_fio};
 use crate::online::requires_resend;
 use crate::site::{MIB, Site};
@@ -108,8 +109,6 @@ fn root_a_worker_killed_while_it_moves_data_loses_nothing() {
     if !requires_time() || !requires_root() || !requires_fio() || !requires_resend() {
         return;
     }
-    const ROUNDS: u32 = 8;
-    let mib = |round: u32| (u64::from(round) + 2) * 4096;
     for version in [Version::V1, Version::V2] {
         let site = Site::with("killed-moves", 200, Kind::Expanded(version), CLUSTER);
         let device = site.attach();
@@ -121,33 +120,22 @@ fn root_a_worker_killed_while_it_moves_data_loses_nothing() {
         attached
             .grow(&site.host, &site.place(), size(4096))
             .unwrap();
-        let whole = start.elapsed();
-        let mut under_way = 0;
-        for round in 0..ROUNDS {
+        let mut kills = Kills::new(start.elapsed());
+        let mut mib = 4096;
+        while kills.are_due(8) {
             assert!(eventually(|| site.servers().len() == 2));
             fio.await_writes(attached.number);
-            let worker = *site.servers().last().unwrap();
-            std::thread::scope(|scope| {
-                let to = size(mib(round));
-                let (attached, site) = (&attached, &site);
-                let done = scope.spawn(move || attached.grow(&site.host, &site.place(), to));
-                // Each time in the midst of something else.
-                std::thread::sleep(whole * round / ROUNDS);
-                under_way += u32::from(!done.is_finished());
-                run("kill", &["-KILL", &worker.to_string()]).unwrap();
-                done.join().unwrap().unwrap();
-            });
-            assert_eq!(site.disk().descriptor().size(), size(mib(round)));
+            mib += 4096;
+            let (place, to) = (site.place(), size(mib));
+            let grow = || attached.grow(&site.host, &place, to).unwrap();
+            kills.kill(site.servers()[1], grow);
+            assert_eq!(site.disk().descriptor().size(), to);
             fio.assert_running();
         }
-        assert!(
-            under_way > ROUNDS / 2,
-            "{under_way} kills came before the end"
-        );
         fio.assert_well();
         // 128 of the clusters of the table were data when it began.
         let (table, _) = table_and_data(&site);
         assert!(table >= 128, "{table}");
-        assert_kept(&site, &device, size(mib(ROUNDS - 1)));
+        assert_kept(&site, &device, size(mib));
     }
 }

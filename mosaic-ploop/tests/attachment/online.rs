@@ -8,7 +8,7 @@ use mosaic_ploop::format::storage::Folder;
 use mosaic_ploop::format::units::Sectors;
 use mosaic_tests::{eventually, left_out, requires_program, requires_root, requires_time, run};
 
-use crate::at_work::kill_at_work;
+use crate::at_work::{Kills, kill_at_work};
 use crate::fio::{Fio, requires_fio};
 use crate::site::{MIB, Site};
 
@@ -114,32 +114,25 @@ fn root_a_worker_killed_while_it_freezes_or_grows_loses_nothing() {
     attached
         .freeze(&site.host, &site.place(), guid(&site))
         .unwrap();
-    let whole = start.elapsed();
-    let mut under_way = 0;
-    for round in 0..8 {
+    let mut kills = Kills::new(start.elapsed());
+    let (mut mib, mut most) = (128, 2);
+    while kills.are_due(8) {
         assert!(eventually(|| site.servers().len() == 2));
         fio.await_writes(attached.number);
-        let worker = *site.servers().last().unwrap();
         let new = guid(&site);
-        let size = Sectors((128 + u64::from(round) * 8) * MIB / 512);
-        std::thread::scope(|scope| {
-            let done = scope.spawn(|| {
-                let frozen = attached.freeze(&site.host, &site.place(), new);
-                frozen.and_then(|_| attached.grow(&site.host, &site.place(), size))
-            });
-            // Each time in the midst of something else.
-            std::thread::sleep(whole * round / 8);
-            under_way += u32::from(!done.is_finished());
-            run("kill", &["-KILL", &worker.to_string()]).unwrap();
-            done.join().unwrap().unwrap();
+        let (place, size) = (site.place(), Sectors(mib * MIB / 512));
+        kills.kill(site.servers()[1], || {
+            attached.freeze(&site.host, &place, new).unwrap();
+            attached.grow(&site.host, &place, size).unwrap();
         });
+        mib += 8;
         let shots = site.disk();
         let shots = shots.descriptor();
-        assert!(shots.shot(new).is_some() || shots.shots().len() < round as usize + 3);
+        assert!(shots.shot(new).is_some() || shots.shots().len() <= most);
+        most += 1;
         assert_eq!(shots.size(), size);
         fio.assert_running();
     }
-    assert!(under_way > 4, "{under_way} kills came before the end");
     fio.assert_well();
     let before = checksum(&device);
     site.detach();

@@ -10,6 +10,7 @@ use mosaic_ploop::format::units::{DiskOffset, Sectors};
 use mosaic_ploop::partition;
 use mosaic_tests::{eventually, requires_root, requires_time, run, stdout_of};
 
+use crate::at_work::Kills;
 use crate::fio::{Fio, requires_fio};
 use crate::online::requires_resend;
 use crate::site::{HOW, MIB, Site};
@@ -95,19 +96,13 @@ fn root_a_worker_killed_while_a_partition_grows_is_followed_by_one_that_ends_it(
     fio.await_writes(attached.number);
     let start = Instant::now();
     grow(72).unwrap();
-    let whole = start.elapsed();
-    for round in 0..10 {
+    let mut kills = Kills::new(start.elapsed());
+    let mut mib = 72;
+    while kills.are_due(10) {
         assert!(eventually(|| site.servers().len() == 2));
         fio.await_writes(attached.number);
-        let worker = *site.servers().last().unwrap();
-        let mib = 80 + 8 * u64::from(round);
-        std::thread::scope(|scope| {
-            let done = scope.spawn(|| grow(mib));
-            // Each time in the midst of something else.
-            std::thread::sleep(whole * round / 10);
-            run("kill", &["-KILL", &worker.to_string()]).unwrap();
-            done.join().unwrap().unwrap();
-        });
+        mib += 8;
+        kills.kill(site.servers()[1], || grow(mib).unwrap());
         assert_eq!(shown(&device), (mib - 2) * MIB);
         assert_eq!(partition_of(&site), (mib - 2) * MIB);
         fio.assert_running();
