@@ -157,10 +157,13 @@ impl From<String> for Refusal {
     }
 }
 
+/// A module and the ABI version that it was built with, or why there is none.
+type Outcome = Result<(ImportedModule, String), Refusal>;
+
 /// A library that this process has loaded, driver or not.
 struct LoadedFile {
     identity: (u64, u64),
-    outcome: Result<(ImportedModule, String), Refusal>,
+    outcome: Outcome,
     /// Keeps the number of the descriptor taken. The dynamic linker remembers a library by the
     /// path that it was opened by: another file behind the same `/proc/self/fd/N` would be
     /// answered with this one.
@@ -171,19 +174,21 @@ static LOADED: Mutex<Vec<LoadedFile>> = Mutex::new(Vec::new());
 
 /// The module of a file, which is loaded when it is asked for the first time.
 fn loaded_once(file: &DriverFile, search: &SearchPath) -> Result<(ImportedModule, String)> {
-    let answer = |outcome: &Result<_, Refusal>| match outcome {
-        Ok(loaded) => Ok(Clone::clone(loaded)),
-        Err(refusal) => {
-            if let (Some(report), Some(text)) = (search.layout_report, &refusal.report) {
-                report(text);
-            }
-            Err(file.refused(&refusal.reason))
+    // No lock is held while the report is given: who gets it may load drivers.
+    outcome_of(file)?.map_err(|refusal| {
+        if let (Some(report), Some(text)) = (search.layout_report, &refusal.report) {
+            report(text);
         }
-    };
+        file.refused(&refusal.reason)
+    })
+}
+
+/// What loading the file came to, now or before.
+fn outcome_of(file: &DriverFile) -> Result<Outcome> {
     let identity = file.identity()?;
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(known) = loaded.iter().find(|known| known.identity == identity) {
-        return answer(&known.outcome);
+        return Ok(known.outcome.clone());
     }
     let kept = file
         .file
@@ -191,13 +196,12 @@ fn loaded_once(file: &DriverFile, search: &SearchPath) -> Result<(ImportedModule
         .context(|| format!("cannot keep driver {:?} open", file.path))?;
     let library = open_library(&kept).map_err(|reason| file.refused(reason))?;
     let outcome = module_of(&library);
-    let result = answer(&outcome);
     loaded.push(LoadedFile {
         identity,
-        outcome,
+        outcome: outcome.clone(),
         _file: kept,
     });
-    result
+    Ok(outcome)
 }
 
 /// Loads an open file, for good. Its constructors run here.
