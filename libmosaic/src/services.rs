@@ -5,7 +5,7 @@
 use std::ffi::c_int;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use mosaic_core::{Level, Services};
+use mosaic_core::{Level, Services, printable};
 
 use crate::c::{Cancel, Data, Progress, owned};
 use crate::call;
@@ -53,7 +53,7 @@ impl Services for Callbacks {
     fn progress(&self, done: u64, total: u64, what: &str) {
         let (function, data) = self.now().progress;
         if function.is_given() {
-            function.call(done, total, &owned(what.as_bytes()), data);
+            function.call(done, total, &owned(printable(what).as_bytes()), data);
         }
     }
 

@@ -16,13 +16,16 @@
  * something is needed, a handle that has been closed, a volume's name that is too long, and options
  * whose size was never set or whose members beyond what the library knows are not 0.
  *
- * Functions that the library is given are called in the thread that called the library, with nothing
- * locked, so that they can call the library, and close the very handle. What a list goes through is
- * complete before the first call. They should say more than 0 to end it: -1 is what a failure gives.
+ * Functions that the library is given are called in the thread that called the library. They can call
+ * the library, and close the very handle; only the volumes that a call is about are locked as long as
+ * it has not come to its end, for its log, progress and cancel functions too. What a list goes through
+ * is complete before the first call, and nothing is locked. To end it they should say more than 0: -1
+ * is what a failure gives.
  *
  * Threads. Every function can be called from every thread at any time, also on one handle: calls
  * that change one volume wait for each other. A handle that is closed while a call on it runs in
- * another thread is closed for all later calls, and that call ends as if it had been open.
+ * another thread is closed for all later calls, and that call ends as if it had been open. A thread
+ * must not be cancelled (pthread_cancel(3)) in a call.
  *
  * Processes. After fork(2) the child of a program with one thread can use the handles as its parent
  * can. In the child of a program with several threads only what is async-signal-safe may be called
