@@ -52,9 +52,17 @@ pub fn open<'a>(dm: Dm<'a>, host: &'a Host, options: &Options) -> Result<KernelP
     Ok(KernelPool::new(dm, host, found, catalog, ours))
 }
 
-/// A lock that ends with the process.
+/// A lock that ends with the process, or when it is dropped, also if another thread has forked and its
+/// child has a copy.
 pub(crate) struct ActivationLock {
-    _file: BlockDevice,
+    file: BlockDevice,
+}
+
+impl Drop for ActivationLock {
+    fn drop(&mut self) {
+        // It cannot fail on a descriptor that is open, and closing it does the same in most cases.
+        let _ = rustix::fs::flock(&self.file, FlockOperation::NonBlockingUnlock);
+    }
 }
 
 impl ActivationLock {
@@ -65,7 +73,7 @@ impl ActivationLock {
         loop {
             let file = BlockDevice::open(device, OFlags::RDONLY)?;
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Self { _file: file }),
+                Ok(()) => return Ok(Self { file }),
                 Err(Errno::WOULDBLOCK) if start.elapsed() < PATIENCE => {
                     drop(file);
                     host.check_cancelled()?;

@@ -305,8 +305,14 @@ impl ThinPool for KernelPool<'_> {
             "DM_DEV_SUSPEND uuid {uuid:?} suspend; what follows until its resume is not logged"
         ));
         let undisturbed = Undisturbed::begin();
-        // It may take long, and a signal that ends us ends it.
-        let done = self.dm().silent().suspend(By::Uuid(&uuid));
+        // It may take long, and a signal that ends us ends it. In a program that does not want to end,
+        // it is tried again.
+        let done = loop {
+            match self.dm().silent().suspend(By::Uuid(&uuid)) {
+                Err(Errno::INTR) if !self.host.is_cancelled() => {}
+                other => break other,
+            }
+        };
         if done.is_ok() {
             undisturbed.block_signals();
             self.holding_up.replace(Some(undisturbed));

@@ -6,14 +6,33 @@
 //! signal that stops or ends it: whoever writes to the volume waits until somebody types `fg`.
 //!
 //! What stops a process is kept from it before the suspend, since it would take effect on the way back
-//! from that call, with the device suspended. What ends it must be able to interrupt that call, which
-//! may wait for a slow disk, and is kept from it after; a kill in between the next command puts right.
+//! from that call, with the device suspended. So is what only would interrupt that call, which may wait
+//! for a slow disk: a program's timer would have it begin again each time. What asks a process to end
+//! must be able to, and is kept from it after; a kill in between the next command puts right.
+//!
+//! All that is true of this thread. In a program with more of them another one takes a signal to the
+//! process: its handler runs there, and changes nothing here. A signal without a handler, such as an
+//! unhandled SIGTERM, ends or stops all threads wherever they are, as SIGKILL does, and the device stays
+//! suspended until the next command. Such a program handles SIGTERM, or blocks it in all threads but
+//! one that waits for it.
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use rustix::mm::MlockAllFlags;
 
-/// What stops a process by job control, and can be blocked (signal(7)).
-const STOPS: [Signal; 3] = [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU];
+/// What asks a process to end, and what its own faults send it (signal(7)); all others wait.
+const HEARD: [Signal; 11] = [
+    Signal::SIGINT,
+    Signal::SIGTERM,
+    Signal::SIGHUP,
+    Signal::SIGQUIT,
+    Signal::SIGABRT,
+    Signal::SIGSEGV,
+    Signal::SIGBUS,
+    Signal::SIGILL,
+    Signal::SIGFPE,
+    Signal::SIGTRAP,
+    Signal::SIGSYS,
+];
 
 /// Memory that stays, and signals that wait, until this is dropped.
 #[derive(Debug)]
@@ -25,16 +44,17 @@ pub(crate) struct Undisturbed {
 }
 
 impl Undisturbed {
-    /// Has all memory of the process read in, and kept, and lets signals that stop this thread wait,
-    /// but the one that nobody can. What may not pin memory goes on without: then only a program or a
+    /// Has all memory of the process read in, and kept, and lets signals wait that do not ask this thread
+    /// to end, but the one that nobody can. What may not pin memory goes on without: then only a program or a
     /// swap on a volume that it clones can be met by it (mlockall(2)).
     pub(crate) fn begin() -> Self {
         // A program that has pinned its memory wants that afterwards too.
         let is_pinned = !has_pinned() && rustix::mm::mlockall(MlockAllFlags::CURRENT).is_ok();
-        let stops: SigSet = STOPS.into_iter().collect();
+        let mut wait = SigSet::all();
+        HEARD.into_iter().for_each(|heard| wait.remove(heard));
         Self {
             is_pinned,
-            before: stops.thread_swap_mask(SigmaskHow::SIG_BLOCK).ok(),
+            before: wait.thread_swap_mask(SigmaskHow::SIG_BLOCK).ok(),
         }
     }
 
@@ -80,7 +100,9 @@ mod tests {
         before.thread_block().unwrap();
         let undisturbed = Undisturbed::begin();
         assert_eq!(has_pinned(), undisturbed.is_pinned);
-        assert!(STOPS.into_iter().all(|stop| mine().contains(stop)));
+        for waits in [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGALRM] {
+            assert!(mine().contains(waits), "{waits}");
+        }
         for ends in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
             assert!(!mine().contains(ends), "{ends}");
         }

@@ -9,7 +9,7 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mosaic_core::command::fd_path;
 use mosaic_core::{Context, Error, ErrorKind, Host, Result};
@@ -205,8 +205,16 @@ pub fn call(folder: impl AsFd, name: &str) -> Result<Option<OwnedFd>> {
         let socket = open()?;
         // For calling, too: unix(7) has a caller wait where too many do already.
         sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(RINGING))?;
-        connect(&socket, &SocketAddrUnix::new(fd_path(found.as_fd()))?)?;
-        Ok(socket)
+        let address = SocketAddrUnix::new(fd_path(found.as_fd()))?;
+        let start = Instant::now();
+        loop {
+            match connect(&socket, &address) {
+                // Somebody's signal: it is called again, but for no longer than that.
+                Err(Errno::INTR) if start.elapsed() < RINGING => {}
+                Err(Errno::INTR) => return Err(Errno::AGAIN),
+                other => return other.map(|()| socket),
+            }
+        }
     };
     match called() {
         Ok(socket) if is_same_user(&socket) => Ok(Some(socket)),
