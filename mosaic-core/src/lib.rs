@@ -16,6 +16,7 @@ pub mod driver;
 pub mod error;
 pub mod export;
 pub mod finding;
+pub mod foreign;
 pub mod fs;
 pub mod host_services;
 mod ioctl;

@@ -2,8 +2,8 @@
 //! Locks of a mosaic whose location is a directory: byte ranges of `.mosaic/lock`.
 //!
 //! Byte 0 is the mosaic, byte 1 + hash is one name, whether a volume has it or not. The locks are
-//! the kernel's (`F_OFD_SETLK`, fcntl(2), Linux 3.15) and belong to one descriptor that no child
-//! and no loop device ever gets, so they end with the process, however it ends. The file holds
+//! the kernel's (`F_OFD_SETLK`, fcntl(2), Linux 3.15) and belong to one descriptor that no program we
+//! run and no loop device ever gets, so they end with the process, however it ends. The file holds
 //! nothing and is never removed: whether it is there says nothing about who holds what.
 //!
 //! A location that cannot be written (its file system went read-only) can still be mounted,
@@ -84,7 +84,8 @@ fn name_byte(name: &str) -> i64 {
     1 + i64::try_from(hash % i64::MAX.unsigned_abs()).unwrap_or_default()
 }
 
-/// An open lock file. All its locks end when it is dropped.
+/// An open lock file. All its locks end when it is dropped, also if another thread has forked meanwhile
+/// and the child has a copy of the descriptor, which would keep them.
 #[derive(Debug)]
 pub(crate) struct LockFile {
     file: OwnedFd,
@@ -298,9 +299,29 @@ impl LockFile {
     }
 }
 
+impl Drop for LockFile {
+    fn drop(&mut self) {
+        let all = libc::flock {
+            l_type: short(libc::F_UNLCK),
+            l_whence: 0, // SEEK_SET
+            l_start: 0,
+            l_len: 0, // to the end
+            l_pid: 0,
+        };
+        // Neither can fail on a descriptor that is open, and closing it does the same in most cases.
+        let _ = fcntl(&self.file, FcntlArg::F_OFD_SETLK(&all));
+        let _ = fs::flock(&self.file, FlockOperation::NonBlockingUnlock);
+    }
+}
+
+/// A lock type as the kernel's structure has it.
+fn short(kind: i32) -> i16 {
+    i16::try_from(kind).unwrap_or_default()
+}
+
 fn range(subject: &Subject, kind: i32) -> libc::flock {
     libc::flock {
-        l_type: i16::try_from(kind).unwrap_or_default(),
+        l_type: short(kind),
         l_whence: 0, // SEEK_SET
         l_start: subject.byte,
         l_len: 1,

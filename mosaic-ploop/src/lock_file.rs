@@ -30,9 +30,14 @@ pub enum Purpose {
     Look,
 }
 
-/// The lock, for as long as somebody has this open.
+/// The lock, for as long as somebody has this open; one that was taken here, until it is dropped here,
+/// also if another thread has forked and its child has a copy.
 #[derive(Debug)]
-pub struct LockFile(OwnedFd);
+pub struct LockFile {
+    file: OwnedFd,
+    /// It was taken here.
+    ours: bool,
+}
 
 impl LockFile {
     /// Locks the disk in a folder; `None`: there is no lock file. While somebody else has the lock,
@@ -68,7 +73,7 @@ impl LockFile {
         let start = Instant::now();
         loop {
             match flock(&file, operation) {
-                Ok(()) => return Ok(Some(Self(file))),
+                Ok(()) => return Ok(Some(Self { file, ours: true })),
                 Err(Errno::WOULDBLOCK) if start.elapsed() < PATIENCE => pause()?,
                 Err(Errno::WOULDBLOCK) => return Err(held(file.as_fd())),
                 Err(errno) => return Err(errno).context(failed),
@@ -78,13 +83,22 @@ impl LockFile {
 
     /// One that another process holds too, which gave it to us.
     pub fn given(file: OwnedFd) -> Self {
-        Self(file)
+        Self { file, ours: false }
+    }
+}
+
+impl Drop for LockFile {
+    fn drop(&mut self) {
+        if self.ours {
+            // It cannot fail on a descriptor that is open, and closing it does the same in most cases.
+            let _ = flock(&self.file, FlockOperation::NonBlockingUnlock);
+        }
     }
 }
 
 impl AsFd for LockFile {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.file.as_fd()
     }
 }
 

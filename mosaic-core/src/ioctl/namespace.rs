@@ -4,6 +4,7 @@
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use crate::foreign::leave_signals_to_others;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
@@ -60,6 +61,7 @@ pub(crate) fn mountinfo_of(namespace: BorrowedFd<'_>) -> rustix::io::Result<Vec<
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let proc = rustix::fs::open("/proc", flags, Mode::empty())?;
     let there = || -> rustix::io::Result<Vec<u8>> {
+        leave_signals_to_others();
         // SAFETY: only root and working directory are unshared; nothing in this thread relies on
         // sharing them, and the thread ends here. Descriptors stay shared.
         unsafe { unshare_unsafe(UnshareFlags::FS) }?;

@@ -13,6 +13,7 @@ use super::Mosaic;
 use crate::busy;
 use crate::driver::LockScope;
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::foreign;
 use crate::location::Location;
 use crate::lock::{Hold, LockFile, Subject};
 use crate::name::VolumeName;
@@ -67,6 +68,7 @@ impl Mosaic {
     }
 
     fn lock(&self, wanted: &[(Subject, Hold)]) -> Result<Guard> {
+        foreign::keep_off_standard_streams()?;
         let (timeout, services) = (
             self.environment.lock_timeout,
             self.environment.services.as_ref(),

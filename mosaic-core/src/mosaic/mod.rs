@@ -30,6 +30,7 @@ use self::mounted::DirectoryMounts;
 use crate::config::{self, Config, ConfigFile};
 use crate::driver::LockScope;
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::foreign;
 use crate::host_services::{Host, Services};
 use crate::import::ImportedDriver;
 use crate::loader::{self, Loaded, SearchPath};
@@ -154,6 +155,7 @@ impl Mosaic {
     /// # Errors
     /// `NotFound`, `Config`, and what the driver says of its location.
     pub fn open(environment: &Environment, name: &OsStr) -> Result<Self> {
+        foreign::keep_off_standard_streams()?;
         let (config, loaded) = configure(environment, name)?;
         let driver = loaded
             .module
@@ -178,6 +180,7 @@ impl Mosaic {
         name: &OsStr,
         options: &InitOptions,
     ) -> Result<Vec<String>> {
+        foreign::keep_off_standard_streams()?;
         let (config, loaded) = configure(environment, name)?;
         loaded
             .module

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Manners in a process that is not ours: what our threads and descriptors keep away from.
+
+use nix::sys::signal::SigSet;
+
+/// Leaves all signals to the other threads of this process. A thread of ours calls it first: the
+/// handlers of the program around us are written for threads with its own umask and mount namespace, and
+/// what we wait for in a thread of its own is not to be interrupted.
+pub fn leave_signals_to_others() {
+    // The kernel takes any set.
+    let _ = SigSet::all().thread_block();
+}
+
+/// Sees to it that no descriptor that is opened from now on gets a number from 0 to 2.
+///
+/// Where a program has closed them, an image of ours could: whatever the program then prints would go
+/// into it. The free ones get a descriptor that can neither be read nor written, belongs to no file
+/// system, and goes with exec. It stays, since by the time that it could be closed the number may be
+/// the program's.
+#[cfg(feature = "host")]
+pub(crate) fn keep_off_standard_streams() -> crate::error::Result<()> {
+    use std::os::fd::{AsRawFd, IntoRawFd};
+
+    use crate::error::Context;
+    use rustix::event::epoll;
+
+    loop {
+        let placeholder = epoll::create(epoll::CreateFlags::CLOEXEC)
+            .context(|| "cannot open another descriptor".to_owned())?;
+        if placeholder.as_raw_fd() > 2 {
+            return Ok(());
+        }
+        let _ = placeholder.into_raw_fd();
+    }
+}
+
+#[cfg(all(test, feature = "host"))]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use nix::unistd::{close, dup, dup2_stderr, dup2_stdin, dup2_stdout};
+
+    use super::*;
+
+    /// Set for the copy of this test program in which the descriptors are closed.
+    const VICTIM: &str = "MOSAIC_TEST_VICTIM";
+
+    #[test]
+    fn nothing_of_ours_is_where_standard_streams_were() {
+        if std::env::var_os(VICTIM).is_none() {
+            let name = "foreign::tests::nothing_of_ours_is_where_standard_streams_were";
+            let ended = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", name, "--nocapture"])
+                .env(VICTIM, "yes")
+                .output()
+                .unwrap();
+            assert_eq!(ended.status.code(), Some(77), "{ended:?}");
+            return;
+        }
+        let kept = [
+            dup(std::io::stdin()).unwrap(),
+            dup(std::io::stdout()).unwrap(),
+            dup(std::io::stderr()).unwrap(),
+        ];
+        (0..3).for_each(|fd| close(fd).unwrap());
+        let kept_off = keep_off_standard_streams();
+        let file = std::fs::File::open("/proc/self/exe").map(|file| file.as_raw_fd());
+        let printed = nix::unistd::write(std::io::stdout(), b"lost");
+        let read = nix::unistd::read(std::io::stdin(), &mut [0; 8]);
+        dup2_stdin(&kept[0]).unwrap();
+        dup2_stdout(&kept[1]).unwrap();
+        dup2_stderr(&kept[2]).unwrap();
+        kept_off.unwrap();
+        assert!(file.unwrap() > 2);
+        assert!(printed.is_err() && read.is_err());
+        keep_off_standard_streams().unwrap();
+        std::process::exit(77);
+    }
+
+    #[test]
+    fn a_thread_that_leaves_signals_to_others_gets_none() {
+        let mine = std::thread::spawn(|| {
+            leave_signals_to_others();
+            SigSet::thread_get_mask().unwrap()
+        });
+        let mine = mine.join().unwrap();
+        use nix::sys::signal::Signal;
+        for signal in [Signal::SIGTERM, Signal::SIGALRM, Signal::SIGURG] {
+            assert!(mine.contains(signal), "{signal}");
+        }
+        assert!(!SigSet::thread_get_mask().unwrap().contains(Signal::SIGTERM));
+    }
+}
