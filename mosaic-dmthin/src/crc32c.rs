@@ -8,7 +8,8 @@ const POLYNOMIAL: u32 = 0x82f6_3b78;
 const STRIDE: usize = 8;
 
 /// In table 0, eight steps of a bit for each value of a byte; in table N, that and N zero bytes more.
-const TABLES: [[u32; 256]; STRIDE] = tables();
+/// No constant, which an unoptimised program copies as a whole at each use.
+static TABLES: [[u32; 256]; STRIDE] = tables();
 
 const fn tables() -> [[u32; 256]; STRIDE] {
     let mut tables = [[0; 256]; STRIDE];

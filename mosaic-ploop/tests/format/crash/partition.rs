@@ -91,7 +91,7 @@ fn table_at(disk: &[u8], sector: u64) -> Option<(u64, u64)> {
 }
 
 /// Thousands of tables are looked at: the remainder of each byte is worked out once.
-const REMAINDERS: [u32; 256] = {
+static REMAINDERS: [u32; 256] = {
     let mut all = [0; 256];
     let mut byte = 0;
     let mut value = 0_u32;
