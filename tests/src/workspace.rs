@@ -150,7 +150,9 @@ impl Workspace {
         cargo
             .current_dir(&root)
             .env("CARGO_BUILD_BUILD_DIR", target())
-            .env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only")
+            // As `cargo xtask test` has other packages built, and what is never changed.
+            .env("CARGO_PROFILE_DEV_DEBUG", "false")
+            .env("CARGO_INCREMENTAL", "0")
             .arg(command)
             .args(["--offline", "--quiet", "--target-dir"])
             .arg(products())
