@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The space of dropped volumes: said where it is, and waited for.
 
-mod common;
-
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::drops::{helpers_driver, scratch};
-use common::{ALL_QUOTAS, MIB, Quotas, Site, open, site, volume};
+use crate::common::drops::{helpers_driver, scratch};
+use crate::common::{ALL_QUOTAS, MIB, Quotas, Site, open, site, volume};
 use mosaic_btrfs::{Btrfs, ioctl};
 use mosaic_core::volume::Dropped;
 use mosaic_core::{Driver, ErrorKind, Host, Level, Place, Services, Settings};
@@ -155,7 +153,7 @@ fn root_an_owner_without_privilege_waits_too() {
         return;
     };
     let start = Instant::now();
-    let said = site.as_user("helper_waits_for_a_volume_of_its_own");
+    let said = site.as_user("cleaning::helper_waits_for_a_volume_of_its_own");
     assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
     assert!(said.contains("only root can see"), "{said}");
     assert!(said.contains("done: false"), "{said}");

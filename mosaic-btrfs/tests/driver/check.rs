@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Each fault that `check` knows, made, found, and where that is possible mended.
 
-mod common;
-
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use common::drops::helpers_driver;
-use common::{ALL_QUOTAS, MIB, Quotas, Site, open, site, site_with};
+use crate::common::drops::helpers_driver;
+use crate::common::{ALL_QUOTAS, MIB, Quotas, Site, open, site, site_with};
 use mosaic_btrfs::Btrfs;
 use mosaic_btrfs::stale;
 use mosaic_core::finding::{Finding, Repair};
@@ -280,7 +278,7 @@ fn root_without_privilege_it_is_said_what_was_not_looked_at() {
     let Some(site) = site(Quotas::Simple) else {
         return;
     };
-    let said = site.as_user("helper_checks_a_location_of_its_own");
+    let said = site.as_user("check::helper_checks_a_location_of_its_own");
     let found = said.matches("found: 1 \"plain\"").count();
     assert_eq!(found, 2, "{said}");
     // By the repair, which would have removed something.

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the kernel refuses, and what is made of that.
 
-mod common;
-
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use common::changes::mapped;
-use common::{MIB, Quotas, Site, open, site, volume};
+use crate::common::changes::mapped;
+use crate::common::{MIB, Quotas, Site, open, site, volume};
 use mosaic_btrfs::ioctl;
 use mosaic_core::{Driver, Error, ErrorKind};
 use mosaic_tests::{MountedFs, requires_program, requires_root, run};

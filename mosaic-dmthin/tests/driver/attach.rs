@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Devices that show volumes: how long they stay, who may share them, who is named.
 
-mod common;
-
 use std::fs::File;
 
-use common::{MIB, Reaction, Thins};
+use crate::common::{MIB, Reaction, Thins};
 use mosaic_core::finding::Repair;
 use mosaic_core::volume::{Lifetime, MountSource};
 use mosaic_core::{Driver, Error, ErrorKind};

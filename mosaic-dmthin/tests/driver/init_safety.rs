@@ -2,14 +2,12 @@
 //! What init and activation must not touch: other people's data, other people's pools, and each
 //! other's work.
 
-mod common;
-
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use common::{FORCE, LEN, MIB, PLAIN, Thins, host, init, message, refused, settings};
+use crate::common::{FORCE, LEN, MIB, PLAIN, Thins, host, init, message, refused, settings};
 use mosaic_core::finding::Repair;
 use mosaic_core::volume::InitOptions;
 use mosaic_core::{Driver, ErrorKind};

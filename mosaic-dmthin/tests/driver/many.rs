@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! 10,000 volumes: each verb reads a path of the pool's trees and writes one slot, no more.
 
-mod common;
-
 use std::fmt::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::{MIB, Thins, catalog_of, message};
+use crate::common::{MIB, Thins, catalog_of, message};
 use mosaic_core::finding::Repair;
 use mosaic_core::{Bytes, Driver, Result};
 use mosaic_dmthin::block_device::{self, BlockDevice};
@@ -16,7 +14,7 @@ use mosaic_dmthin::catalog::store::Medium;
 use mosaic_dmthin::catalog::{Content, Entry, store};
 use mosaic_dmthin::target::ThinId;
 use mosaic_tests::{
-    ThinPool, is_quick, left_out, requires_program, requires_thin_pools, run, stdout_of, volume,
+    ThinPool, requires_program, requires_thin_pools, requires_time, run, stdout_of, volume,
 };
 use rustix::fs::OFlags;
 
@@ -111,15 +109,12 @@ fn count(device: &str) -> [u64; 2] {
 
 #[test]
 fn root_ten_thousand_volumes_cost_a_verb_no_more_than_a_slot() {
-    if !requires_thin_pools()
+    if !requires_time()
+        || !requires_thin_pools()
         || !["thin_dump", "thin_restore"]
             .into_iter()
             .all(requires_program)
     {
-        return;
-    }
-    if is_quick() {
-        left_out("a pool of 10,000 volumes");
         return;
     }
     // Each has a block of its own there.

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Quota groups that outlive their subvolumes, and their removal.
 
-mod common;
-
 use std::os::fd::AsFd;
 
-use common::{MIB, Quotas, Site, site, site_with};
+use crate::common::{MIB, Quotas, Site, site, site_with};
 use mosaic_btrfs::ioctl;
 use mosaic_btrfs::stale::{self, Candidates};
 use mosaic_core::{Bytes, Driver, Settings};
@@ -101,7 +99,7 @@ fn root_what_is_older_than_the_quotas_is_not_looked_at_one_by_one() {
         return;
     };
     let old = ["a", "b", "c"].map(|name| site.subvolume(name));
-    common::enable(&site.fs, Quotas::Simple);
+    crate::common::enable(&site.fs, Quotas::Simple);
     site.commit();
     let origin = make_dead(&site);
     let candidates = Candidates::before(&site.driver);

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One volume, looked at: what is one, what is none, and what is known of it.
 
-mod common;
-
 use std::collections::HashMap;
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use common::{MIB, Quotas, enable, fact, site, site_with, volume};
+use crate::common::{MIB, Quotas, enable, fact, site, site_with, volume};
 use mosaic_btrfs::quota::{self, Account, Mode};
 use mosaic_btrfs::{Btrfs, ioctl};
 use mosaic_core::host_services::Silent;

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Volumes that somebody uses are not dropped, and the user is told who uses them.
 
-mod common;
-
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use common::{MIB, Quotas, Site, site};
+use crate::common::{MIB, Quotas, Site, site};
 use mosaic_core::ErrorKind;
 use mosaic_tests::{eventually, requires, requires_program, run, run_status};
 
@@ -200,7 +198,7 @@ fn root_what_is_being_sent_is_in_use() {
     site.set_read_only("v", true);
     let sending = sender(&site.at("v"));
     is_kept(&site, &["being sent", &sending.words("btrfs")]);
-    assert!(mosaic_btrfs::ioctl::is_read_only(common::open(&site.at("v"))).unwrap());
+    assert!(mosaic_btrfs::ioctl::is_read_only(crate::common::open(&site.at("v"))).unwrap());
     std::mem::drop(sending);
     // A program that another test starts has our descriptor of it until it is what it is to be.
     assert!(eventually(|| site.drop_volume("v").is_ok()));

@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Clones of volumes without subvolumes in them: what they hold, their limit, their cost.
 
-mod common;
-
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use common::changes::{StopAtEnd, fill, fill_to_the_brim, mapped};
-use common::{ALL_QUOTAS, MIB, Quotas, fact, site, site_with, volume};
+use crate::common::changes::{StopAtEnd, fill, fill_to_the_brim, mapped};
+use crate::common::{ALL_QUOTAS, MIB, Quotas, fact, site, site_with, volume};
 use mosaic_core::{Bytes, Driver, ErrorKind, Settings, label};
 use mosaic_tests::{run, stdout_of};
 use rustix::io::Errno;
@@ -232,7 +230,7 @@ fn root_a_clone_belongs_to_whom_its_source_does() {
 }
 
 /// Sends a read-only snapshot of a volume, and receives it in the same place.
-fn receive(site: &common::Site, from: &str, to: &str) {
+fn receive(site: &crate::common::Site, from: &str, to: &str) {
     site.snapshot(from, to, true);
     let stream = site.fs.path().join("stream");
     let at = |name: &str| site.at(name).to_string_lossy().into_owned();

@@ -2,8 +2,6 @@
 //! All volumes: which ones there are, the same as one by one, whoever asks, whatever happens
 //! meanwhile.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
@@ -13,7 +11,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use common::{ALL_QUOTAS, MIB, Quotas, fact, open, site, site_with, volume};
+use crate::common::{ALL_QUOTAS, MIB, Quotas, fact, open, site, site_with, volume};
 use mosaic_btrfs::{Btrfs, inventory, ioctl};
 use mosaic_core::volume::Volume;
 use mosaic_core::{Driver, label};
@@ -329,7 +327,7 @@ fn root_no_privilege_is_needed_to_look() {
     for quotas in ALL_QUOTAS {
         let site = mosaic_tests::Site::of_user_on(USER, "btrfs", "btrfs", "").unwrap();
         let mounted = site.fs().unwrap();
-        common::enable(mounted, quotas);
+        crate::common::enable(mounted, quotas);
         let root = {
             let mut settings = mosaic_core::Settings::new(site.location());
             settings.depth = 1;

@@ -2,12 +2,10 @@
 //! Pools without space, and pools whose metadata failed: clear errors, nothing lost, and the way
 //! back.
 
-mod common;
-
 use std::fs::File;
 use std::io::Write;
 
-use common::{LEN, MIB, Thins};
+use crate::common::{LEN, MIB, Thins};
 use mosaic_core::finding::Repair;
 use mosaic_core::{Driver, ErrorKind};
 use mosaic_tests::{Fault, Part, ThinPool, requires_thin_pools, run};

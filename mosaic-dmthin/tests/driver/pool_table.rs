@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the pool is told by its table: growth, and what the config says of it.
 
-mod common;
-
 use std::path::Path;
 use std::sync::Arc;
 
-use common::{LEN, MIB, Reaction, Thins, refused};
+use crate::common::{LEN, MIB, Reaction, Thins, refused};
 use mosaic_core::dm::By;
 use mosaic_core::dm::{Dm, open_control};
 use mosaic_core::finding::Repair;

@@ -2,13 +2,11 @@
 //! What the driver takes for granted of the kernel, tried. Where one of these fails, the module
 //! that it names has to be thought over.
 
-mod common;
-
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 
-use common::changes::fill;
-use common::{ALL_QUOTAS, MIB, Quotas, Site, open, site};
+use crate::common::changes::fill;
+use crate::common::{ALL_QUOTAS, MIB, Quotas, Site, open, site};
 use mosaic_btrfs::ioctl::{self, Inherit};
 use mosaic_btrfs::search::{self, Key, QUOTA_TREE};
 use mosaic_btrfs::subvolume::Subvolume;

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Facts about device-mapper that the driver leans on, each tried by itself.
 
-mod common;
-
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -21,7 +19,7 @@ use mosaic_tests::{Fault, Part, ThinPool, eventually, requires_thin_pools};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use common::MIB;
+use crate::common::MIB;
 
 /// A pool activated by dmsetup, with devices made by hand.
 struct Bench {

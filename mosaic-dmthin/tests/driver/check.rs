@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Pool, catalog and devices that are not of one mind, and pools that grew.
 
-mod common;
-
 use std::fs::File;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 
-use common::{LEN, MIB, Thins, catalog_of, message};
+use crate::common::{LEN, MIB, Thins, catalog_of, message};
 use mosaic_core::finding::{Finding, Repair};
 use mosaic_core::volume::Lifetime;
 use mosaic_core::{Driver, ErrorKind};

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What can be done, and the reasons for the rest.
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::{ALL_QUOTAS, Quotas, enable, site, site_with, volume};
+use crate::common::{ALL_QUOTAS, Quotas, enable, site, site_with, volume};
 use mosaic_btrfs::{Btrfs, ioctl};
 use mosaic_core::{Driver, ErrorKind};
 use mosaic_tests::{requires_program, requires_root, run};
@@ -97,7 +95,7 @@ fn root_nothing_is_changed_where_nothing_can_be_written() {
     site.subvolume("vol");
     let within = site.driver_at(&site.at("vol"), |_| {});
     site.subvolume("vol/nested");
-    ioctl::set_read_only(common::open(&site.at("vol")), true).unwrap();
+    ioctl::set_read_only(crate::common::open(&site.at("vol")), true).unwrap();
     let at = site.fs.path().to_str().unwrap();
     let refused = |driver: &Btrfs, name: &str, why: &str| {
         let refusals = refusals(driver, Some(name));

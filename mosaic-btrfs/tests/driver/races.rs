@@ -2,9 +2,7 @@
 //! Volumes that come, move and go at the same time, in folders that come and go with them. The host
 //! locks names, not folders.
 
-mod common;
-
-use common::{MIB, Quotas, open, site, volume};
+use crate::common::{MIB, Quotas, open, site, volume};
 use mosaic_btrfs::ioctl;
 use mosaic_core::volume::{NewKind, NewVolume};
 use mosaic_core::{Bytes, Driver, Result, ScratchName, VolumeName};

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Space by class, beside `btrfs filesystem usage`.
 
-mod common;
-
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -15,7 +13,7 @@ use mosaic_tests::{LoopFile, requires_program, requires_root, run, stdout_of};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
-const MIB: u64 = common::MIB;
+const MIB: u64 = crate::common::MIB;
 
 /// A file system on some loop devices.
 struct Fs {

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Clones of volumes with subvolumes in them: all of these, or no clone.
 
-mod common;
-
 use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::AsFd;
@@ -12,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use common::changes::{StopAtEnd, as_owner, fill, fill_to_the_brim, mapped};
-use common::{ALL_QUOTAS, MIB, Quotas, Site, open, site, volume};
+use crate::common::changes::{StopAtEnd, as_owner, fill, fill_to_the_brim, mapped};
+use crate::common::{ALL_QUOTAS, MIB, Quotas, Site, open, site, volume};
 use mosaic_btrfs::{Btrfs, ioctl, quota};
 use mosaic_core::volume::CloneOptions;
 use mosaic_core::{Driver, ErrorKind, Host, Level, Result, ScratchName, Services, Settings};

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Limits that change while a volume is there, and in use.
 
-mod common;
-
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::changes::{StopAtEnd, fill, fill_to_the_brim};
-use common::{ALL_QUOTAS, MIB, Quotas, site, site_with};
+use crate::common::changes::{StopAtEnd, fill, fill_to_the_brim};
+use crate::common::{ALL_QUOTAS, MIB, Quotas, site, site_with};
 use mosaic_core::{Bytes, ErrorKind, Settings};
 use rustix::io::Errno;
 

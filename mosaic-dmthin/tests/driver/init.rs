@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Making a pool, taking one over, activating one after a boot; and what is refused.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{ADOPT, FORCE, LEN, MIB, PLAIN, Thins, host, init, message, refused, settings};
+use crate::common::{ADOPT, FORCE, LEN, MIB, PLAIN, Thins, host, init, message, refused, settings};
 use mosaic_core::finding::Repair;
 use mosaic_core::{Driver, ErrorKind, Host, Settings};
 use mosaic_dmthin::DmThin;

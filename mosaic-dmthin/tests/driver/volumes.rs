@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Volumes of a thin pool, by the driver alone.
 
-mod common;
-
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{LEN, MIB, Thins};
+use crate::common::{LEN, MIB, Thins};
 use mosaic_core::volume::{Kind, Lifetime, MountSource};
 use mosaic_core::{Driver, ErrorKind, VolumeName};
 use mosaic_tests::{eventually, requires_program, requires_thin_pools, scratch, volume};

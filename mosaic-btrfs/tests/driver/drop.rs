@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Drop: in one commit, with all that is within, whatever a tenant has made of it.
 
-mod common;
-
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use common::drops::{helpers_driver, scratch};
-use common::{ALL_QUOTAS, MIB, Quotas, Site, open, site, site_with, volume};
+use crate::common::drops::{helpers_driver, scratch};
+use crate::common::{ALL_QUOTAS, MIB, Quotas, Site, open, site, site_with, volume};
 use mosaic_btrfs::{Btrfs, ioctl};
 use mosaic_core::{Driver, ErrorKind, Host, Place, Settings};
 use mosaic_tests::{Said, run};
@@ -211,7 +209,7 @@ fn root_an_owner_without_privilege_drops_volumes() {
         }
         site.subvolume("roots");
         site.write("roots/file", 1);
-        let said = site.as_user("helper_drops_volumes_of_its_own");
+        let said = site.as_user("drop::helper_drops_volumes_of_its_own");
         let answers: Vec<_> = said.lines().filter(|l| l.contains("answer: ")).collect();
         assert_eq!(answers.len(), 3, "{said}");
         for answer in answers {

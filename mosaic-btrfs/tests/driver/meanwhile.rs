@@ -2,15 +2,13 @@
 //! What somebody else does between two steps of a clone. The driver says each step before it takes
 //! it, which is when they do it.
 
-mod common;
-
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::changes::as_owner;
-use common::{ALL_QUOTAS, MIB, Quotas, Site, open, site, volume};
+use crate::common::changes::as_owner;
+use crate::common::{ALL_QUOTAS, MIB, Quotas, Site, open, site, volume};
 use mosaic_btrfs::{Btrfs, ioctl};
 use mosaic_core::volume::CloneOptions;
 use mosaic_core::{Driver, ErrorKind, Host, Level, Result, ScratchName, Services, Settings};

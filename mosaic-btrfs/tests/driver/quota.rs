@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the kernel says of its quotas, wherever it is asked.
 
-mod common;
-
 use std::os::fd::AsFd;
 use std::thread;
 
-use common::{ALL_QUOTAS, MIB, Quotas, Site, site, volume};
+use crate::common::{ALL_QUOTAS, MIB, Quotas, Site, site, volume};
 use mosaic_btrfs::ioctl;
 use mosaic_btrfs::quota::{self, Account, Mode};
 use mosaic_core::Driver;

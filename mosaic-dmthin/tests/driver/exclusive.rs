@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What only one volume has, held against the numbers of thin_ls.
 
-mod common;
-
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use common::{LEN, MIB, Thins};
+use crate::common::{LEN, MIB, Thins};
 use mosaic_core::Driver;
 use mosaic_tests::{requires_program, requires_thin_pools, stdout_of};
 

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Volumes with another name.
 
-mod common;
-
 use std::fs;
 
-use common::changes::{fill_to_the_brim, mapped};
-use common::{ALL_QUOTAS, MIB, Quotas, Site, site, site_with, volume};
+use crate::common::changes::{fill_to_the_brim, mapped};
+use crate::common::{ALL_QUOTAS, MIB, Quotas, Site, site, site_with, volume};
 use mosaic_core::{Bytes, Driver, ErrorKind, Result, label};
 use mosaic_tests::run;
 

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Locations that are made, and quotas that are switched on when that is asked for.
 
-mod common;
-
 use std::path::Path;
 use std::sync::Arc;
 
-use common::changes::fill;
-use common::{MIB, Quotas, Site, site};
+use crate::common::changes::fill;
+use crate::common::{MIB, Quotas, Site, site};
 use mosaic_btrfs::Btrfs;
 use mosaic_btrfs::quota::{self, Mode};
 use mosaic_core::volume::InitOptions;
