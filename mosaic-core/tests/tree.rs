@@ -15,7 +15,7 @@ use std::thread::{self, JoinHandle};
 
 use mosaic_core::host_services::Silent;
 use mosaic_core::{ErrorKind, Host, Level, Services, tree};
-use mosaic_tests::{copy_of_own_program, requires_root};
+use mosaic_tests::{copy_of_own_program, is_quick, left_out, requires_root};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mkdirat, mknodat, openat, renameat};
 use tempfile::TempDir;
 
@@ -61,7 +61,7 @@ impl Folder {
 }
 
 /// Makes `depth` directories below each other, with a file in each hundredth.
-fn dig(top: &Path, depth: usize) {
+fn dig(top: &Path, depth: u64) {
     let mut dir: OwnedFd = File::open(top).unwrap().into();
     for level in 0..depth {
         mkdirat(&dir, "d", Mode::RWXU).unwrap();
@@ -99,10 +99,19 @@ fn links_in_the_tree_are_never_followed() {
     assert!(outside.join("below/file").exists());
 }
 
+/// How many of something there are: in a quick run fewer.
+fn in_quick(few: u64, all: u64) -> u64 {
+    if is_quick() {
+        left_out(&format!("{} of {all}", all - few));
+        return few;
+    }
+    all
+}
+
 #[test]
 fn depth_beyond_any_path_and_any_descriptor_limit_is_removed() {
     let folder = Folder::in_memory();
-    dig(&folder.path("t"), 100_000);
+    dig(&folder.path("t"), in_quick(10_000, 100_000));
     folder.remove().unwrap();
     assert!(folder.is_removed());
 }
@@ -132,13 +141,14 @@ fn many_deep_branches_are_removed() {
 
 #[test]
 fn ten_levels_and_a_hundred_thousand_files_are_removed() {
+    let number = in_quick(1000, 10_000);
     let folder = Folder::new();
     let mut path = folder.path("t");
     for level in 0..10 {
         path.push(format!("level {level}"));
         fs::create_dir(&path).unwrap();
         let first = path.join("a file of some length 0");
-        for file in 0..10_000 {
+        for file in 0..number {
             // Mostly links, which are cheaper to make than files and just as many entries.
             let name = path.join(format!("a file of some length {file}"));
             match file % 100 {
@@ -150,7 +160,7 @@ fn ten_levels_and_a_hundred_thousand_files_are_removed() {
     let watched = Arc::new(Watched::default());
     tree::remove(folder.open.as_fd(), "t", &Host::new(watched.clone())).unwrap();
     assert!(folder.is_removed());
-    assert!(watched.progress.load(Ordering::Relaxed) >= 100_000);
+    assert!(watched.progress.load(Ordering::Relaxed) >= 10 * number);
 }
 
 #[test]
@@ -210,6 +220,7 @@ fn an_interrupted_removal_is_resumed() {
 
 #[test]
 fn a_writer_in_the_tree_ends_in_an_error_and_not_in_a_race() {
+    let number = in_quick(4000, 20_000);
     for how in [Writer::Files, Writer::Deeper, Writer::Renames] {
         let folder = Folder::in_memory();
         let stop = Arc::new(AtomicBool::new(false));
@@ -217,7 +228,7 @@ fn a_writer_in_the_tree_ends_in_an_error_and_not_in_a_race() {
         let writers: Vec<_> = (0..3)
             .map(|number| how.spawn(&folder.path("t"), number, &stop, &written))
             .collect();
-        while written.load(Ordering::Relaxed) < 20_000 {
+        while written.load(Ordering::Relaxed) < number {
             thread::yield_now();
         }
         let outcome = folder.remove();

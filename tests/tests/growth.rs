@@ -9,7 +9,8 @@ use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mosaic_tests::{
-    Site, mounted_size, requires, requires_program, requires_root, run, run_status, write_until,
+    Site, mounted_size, requires, requires_program, requires_root, requires_time, run, run_status,
+    write_until,
 };
 use rustix::thread::{CapabilitySet, capabilities};
 
@@ -42,7 +43,7 @@ fn assert_clean(site: &Site, name: &str) {
 
 #[test]
 fn root_a_mounted_ext4_grows_while_it_is_written() {
-    if !ready() {
+    if !requires_time() || !ready() {
         return;
     }
     DRIVERS.into_iter().for_each(grows_while_it_is_written);

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use mosaic_core::ErrorKind;
 use mosaic_core::loader::installed;
-use mosaic_tests::requires_root;
+use mosaic_tests::{requires_root, requires_time};
 
 use crate::folder::Folder;
 use crate::workspaces;
@@ -93,7 +93,7 @@ fn root_checks_the_file_behind_a_link() {
 /// Beside a program that an ordinary user built, that user's drivers are as good as the program.
 #[test]
 fn root_trusts_the_owner_of_the_program_beside_it_and_nobody_else() {
-    if !requires_root() {
+    if !requires_time() || !requires_root() {
         return;
     }
     let folder = Folder::with(workspaces::next().join("libmosaic_next.so"));
@@ -122,7 +122,7 @@ fn root_trusts_the_owner_of_the_program_beside_it_and_nobody_else() {
 
 #[test]
 fn root_gives_an_ordinary_user_the_choice_of_drivers() {
-    if !requires_root() {
+    if !requires_time() || !requires_root() {
         return;
     }
     let folder = Folder::with(workspaces::next().join("libmosaic_next.so"));

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mosaic_core::ErrorKind;
 use mosaic_core::loader::{Beside, SearchPath, load};
-use mosaic_tests::{requires, run};
+use mosaic_tests::{requires, requires_time, run};
 
 use crate::folder::Folder;
 use crate::workspaces;
@@ -113,6 +113,9 @@ fn another_major_version_is_refused_with_both_numbers() {
 
 #[test]
 fn a_changed_layout_is_one_line_and_its_report_comes_when_asked_for() {
+    if !requires_time() {
+        return;
+    }
     let folder = Folder::with(workspaces::changed());
     let error = folder.refusal("changed");
     assert_eq!(error.kind(), ErrorKind::Unsupported);

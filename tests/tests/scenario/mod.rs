@@ -96,10 +96,10 @@ pub fn scenarios(name: &str) -> Vec<Scenario> {
         return Vec::new();
     }
     let (_, scenario) = all().find(|(n, _)| *n == name).unwrap();
-    if scenario.fs == POOL && !requires_thin_pools() {
+    if !scenario.in_quick && !requires_time() {
         return Vec::new();
     }
-    if !scenario.in_quick && !requires_time() {
+    if scenario.fs == POOL && !requires_thin_pools() {
         return Vec::new();
     }
     if scenario.driver != "btrfs" || !is_long() {

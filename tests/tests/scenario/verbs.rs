@@ -80,6 +80,7 @@ pub const SCENARIOS: &[Named] = &[
         Scenario {
             command: &["new", "disk", "a", "1M"],
             reset: &[&["drop", "a"]],
+            in_quick: false,
             ..LOOP
         },
     ),
@@ -135,6 +136,7 @@ pub const SCENARIOS: &[Named] = &[
             prepare: &[&["new", "disk", "a", "1M"]],
             command: &["rename", "a", "b"],
             reset: &[&["rename", "b", "a"]],
+            in_quick: false,
             ..LOOP
         },
     ),
@@ -153,6 +155,7 @@ pub const SCENARIOS: &[Named] = &[
             prepare: &[&["new", "fs", "a", "16M"], &["mount", "a", "AT"]],
             command: &["umount", "a", "AT"],
             reset: &[&["mount", "a", "AT"]],
+            in_quick: false,
             ..LOOP
         },
     ),
@@ -192,6 +195,7 @@ pub const SCENARIOS: &[Named] = &[
             prepare: &[&["new", "fs", "a", "1M"]],
             command: &["rename", "a", "b"],
             reset: &[&["rename", "b", "a"]],
+            in_quick: false,
             ..PLAIN
         },
     ),
@@ -202,6 +206,7 @@ pub const SCENARIOS: &[Named] = &[
             prepare: &[&["new", "fs", "a", "1M"]],
             command: &["rename", "a", "b"],
             reset: &[&["rename", "b", "a"]],
+            in_quick: false,
             ..PLAIN
         },
     ),
@@ -211,6 +216,7 @@ pub const SCENARIOS: &[Named] = &[
             prepare: &[&["new", "fs", "a", "1M"]],
             command: &["mount", "a", "AT"],
             reset: &[&["umount", "a", "AT"]],
+            in_quick: false,
             ..PLAIN
         },
     ),
@@ -220,6 +226,7 @@ pub const SCENARIOS: &[Named] = &[
             prepare: &[&["new", "fs", "a", "1M"], &["mount", "a", "AT"]],
             command: &["umount", "a", "AT"],
             reset: &[&["mount", "a", "AT"]],
+            in_quick: false,
             ..PLAIN
         },
     ),
@@ -237,6 +244,7 @@ pub const SCENARIOS: &[Named] = &[
             config: MAP,
             command: &["new", "fs", "a", "16M"],
             reset: &[&["drop", "a"]],
+            in_quick: false,
             ..FULL
         },
     ),
@@ -255,6 +263,7 @@ pub const SCENARIOS: &[Named] = &[
             prepare: &[&["new", "fs", "a", "16M"]],
             command: &["clone", "a", "b", "--size", "32M"],
             reset: &[&["drop", "b"]],
+            in_quick: false,
             ..FULL
         },
     ),
@@ -265,6 +274,7 @@ pub const SCENARIOS: &[Named] = &[
             prepare: &[&["new", "fs", "a", "16M"]],
             command: &["clone", "a", "b"],
             reset: &[&["drop", "b"]],
+            in_quick: false,
             ..SIMPLE
         },
     ),
@@ -283,6 +293,7 @@ pub const SCENARIOS: &[Named] = &[
             prepare: &[&["new", "fs", "a", "16M"]],
             command: &["drop", "a"],
             reset: &[&["new", "fs", "a", "16M"]],
+            in_quick: false,
             ..SIMPLE
         },
     ),
@@ -302,6 +313,7 @@ pub const SCENARIOS: &[Named] = &[
             prepare: &[&["new", "fs", "a", "16M"]],
             command: &["rename", "a", "b"],
             reset: &[&["rename", "b", "a"]],
+            in_quick: false,
             ..FULL
         },
     ),
@@ -329,6 +341,7 @@ pub const SCENARIOS: &[Named] = &[
             prepare: &[&["new", "fs", "a", "16M"], &["mount", "a", "AT"]],
             command: &["umount", "a", "AT"],
             reset: &[&["mount", "a", "AT"]],
+            in_quick: false,
             ..BTRFS
         },
     ),
