@@ -12,6 +12,7 @@ mod bench;
 mod cargo;
 mod demo;
 mod guard;
+mod install;
 mod interrupt;
 mod lines;
 mod lint;
@@ -53,6 +54,8 @@ enum Task {
     Vm(vm::Task),
     /// Writes a manual page per verb to target/man.
     Man,
+    /// Installs moctl, the drivers, the C library and the manual pages.
+    Install(install::Options),
 }
 
 fn main() -> ExitCode {
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Task::Bench(options) => return answer(bench::run(&options)),
         Task::Vm(task) => return answer(vm::run(&task)),
         Task::Man => man::run(),
+        Task::Install(options) => install::run(&options),
     };
     answer(done.map(|()| ExitCode::SUCCESS))
 }

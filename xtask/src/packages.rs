@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 
 /// Programs and their packages in Debian and Ubuntu.
-const PACKAGES: [(&str, &str); 42] = [
+const PACKAGES: [(&str, &str); 49] = [
     ("mkfs.ext4", "e2fsprogs"),
     ("tune2fs", "e2fsprogs"),
     ("mkfs.xfs", "xfsprogs"),
@@ -32,6 +32,14 @@ const PACKAGES: [(&str, &str); 42] = [
     ("mandoc", "mandoc"),
     ("readelf", "binutils"),
     ("cc", "gcc"),
+    // Programs that use the C library.
+    ("gcc", "gcc"),
+    ("g++", "g++"),
+    ("pkg-config", "pkg-config"),
+    ("nm", "binutils"),
+    ("valgrind", "valgrind"),
+    ("go", "golang-go"),
+    ("python3", "python3"),
     ("repquota", "quota"),
     ("setquota", "quota"),
     ("dmsetup", "dmsetup"),

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask install`: a tree of what was built, beneath `/usr/local` or any other folder.
+//!
+//! All of it finds the rest of it by its own place: `moctl` and `libmosaic.so` their drivers, a driver
+//! its server, `mosaic.pc` header and library. So a tree can be made in one folder and moved to another.
+
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use mosaic_core::loader::{Beside, SearchPath, installed};
+
+use crate::cargo;
+use crate::man;
+
+/// What to install, and where.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Folder to install into, such as /usr/local; it is made where it is not there.
+    #[arg(long, value_name = "DIR")]
+    root: PathBuf,
+    /// Installs what `cargo build` makes, which is large and slow, but says more when it fails.
+    #[arg(long)]
+    debug: bool,
+    /// Builds nothing: what was built before is installed.
+    #[arg(long)]
+    no_build: bool,
+}
+
+/// What is built for it.
+const PACKAGES: [&str; 7] = [
+    "moctl",
+    "libmosaic",
+    "mosaic-btrfs",
+    "mosaic-dmthin",
+    "mosaic-loop",
+    "mosaic-plain",
+    "mosaic-ploop",
+];
+
+/// The drivers, and what stands beside them because one of them runs it.
+const DRIVERS: [(&str, u32); 6] = [
+    ("libmosaic_btrfs.so", FILE),
+    ("libmosaic_dmthin.so", FILE),
+    ("libmosaic_loop.so", FILE),
+    ("libmosaic_plain.so", FILE),
+    ("libmosaic_ploop.so", FILE),
+    ("mosaic-ploop-server", PROGRAM),
+];
+/// Beneath `lib`; the number is the major version of the drivers' ABI.
+const DRIVER_FOLDER: &str = "mosaic/drivers/1";
+
+/// What a shell's completion is called, and where it is looked for beneath `share`.
+const COMPLETIONS: [(&str, &str); 3] = [
+    ("bash", "bash-completion/completions/moctl"),
+    ("zsh", "zsh/site-functions/_moctl"),
+    ("fish", "fish/vendor_completions.d/moctl.fish"),
+];
+
+/// The number of the C library's ABI. What is added to it counts up the version behind it.
+const SONAME: &str = "libmosaic.so.1";
+
+const FILE: u32 = 0o644;
+const PROGRAM: u32 = 0o755;
+
+/// Builds, unless it was told not to, and installs. What is there already is replaced, file by file.
+///
+/// # Errors
+/// The build failed; a file cannot be read or written.
+pub fn run(options: &Options) -> Result<()> {
+    if !options.no_build {
+        build(options.debug)?;
+    }
+    let built = cargo::target().join(if options.debug { "debug" } else { "release" });
+    make_folders(&options.root)?;
+    let root = options.root.canonicalize()?;
+    let tree = Tree { built, root };
+    tree.programs()?;
+    tree.drivers()?;
+    tree.library()?;
+    tree.manual()?;
+    tree.completions()?;
+    println!("installed in {}", tree.root.display());
+    Ok(())
+}
+
+fn build(debug: bool) -> Result<()> {
+    let mut words = vec!["build"];
+    for package in PACKAGES {
+        words.extend(["--package", package]);
+    }
+    if !debug {
+        words.push("--release");
+    }
+    cargo::run(&words, &[])
+}
+
+/// From where to where.
+struct Tree {
+    built: PathBuf,
+    root: PathBuf,
+}
+
+impl Tree {
+    fn programs(&self) -> Result<()> {
+        self.copy("moctl", "bin/moctl", PROGRAM)
+    }
+
+    /// The drivers, and a link for each other name under which one can be asked for.
+    fn drivers(&self) -> Result<()> {
+        let folder = format!("lib/{DRIVER_FOLDER}");
+        for (name, mode) in DRIVERS {
+            self.copy(name, &format!("{folder}/{name}"), mode)?;
+        }
+        let here = self.root.join(&folder);
+        let search = SearchPath::new(vec![here.clone()], Vec::new(), Beside::Program);
+        let ours = installed(&search)
+            .into_iter()
+            .filter(|driver| driver.file.parent() == Some(&here));
+        for driver in ours {
+            let target = driver.file.file_name().context("a file has a name")?;
+            for alias in &driver.aliases {
+                let name = format!("libmosaic_{}.so", alias.replace('-', "_"));
+                link(Path::new(target), &here.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The C library, as shared object and as archive, its header, and how to find them.
+    fn library(&self) -> Result<()> {
+        let version = env!("CARGO_PKG_VERSION");
+        let (_, rest) = version.split_once('.').context("a version has dots")?;
+        let full = format!("{SONAME}.{rest}");
+        self.copy("libmosaic.so", &format!("lib/{full}"), FILE)?;
+        link(Path::new(&full), &self.root.join("lib").join(SONAME))?;
+        link(Path::new(SONAME), &self.root.join("lib/libmosaic.so"))?;
+        self.copy("libmosaic.a", "lib/libmosaic.a", FILE)?;
+        let sources = cargo::workspace().join("libmosaic");
+        let header = std::fs::read(sources.join("include/mosaic/mosaic.h"))?;
+        self.put(&header, "include/mosaic/mosaic.h")?;
+        let pc = std::fs::read_to_string(sources.join("mosaic.pc.in"))?;
+        let pc = pc.replace("@VERSION@", version);
+        self.put(pc.as_bytes(), "lib/pkgconfig/mosaic.pc")
+    }
+
+    fn manual(&self) -> Result<()> {
+        let pages = tempfile::tempdir()?;
+        for page in man::write(&self.root.join("bin/moctl"), pages.path())? {
+            let name = page.strip_prefix(pages.path())?;
+            let to = self.place(Path::new("share/man").join(name))?;
+            write(std::fs::File::open(&page)?, &to, FILE)?;
+        }
+        Ok(())
+    }
+
+    fn completions(&self) -> Result<()> {
+        for (shell, path) in COMPLETIONS {
+            let script = self.moctl(&["completions".as_ref(), shell.as_ref()])?;
+            self.put(&script, &format!("share/{path}"))?;
+        }
+        Ok(())
+    }
+
+    /// What the `moctl` that is installed writes to stdout.
+    fn moctl(&self, words: &[&std::ffi::OsStr]) -> Result<Vec<u8>> {
+        let output = Command::new(self.root.join("bin/moctl"))
+            .args(words)
+            .stdin(Stdio::null())
+            .output()
+            .context("cannot run the installed moctl")?;
+        ensure!(
+            output.status.success(),
+            "moctl {words:?} failed: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        Ok(output.stdout)
+    }
+
+    fn copy(&self, name: &str, to: &str, mode: u32) -> Result<()> {
+        let from = self.built.join(name);
+        let source = std::fs::File::open(&from)
+            .with_context(|| format!("cannot open {}, which has to be built", from.display()))?;
+        write(source, &self.place(to)?, mode)
+    }
+
+    fn put(&self, content: &[u8], to: &str) -> Result<()> {
+        write(content, &self.place(to)?, FILE)
+    }
+
+    /// The path of a file to be, in a folder that is there.
+    fn place(&self, to: impl AsRef<Path>) -> Result<PathBuf> {
+        let path = self.root.join(to);
+        make_folders(path.parent().context("a file has a folder")?)?;
+        Ok(path)
+    }
+}
+
+/// Makes a folder and those above it that are not there, which others can enter whatever the umask.
+fn make_folders(path: &Path) -> Result<()> {
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = path.parent() {
+        make_folders(above)?;
+    }
+    let made = std::fs::DirBuilder::new().mode(PROGRAM).create(path);
+    made.with_context(|| format!("cannot make {}", path.display()))?;
+    set_mode(path, PROGRAM)
+}
+
+/// Writes a file under another name first, so that who runs or maps the old one keeps it whole.
+fn write(mut from: impl std::io::Read, to: &Path, mode: u32) -> Result<()> {
+    replace(to, |temporary| {
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(temporary)?;
+        std::io::copy(&mut from, &mut file)?;
+        set_mode(temporary, mode)
+    })
+}
+
+fn link(target: &Path, at: &Path) -> Result<()> {
+    replace(at, |temporary| Ok(symlink(target, temporary)?))
+}
+
+/// Makes something under a name of its own, and then gives it its name.
+fn replace(to: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let name = to.file_name().context("a file has a name")?;
+    let temporary = to.with_file_name(format!(
+        ".{}.{}",
+        name.to_string_lossy(),
+        std::process::id()
+    ));
+    let done = make(&temporary).and_then(|()| Ok(std::fs::rename(&temporary, to)?));
+    if done.is_err() {
+        // It may not have been made.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    done.with_context(|| format!("cannot write {}", to.display()))
+}
+
+fn set_mode(path: &Path, mode: u32) -> Result<()> {
+    Ok(std::fs::set_permissions(
+        path,
+        std::fs::Permissions::from_mode(mode),
+    )?)
+}

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! An installed tree is complete, works wherever it stands, and can be replaced while it is used.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use mosaic_tests::{Output, build, target_folder};
+
+fn temporary() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().canonicalize().unwrap();
+    (folder, path)
+}
+
+/// Installs what the tests were built with.
+fn install(root: &Path) {
+    build(&["libmosaic"]).unwrap();
+    let target = target_folder().unwrap();
+    let mut command = Command::new("sh");
+    // Whatever the umask is.
+    command
+        .args([
+            "-c",
+            "umask 077; exec \"$@\"",
+            "sh",
+            env!("CARGO_BIN_EXE_xtask"),
+        ])
+        .args(["install", "--no-build", "--root"])
+        .arg(root)
+        .env("CARGO_TARGET_DIR", target.parent().unwrap());
+    if !target.ends_with("release") {
+        command.arg("--debug");
+    }
+    let output: Output = command.stdin(Stdio::null()).output().unwrap().into();
+    assert_eq!((output.status, output.stderr.as_str()), (0, ""));
+}
+
+/// Every file and link beneath, by its path from there.
+fn files(root: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        assert_eq!(mode(&folder), 0o755, "{}", folder.display());
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(root).unwrap();
+                found.push(name.to_str().unwrap().to_owned());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::symlink_metadata(path)
+        .unwrap()
+        .permissions()
+        .mode()
+        & 0o7777
+}
+
+/// What the installed `moctl` writes, which nothing but its own place tells where the drivers are.
+fn moctl(root: &Path, words: &[&str]) -> String {
+    let output = Command::new(root.join("bin/moctl"))
+        .args(words)
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .output();
+    let output: Output = output.unwrap().into();
+    assert_eq!(
+        (output.status, output.stderr.as_str()),
+        (0, ""),
+        "{words:?}"
+    );
+    output.stdout
+}
+
+const PROGRAMS: [&str; 2] = ["bin/moctl", "lib/mosaic/drivers/1/mosaic-ploop-server"];
+const LINKS: [(&str, &str); 4] = [
+    ("lib/libmosaic.so", "libmosaic.so.1"),
+    ("lib/libmosaic.so.1", "libmosaic.so.1.MINOR"),
+    (
+        "lib/mosaic/drivers/1/libmosaic_fsimg.so",
+        "libmosaic_loop.so",
+    ),
+    (
+        "lib/mosaic/drivers/1/libmosaic_thin.so",
+        "libmosaic_dmthin.so",
+    ),
+];
+const FILES: [&str; 12] = [
+    "include/mosaic/mosaic.h",
+    "lib/libmosaic.a",
+    "lib/libmosaic.so.1.MINOR",
+    "lib/mosaic/drivers/1/libmosaic_btrfs.so",
+    "lib/mosaic/drivers/1/libmosaic_dmthin.so",
+    "lib/mosaic/drivers/1/libmosaic_loop.so",
+    "lib/mosaic/drivers/1/libmosaic_plain.so",
+    "lib/mosaic/drivers/1/libmosaic_ploop.so",
+    "lib/pkgconfig/mosaic.pc",
+    "share/bash-completion/completions/moctl",
+    "share/fish/vendor_completions.d/moctl.fish",
+    "share/zsh/site-functions/_moctl",
+];
+
+fn assert_complete(root: &Path) {
+    let mut left = files(root);
+    let (_, minor) = env!("CARGO_PKG_VERSION").split_once('.').unwrap();
+    let mut take = |name: &str| {
+        let name = &name.replace("MINOR", minor);
+        let at = left.iter().position(|found| found == name);
+        left.remove(at.unwrap_or_else(|| panic!("no {name} in {}", root.display())));
+        root.join(name)
+    };
+    for name in PROGRAMS {
+        assert_eq!(mode(&take(name)), 0o755, "{name}");
+    }
+    for name in FILES {
+        let file = take(name);
+        assert_eq!(mode(&file), 0o644, "{name}");
+        assert!(std::fs::metadata(&file).unwrap().len() > 100, "{name}");
+    }
+    for (name, target) in LINKS {
+        assert_eq!(
+            std::fs::read_link(take(name)).unwrap(),
+            Path::new(&target.replace("MINOR", minor)),
+            "{name}"
+        );
+    }
+    for page in ["share/man/man1/moctl.1", "share/man/man3/mosaic_open.3"] {
+        take(page);
+    }
+    let is_page =
+        |name: &String| name.starts_with("share/man/man") && mode(&root.join(name)) == 0o644;
+    assert!(left.len() > 20 && left.iter().all(is_page), "{left:?}");
+}
+
+#[test]
+fn a_tree_is_complete_and_works_from_where_it_stands() {
+    let (_owner, folder) = temporary();
+    let root = folder.join("not/there/yet");
+    install(&root);
+    assert_complete(&root);
+    let moved = folder.join("moved");
+    std::fs::rename(&root, &moved).unwrap();
+    let drivers = moctl(&moved, &["drivers"]);
+    let here = moved.join("lib/mosaic/drivers/1");
+    for name in ["btrfs", "dmthin", "loop", "plain", "ploop"] {
+        let file = here.join(format!("libmosaic_{name}.so"));
+        assert!(
+            drivers.contains(file.to_str().unwrap()),
+            "{name}: {drivers}"
+        );
+    }
+    let config = folder.join("m.mos");
+    for (kind, volume) in [("plain", "new"), ("fsimg", "old")] {
+        let location = folder.join(kind);
+        std::fs::create_dir(&location).unwrap();
+        let text = format!("type: {kind}\nlocation: {}\n", location.display());
+        std::fs::write(&config, text).unwrap();
+        let new = if kind == "plain" { "fs" } else { "disk" };
+        let mosaic = config.to_str().unwrap();
+        moctl(&moved, &[mosaic, "new", new, volume, "1M", "-q"]);
+        assert!(moctl(&moved, &[mosaic, "list"]).contains(volume));
+    }
+}
+
+#[test]
+fn a_second_installation_replaces_the_first_one() {
+    let (_owner, root) = temporary();
+    // Whoever is using a file keeps the one that he has.
+    let header = root.join("include/mosaic/mosaic.h");
+    std::fs::create_dir_all(header.parent().unwrap()).unwrap();
+    for folder in ["", "include", "include/mosaic"] {
+        let permissions = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(root.join(folder), permissions).unwrap();
+    }
+    std::fs::write(&header, "an older one").unwrap();
+    let kept = root.with_extension("kept");
+    std::fs::hard_link(&header, &kept).unwrap();
+    install(&root);
+    let older = std::fs::read_to_string(&kept).unwrap();
+    std::fs::remove_file(kept).unwrap();
+    assert_eq!(older, "an older one");
+    assert_complete(&root);
+    install(&root);
+    assert_complete(&root);
+}
+
+#[test]
+fn what_was_not_built_is_named() {
+    let (_owner, root) = temporary();
+    let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
+        .args(["install", "--no-build", "--root"])
+        .arg(root.join("root"))
+        .env("CARGO_TARGET_DIR", root.join("nothing"))
+        .output();
+    let output: Output = output.unwrap().into();
+    assert_eq!(output.status, 1);
+    assert!(
+        output
+            .stderr
+            .contains("release/moctl, which has to be built"),
+        "{}",
+        output.stderr
+    );
+}
