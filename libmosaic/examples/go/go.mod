@@ -1,0 +1,3 @@
+module mosaic.example
+
+go 1.19

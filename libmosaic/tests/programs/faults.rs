@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Programs that do what they should not, and what comes at an awkward time.
+
+use mosaic_tests::workspace::panicky;
+use mosaic_tests::{Site, requires_program, requires_root, requires_time, word};
+
+use crate::common::{installed, requires_compilers};
+use crate::program::{How, program, run};
+use crate::storage::ways;
+
+/// A mosaic of the plain driver, `m`, in a temporary folder.
+fn plain() -> Site {
+    Site::in_folder("plain", "").unwrap()
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    if !requires_compilers() {
+        return;
+    }
+    for how in How::ALL {
+        let site = plain();
+        let at = site.mountpoint("at");
+        let moctl = site.moctl();
+        moctl
+            .config("broken", "type: plain\nlocaton: /srv\n")
+            .unwrap();
+        let words = ["m", word(&at), word(moctl.folder())];
+        run(moctl, &program("refusals", how), &words);
+        assert_eq!(site.entries(), ["v"]);
+    }
+}
+
+#[test]
+fn a_driver_that_panics_is_an_error_and_no_line_on_stderr() {
+    // The driver is built in a workspace of its own.
+    if !requires_compilers() || !requires_time() {
+        return;
+    }
+    let site = plain();
+    let moctl = site.moctl();
+    let drivers = moctl.make_folder("drivers").unwrap();
+    std::fs::copy(panicky(), drivers.join("libmosaic_panicky.so")).unwrap();
+    for mood in ["calm", "wild", "late"] {
+        let line = format!("mood: {mood}\n");
+        moctl
+            .mosaic(mood, "panicky", site.location(), &line)
+            .unwrap();
+    }
+    for how in How::ALL {
+        let words = ["calm", "wild", "late", word(&drivers)];
+        run(moctl, &program("panics", how), &words);
+    }
+}
+
+#[test]
+fn a_process_and_its_child_use_the_same_handles() {
+    if !requires_compilers() {
+        return;
+    }
+    for how in How::ALL {
+        let site = plain();
+        run(site.moctl(), &program("forks", how), &["m"]);
+        let mut expected = vec!["parents".to_owned(), "renamed".to_owned()];
+        expected.extend((0..10).flat_map(|n| [format!("child-{n}"), format!("parent-{n}")]));
+        expected.sort();
+        assert_eq!(site.entries(), expected);
+    }
+}
+
+#[test]
+fn root_a_call_is_cancelled_anywhere_and_called_from_anywhere() {
+    if !requires_root() || !requires_compilers() || !requires_program("mkfs.xfs") {
+        return;
+    }
+    for how in ways() {
+        let cloning = Site::on("xfs", "loop", "default_fs: ext4\n").unwrap();
+        let moctl = cloning.moctl();
+        let location = moctl.make_folder("plain").unwrap();
+        moctl.mosaic("plain", "plain", &location, "").unwrap();
+        let fresh = moctl.folder().join("fresh");
+        let fresh = moctl.mosaic("fresh", "plain", &fresh, "").unwrap();
+        let words = ["m", "plain", word(&location), word(&fresh)];
+        run(moctl, &program("callbacks", *how), &words);
+        assert!(cloning.names().is_empty());
+        assert!(cloning.leftovers().is_empty(), "{:?}", cloning.leftovers());
+        assert_eq!(cloning.entries(), [""; 0]);
+        cloning.assert_idle();
+        assert!(fresh.with_file_name("fresh").is_dir());
+        let left = moctl.json(&["plain", "list"]);
+        assert_eq!(left["volumes"][0]["name"], "last");
+        assert_eq!(left["volumes"].as_array().map(Vec::len), Some(1));
+    }
+}
+
+/// The environment of a program is not ours: it may have another working folder, closed standard
+/// streams, ignored signals.
+#[test]
+fn standard_streams_may_be_closed() {
+    if !requires_compilers() {
+        return;
+    }
+    let site = plain();
+    let at = site.mountpoint("at");
+    let program = program("refusals", How::C);
+    site.moctl()
+        .config("broken", "type: plain\nlocaton: /srv\n")
+        .unwrap();
+    let script = "trap '' CHLD PIPE; \"$@\" <&- >&- 2>&-; echo $?";
+    let words = [
+        "-c",
+        script,
+        "sh",
+        word(&program),
+        "m",
+        word(&at),
+        word(site.moctl().folder()),
+    ];
+    let output = crate::program::command(site.moctl(), &[], "/bin/sh".as_ref(), &words);
+    let output = { output }.output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "42\n");
+    assert!(installed().join("lib").is_dir());
+}
