@@ -23,6 +23,7 @@ mod ioctl;
 pub mod label;
 pub mod location;
 pub mod loopdev;
+pub mod mapped_file;
 pub mod mounts;
 pub mod name;
 #[cfg(feature = "host")]

@@ -11,6 +11,7 @@ use mosaic_abi::abi_stable::std_types::{RErr, ROk};
 
 use crate::border;
 use crate::error::{Error, ErrorKind, Result};
+use crate::mapped_file::MappedFile;
 
 thread_local! {
     /// Whether a method of the driver runs on this thread.
@@ -20,14 +21,24 @@ thread_local! {
 }
 
 /// Notes where a method panics instead of printing it: the error says it. This is the hook of the
-/// driver's own copy of the standard library; the program's is untouched.
+/// driver's own copy of the standard library; the program's is untouched. A driver that was loaded prints
+/// nothing at all: what panics in a thread of its own is told to whoever waits for that thread.
 pub(super) fn note_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
+        let here = note_panics as fn() as *const ();
+        let program = std::env::current_exe().ok();
+        let is_loaded = MappedFile::of(here).is_some_and(|file| Some(file.path) != program);
         let print = panic::take_hook();
-        panic::set_hook(Box::new(move |info| match IN_METHOD.get() {
-            true => PANIC_AT.set(info.location().map(ToString::to_string)),
-            false => print(info),
+        panic::set_hook(Box::new(move |info| {
+            let in_method = IN_METHOD.try_with(Cell::get).unwrap_or(false);
+            if in_method {
+                let at = info.location().map(ToString::to_string);
+                // A thread that is coming to its end has no place for it any more.
+                let _ = PANIC_AT.try_with(|place| place.set(at));
+            } else if !is_loaded {
+                print(info);
+            }
         }));
     });
 }

@@ -91,6 +91,7 @@ fn fault(stat: &Stat, trusted: Trusted) -> Option<(String, &'static str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mapped_file::MappedFile;
 
     fn stat_of(uid: u32, gid: u32, mode: u32) -> Stat {
         let mut stat = stat("/").unwrap();
@@ -114,7 +115,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let library = dir.path().join("libmosaic.so.1");
         std::fs::write(&library, "").unwrap();
-        let beside = Beside::Library(library.clone());
+        let beside = Beside::Library(MappedFile {
+            path: library.clone(),
+            mapping: library.clone(),
+        });
         let owner = |path: &Path, beside: &Beside| trusted(&stat(path).unwrap(), beside).owner;
         let us = stat(&library).unwrap().st_uid;
         assert_eq!(owner(dir.path(), &beside), Some(us));

@@ -8,6 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::driver::is_type_name;
+use crate::mapped_file::MappedFile;
 
 /// The system's library folder; a packager with another one sets `MOSAIC_LIBDIR` while building.
 const LIBRARY_DIR: &str = match option_env!("MOSAIC_LIBDIR") {
@@ -34,9 +35,8 @@ const MULTIARCH_DIR: &str = if cfg!(all(target_arch = "x86_64", target_env = "gn
 pub enum Beside {
     /// The program: `../lib/mosaic/drivers/1` from its folder, and that folder.
     Program,
-    /// A library, whose absolute path this is: `mosaic/drivers/1` in its folder, and that folder. Who
-    /// may write it is trusted as root is, so it must be the one that is loaded.
-    Library(PathBuf),
+    /// A library: `mosaic/drivers/1` in its folder, and that folder.
+    Library(MappedFile),
 }
 
 /// The folders in which drivers are looked for, in order.
@@ -97,7 +97,7 @@ impl Beside {
     pub(super) fn folders(&self) -> Vec<PathBuf> {
         let file = match self {
             Self::Program => std::env::current_exe().ok(),
-            Self::Library(path) => path.is_absolute().then(|| path.clone()),
+            Self::Library(file) => Some(file.path.clone()),
         };
         let Some(folder) = file.as_deref().and_then(Path::parent) else {
             return Vec::new();
@@ -110,11 +110,11 @@ impl Beside {
         drivers.into_iter().chain([folder.to_owned()]).collect()
     }
 
-    /// The file itself.
+    /// The very file that runs, whatever is at its path by now.
     pub(super) fn file(&self) -> &Path {
         match self {
             Self::Program => Path::new("/proc/self/exe"),
-            Self::Library(path) => path,
+            Self::Library(file) => &file.mapping,
         }
     }
 }
@@ -159,7 +159,10 @@ mod tests {
 
     #[test]
     fn a_library_has_folders_of_its_own() {
-        let beside = Beside::Library("/opt/m/lib/libmosaic.so.1".into());
+        let beside = Beside::Library(MappedFile {
+            path: "/opt/m/lib/libmosaic.so.1".into(),
+            mapping: PathBuf::new(),
+        });
         let search = SearchPath::new(Vec::new(), Vec::new(), beside);
         let directories: Vec<_> = search.directories().skip(2).collect();
         assert_eq!(
@@ -169,8 +172,6 @@ mod tests {
                 Path::new("/opt/m/lib")
             ]
         );
-        let relative = Beside::Library("lib/libmosaic.so.1".into());
-        assert!(relative.folders().is_empty());
     }
 
     #[test]

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where the block server's program is: beside the driver, whoever loaded it from where.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use mosaic_core::mapped_file::MappedFile;
 use mosaic_core::{Context, Error, ErrorKind, Result};
 use rustix::process::geteuid;
 
@@ -36,25 +35,13 @@ fn above_tests(folder: &Path) -> Option<&Path> {
 }
 
 /// The file that this very code was loaded from: the driver, or a program that has it inside.
-///
-/// proc_pid_maps(5).
 fn our_file() -> Result<PathBuf> {
-    let failed = || "cannot find out where the driver was loaded from".into();
-    let maps = std::fs::read("/proc/self/maps").context(failed)?;
-    let here = find as *const () as usize;
-    let mut lines = maps.split(|byte| *byte == b'\n');
-    let found = lines.find_map(|line| file_at(line, here));
-    found.ok_or_else(|| Error::new(ErrorKind::Io, failed()))
-}
-
-/// The file of a line of `maps`, if an address is within it.
-fn file_at(line: &[u8], address: usize) -> Option<PathBuf> {
-    let text = |bytes| std::str::from_utf8(bytes).ok();
-    let path = line.iter().position(|byte| *byte == b'/')?;
-    let (start, end) = text(line.split(|byte| *byte == b' ').next()?)?.split_once('-')?;
-    let number = |digits| usize::from_str_radix(digits, 16).ok();
-    let within = (number(start)?..number(end)?).contains(&address);
-    within.then(|| PathBuf::from(OsStr::from_bytes(&line[path..])))
+    let here = find as fn() -> Result<PathBuf> as *const ();
+    let file = MappedFile::of(here).ok_or_else(|| {
+        let why = "cannot find out where the driver was loaded from";
+        Error::new(ErrorKind::Io, why)
+    })?;
+    Ok(file.path)
 }
 
 fn refuse_if_loose(program: &Path) -> Result<()> {
@@ -79,15 +66,5 @@ mod tests {
     fn this_code_is_in_this_program() {
         let ours = our_file().unwrap();
         assert_eq!(ours, std::env::current_exe().unwrap());
-    }
-
-    #[test]
-    fn a_path_with_blanks_is_read_whole() {
-        let line = b"7f00-7fff r-xp 00000000 00:1f 9   /usr/lib/my drivers/x.so";
-        let path = PathBuf::from("/usr/lib/my drivers/x.so");
-        assert_eq!(file_at(line, 0x7f10), Some(path));
-        assert_eq!(file_at(line, 0x7fff), None);
-        assert_eq!(file_at(b"7f00-7fff rw-p 00000000 00:00 0", 0x7f10), None);
-        assert_eq!(file_at(b"", 0), None);
     }
 }
