@@ -28,7 +28,7 @@ fn only_classes_that_are_named_are_mended() {
     let (moctl, image) = faulty();
     let said = moctl.expect(10, &["img", "check"]).stdout;
     assert!(said.contains("--repair=modes would: set mode"), "{said}");
-    let said = moctl.expect(10, &["img", "check", "--repair=sizes"]).stdout;
+    let said = moctl.expect(10, &["img", "check", "--repair=sizes"]).stderr;
     assert!(said.contains("no fault of class \"sizes\""), "{said}");
     assert_eq!(mode(&image), 0o666);
     for odd in ["--repair=", "--repair=Modes", "--repair=a,,b"] {

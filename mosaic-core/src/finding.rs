@@ -120,7 +120,7 @@ impl Repair {
     }
 
     /// The classes that were named and that nothing is of that a check with this repair found.
-    pub fn unknown<'r>(&'r self, findings: &[Finding]) -> Vec<&'r str> {
+    pub(crate) fn unknown<'r>(&'r self, findings: &[Finding]) -> Vec<&'r str> {
         let Self::Classes(classes) = self else {
             return Vec::new();
         };

@@ -46,16 +46,16 @@ pub fn run(context: &Context, mosaic: &OsStr, arguments: &Check) -> anyhow::Resu
             let findings = look(&Repair::Nothing)?;
             let wanted = ask(context, &findings)?;
             if wanted.is_empty() {
-                return Ok(report(context, &mosaic, &Repair::Nothing, &findings));
+                return Ok(report(context, &mosaic, &findings));
             }
             Repair::Classes(wanted)
         }
     };
     let findings = look(&repair)?;
-    Ok(report(context, &mosaic, &repair, &findings))
+    Ok(report(context, &mosaic, &findings))
 }
 
-fn report(context: &Context, mosaic: &Mosaic, repair: &Repair, findings: &[Finding]) -> Report {
+fn report(context: &Context, mosaic: &Mosaic, findings: &[Finding]) -> Report {
     let clean = is_clean(findings);
     let mut report = Report::new(CheckJson {
         action: "check",
@@ -69,9 +69,6 @@ fn report(context: &Context, mosaic: &Mosaic, repair: &Repair, findings: &[Findi
     }
     if findings.is_empty() {
         report = context.remark(report, "no faults found");
-    }
-    for class in repair.unknown(findings) {
-        report = context.remark(report, &format!("no fault of class {class:?}"));
     }
     match clean {
         true => report,

@@ -21,7 +21,8 @@ impl Mosaic {
     /// again while nobody changes it; one that somebody goes on changing is left out, with a warning.
     ///
     /// # Errors
-    /// Whatever kept it from looking; `Busy` for a repair while any changing verb is at work.
+    /// Whatever kept it from looking; `Busy` for a repair while any changing verb is at work. That
+    /// nothing is of a class that was named is a warning.
     pub fn check(&self, repair: &Repair) -> Result<Vec<Finding>> {
         let failed = || format!("cannot check mosaic {:?}", self.config.name);
         let guard = repair
@@ -37,7 +38,16 @@ impl Mosaic {
             self.find_leftovers(guard.as_ref(), repair)
                 .context(failed)?,
         );
+        self.warn_of_unknown(repair, &findings);
         Ok(findings)
+    }
+
+    /// Who mistypes a class is not to take what is said for "nothing is wrong".
+    fn warn_of_unknown(&self, repair: &Repair, findings: &[Finding]) {
+        let host = self.host();
+        for class in repair.unknown(findings) {
+            host.warn(&format!("no fault of class {class:?}"));
+        }
     }
 
     /// What is still so while nobody changes the volumes that it is about: what a command has begun
@@ -94,7 +104,9 @@ impl Mosaic {
     /// checker; `Corrupt` if damage is left after a repair.
     pub fn check_volume(&self, volume: &str, repair: &Repair) -> Result<Vec<Finding>> {
         let failed = || format!("cannot check volume {volume:?}");
-        self.try_check_volume(volume, repair).context(failed)
+        let findings = self.try_check_volume(volume, repair).context(failed)?;
+        self.warn_of_unknown(repair, &findings);
+        Ok(findings)
     }
 
     fn try_check_volume(&self, volume: &str, repair: &Repair) -> Result<Vec<Finding>> {
