@@ -230,11 +230,14 @@ int mosaic_init(const char *name, const struct mosaic_options *options,
 /*
  * Mounts the metadata at a directory. mount_flags are those of mount(2): MS_RDONLY, MS_NOSUID,
  * MS_NODEV, MS_NOEXEC, MS_NOATIME, MS_RELATIME, MS_STRICTATIME, MS_NODIRATIME, MS_NOSYMFOLLOW. What
- * they do not say is as the config file's mount_options say, else nosuid, nodev and relatime.
+ * they do not say is as the config file's mount_options say, else as mount(2) says: suid, dev, exec.
  */
 int mosaic_mount(mosaic_t mosaic, const char *path, int mount_flags);
 
-/* The same with the words of moctl's mount -o, such as "ro,suid"; NULL: none. */
+/*
+ * The same with the words of moctl's mount -o, such as "ro,suid"; NULL: none. What they do not say is as
+ * the config file's mount_options say, else nosuid, nodev and relatime.
+ */
 int mosaic_mount_opts(mosaic_t mosaic, const char *path, const char *options);
 
 /* Takes a mount of the metadata out of the tree, after proof that it is one. flags: 0. */

@@ -92,6 +92,8 @@ pub struct MountOptions {
     decided: Attr,
     /// Those of them that are set.
     set: Attr,
+    /// What the mount gets of those that are not decided.
+    otherwise: Attr,
 }
 
 impl MountOptions {
@@ -100,6 +102,7 @@ impl MountOptions {
         Self {
             decided: Attr::empty(),
             set: Attr::empty(),
+            otherwise: DEFAULTS,
         }
     }
 
@@ -120,14 +123,16 @@ impl MountOptions {
                 &Self {
                     decided: *decides,
                     set: *sets,
+                    otherwise: DEFAULTS,
                 },
             );
         }
         Ok(options)
     }
 
-    /// The flags of mount(2) that are attributes of a mount. What no flag says is not decided: there is
-    /// no flag for `rw` or `suid`. Of flags for access times that contradict each other the one holds
+    /// The flags of mount(2) that are attributes of a mount. There is no flag for `rw` or `suid`: what no
+    /// flag says is as a config says ([`MountOptions::merged`]), else as mount(2) says, that is suid and
+    /// dev. Of flags for access times that contradict each other the one holds
     /// that the kernel would heed: strictatime, then noatime.
     ///
     /// # Errors
@@ -145,15 +150,20 @@ impl MountOptions {
         }
         let given = FLAGS.iter().filter(|(flag, _)| flags & flag != 0);
         let words: Vec<_> = given.map(|(_, word)| *word).collect();
-        Self::parse(&words.join(","))
+        Ok(Self {
+            otherwise: Attr::empty(),
+            ..Self::parse(&words.join(","))?
+        })
     }
 
-    /// What `given` decides, and for the rest what `defaults` decide.
+    /// What `given` decides, and for the rest what `defaults` decide; where neither does, as `given`
+    /// has it.
     #[must_use]
     pub fn merged(defaults: &Self, given: &Self) -> Self {
         Self {
             decided: defaults.decided | given.decided,
             set: (defaults.set - given.decided) | given.set,
+            otherwise: given.otherwise,
         }
     }
 
@@ -178,12 +188,13 @@ impl MountOptions {
         Self {
             decided: self.decided | Attr::MOUNT_ATTR_RDONLY,
             set: self.set | Attr::MOUNT_ATTR_RDONLY,
+            otherwise: self.otherwise,
         }
     }
 
     /// The attributes that the mount gets.
     pub(crate) fn set(&self) -> Attr {
-        self.set | (DEFAULTS - self.decided)
+        self.set | (self.otherwise - self.decided)
     }
 
     /// The attributes to clear on a copy of another mount before [`MountOptions::set`] are set.
@@ -257,6 +268,16 @@ mod tests {
 
     fn parse(text: &str) -> MountOptions {
         MountOptions::parse(text).unwrap()
+    }
+
+    impl MountOptions {
+        /// With what mount(2) has where nothing is said.
+        fn with_mounts_own(self) -> Self {
+            Self {
+                otherwise: Attr::empty(),
+                ..self
+            }
+        }
     }
 
     #[test]
@@ -346,8 +367,14 @@ mod tests {
             (libc::MS_NOATIME | libc::MS_RELATIME, "noatime"),
             (libc::MS_STRICTATIME | libc::MS_NOATIME, "strictatime"),
         ] {
-            assert_eq!(from(flags).unwrap(), parse(words), "{words}");
+            let options = from(flags).unwrap();
+            assert_eq!(options, parse(words).with_mounts_own(), "{words}");
         }
+        assert_eq!(from(0).unwrap().to_string(), "rw");
+        let merged = |config, flags| MountOptions::merged(&parse(config), &from(flags).unwrap());
+        assert_eq!(merged("nosuid,ro", 0).to_string(), "ro,nosuid");
+        assert_eq!(merged("defaults", 0).to_string(), "rw,nosuid,nodev");
+        assert_eq!(merged("suid", libc::MS_NOSUID).to_string(), "rw,nosuid");
         for odd in [
             libc::MS_REMOUNT,
             libc::MS_BIND | libc::MS_RDONLY,
