@@ -12,7 +12,7 @@ use mosaic_core::mosaic::Changed;
 use mosaic_core::{Error, ErrorKind, Level, Result, printable};
 use nix::errno::Errno;
 
-use crate::c::owned;
+use crate::c::{owned, uncancelled};
 use crate::log;
 
 /// What a function gives that failed.
@@ -40,8 +40,13 @@ struct Failure {
     kind: ErrorKind,
 }
 
+/// The call of a thread that failed last, and the one before: a program may ask for the message among
+/// the arguments of one C function to which it gives a call's result too, and C does not say which of
+/// them comes first.
+type Failures = [Option<Rc<Failure>>; 2];
+
 thread_local! {
-    static LAST: RefCell<Option<Rc<Failure>>> = const { RefCell::new(None) };
+    static LAST: RefCell<Failures> = const { RefCell::new([None, None]) };
     static CHANGED: Cell<bool> = const { Cell::new(false) };
     /// Whether a function of the library runs on this thread.
     static IN_CALL: Cell<bool> = const { Cell::new(false) };
@@ -65,6 +70,10 @@ pub(crate) fn manage<T: Failed>(body: impl FnOnce() -> Result<T>) -> T {
 }
 
 fn call<T: Failed>(body: impl FnOnce() -> Result<(T, Option<Changed>)>) -> T {
+    uncancelled(|| settle(body))
+}
+
+fn settle<T: Failed>(body: impl FnOnce() -> Result<(T, Option<Changed>)>) -> T {
     note_panics();
     let errno = Errno::last_raw();
     match caught(body) {
@@ -103,13 +112,14 @@ fn keep(error: &Error) {
         message: owned(printable(&line).as_bytes()),
         kind: error.kind(),
     });
-    let set = |failure| {
+    let failures = [Some(failure), last()];
+    let set = |failures| {
         // A thread that is at its end has nowhere to keep it.
-        let _ = LAST.try_with(|last| last.replace(failure));
+        let _ = LAST.try_with(|last| last.replace(failures));
     };
-    set(Some(Rc::clone(&failure)));
+    set(failures.clone());
     log::line(Level::Error, &line);
-    set(Some(failure));
+    set(failures);
 }
 
 /// Has nothing printed where something panics. This is the hook of our own copy of the standard
@@ -147,13 +157,16 @@ fn panicked(payload: &(dyn Any + Send)) -> Error {
 
 /// Shows `look` the message of the last call of this thread that failed.
 pub(crate) fn with_last_message<T>(look: impl FnOnce(&CStr) -> T) -> T {
-    let last = LAST.try_with(|last| last.borrow().clone()).ok().flatten();
-    look(last.as_ref().map_or(c"", |failure| &failure.message))
+    look(last().as_ref().map_or(c"", |failure| &failure.message))
 }
 
 /// The kind of the last call of this thread that failed.
 pub(crate) fn last_kind() -> Option<ErrorKind> {
-    let last = LAST.try_with(|last| last.borrow().as_ref().map(|failure| failure.kind));
+    last().map(|failure| failure.kind)
+}
+
+fn last() -> Option<Rc<Failure>> {
+    let last = LAST.try_with(|failures| failures.borrow()[0].clone());
     last.ok().flatten()
 }
 
@@ -189,6 +202,21 @@ mod tests {
         std::thread::spawn(|| assert_eq!(message(), ""))
             .join()
             .unwrap();
+    }
+
+    #[test]
+    fn the_message_before_the_last_is_still_there() {
+        let kept = || {
+            let last = LAST.with_borrow(|failures| failures[0].clone());
+            Rc::downgrade(&last.unwrap())
+        };
+        let busy = || Error::new(ErrorKind::Busy, "x");
+        fail(busy());
+        let first = kept();
+        fail(busy());
+        assert!(first.upgrade().is_some());
+        fail(busy());
+        assert!(first.upgrade().is_none());
     }
 
     #[test]

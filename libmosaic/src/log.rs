@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The log of all handles: one function of the program, or nobody.
 
+use std::cell::Cell;
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{PoisonError, RwLock};
@@ -15,6 +16,11 @@ static LEVEL: AtomicI32 = AtomicI32::new(number(Level::Warning));
 /// Who gets them.
 static FUNCTION: RwLock<Log> = RwLock::new(Log::NONE);
 
+thread_local! {
+    /// Whether the program's function runs on this thread.
+    static IN_FUNCTION: Cell<bool> = const { Cell::new(false) };
+}
+
 /// The number of a level, one of `enum log_level`.
 const fn number(level: Level) -> c_int {
     match level {
@@ -25,7 +31,8 @@ const fn number(level: Level) -> c_int {
     }
 }
 
-/// Logs one line. Nothing in it steers a terminal, or looks like another line.
+/// Logs one line. Nothing in it steers a terminal, or looks like another line. What the program's
+/// function calls is not logged: its own lines would have no end.
 pub(crate) fn line(level: Level, text: &str) {
     let level = number(level);
     if level > LEVEL.load(Ordering::Relaxed) {
@@ -33,8 +40,9 @@ pub(crate) fn line(level: Level, text: &str) {
     }
     // Not held while it is called: it may set another one.
     let function = *FUNCTION.read().unwrap_or_else(PoisonError::into_inner);
-    if function.is_given() {
+    if function.is_given() && !IN_FUNCTION.replace(true) {
         function.line(level, &owned(printable(text).as_bytes()));
+        IN_FUNCTION.set(false);
     }
 }
 

@@ -2,6 +2,7 @@
 //! What a program lends the core: the log, and for each mosaic who hears of progress and who is asked
 //! whether to stop.
 
+use std::cell::Cell;
 use std::ffi::c_int;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -11,6 +12,22 @@ use crate::c::{Cancel, Data, Progress, owned};
 use crate::call;
 use crate::handle::{Handle, OpenMosaic};
 use crate::log;
+
+thread_local! {
+    /// Whether one of the program's functions runs on this thread.
+    static IN_FUNCTION: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Calls a function of the program's, unless it is one of those that call the library now: what they
+/// call would call them again, without an end.
+fn unless_inside<T>(call: impl FnOnce() -> T) -> Option<T> {
+    if IN_FUNCTION.replace(true) {
+        return None;
+    }
+    let said = call();
+    IN_FUNCTION.set(false);
+    Some(said)
+}
 
 /// The program's functions.
 #[derive(Debug, Clone, Copy)]
@@ -53,13 +70,14 @@ impl Services for Callbacks {
     fn progress(&self, done: u64, total: u64, what: &str) {
         let (function, data) = self.now().progress;
         if function.is_given() {
-            function.call(done, total, &owned(printable(what).as_bytes()), data);
+            let what = owned(printable(what).as_bytes());
+            unless_inside(|| function.call(done, total, &what, data));
         }
     }
 
     fn cancelled(&self) -> bool {
         let (function, data) = self.now().cancel;
-        function.call(data)
+        unless_inside(|| function.call(data)).unwrap_or(false)
     }
 }
 
@@ -90,4 +108,18 @@ extern "C" fn mosaic_set_cancel_fn(
     data: Data,
 ) -> c_int {
     set(&mosaic, |functions| functions.cancel = (function, data))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_function_calls_does_not_call_it_again() {
+        fn heard() -> u32 {
+            1 + unless_inside(heard).unwrap_or(0)
+        }
+        assert_eq!(unless_inside(heard), Some(1));
+        assert_eq!(unless_inside(heard), Some(1));
+    }
 }

@@ -10,7 +10,9 @@
  * Sizes are in blocks of 512 bytes where they are called blocks, in bytes where they are called
  * bytes.
  *
- * Text is UTF-8 with a NUL at its end. A pointer to text that a function gives stays the library's.
+ * Text is UTF-8 with a NUL at its end; a path is the kernel's bytes, which need not be UTF-8. A pointer
+ * to text that a function gives stays the library's. Messages and lines of the log have nothing in them
+ * that steers a terminal; other text is as it was found.
  *
  * Flags that a function does not know are refused with MOSAIC_ERR_INVALID. So are NULL where
  * something is needed, a handle that has been closed, a volume's name that is too long, and options
@@ -20,12 +22,13 @@
  * the library, and close the very handle; only the volumes that a call is about are locked as long as
  * it has not come to its end, for its log, progress and cancel functions too. What a list goes through
  * is complete before the first call, and nothing is locked. To end it they should say more than 0: -1
- * is what a failure gives.
+ * is what a failure gives. They end by returning: nothing may be thrown out of them, and neither
+ * longjmp(3) nor pthread_exit(3) may leave them.
  *
  * Threads. Every function can be called from every thread at any time, also on one handle: calls
  * that change one volume wait for each other. A handle that is closed while a call on it runs in
- * another thread is closed for all later calls, and that call ends as if it had been open. A thread
- * must not be cancelled (pthread_cancel(3)) in a call.
+ * another thread is closed for all later calls, and that call ends as if it had been open. No call is
+ * a cancellation point: pthread_cancel(3) takes effect behind it.
  *
  * Processes. After fork(2) the child of a program with one thread can use the handles as its parent
  * can. In the child of a program with several threads only what is async-signal-safe may be called
@@ -95,7 +98,7 @@ enum mosaic_error_kind {
 
 /*
  * The message of the last call of this thread that failed, a line without an end; "" if none did.
- * It stays until the next call of this thread fails.
+ * It stays until two more calls of this thread have failed.
  */
 const char *mosaic_last_error(void);
 
@@ -108,7 +111,7 @@ const char *mosaic_error_kind_name(int kind);
 /*
  * Whether the last call of this thread that succeeded changed anything: 0 where MOSAIC_EXIST_OK or
  * MOSAIC_MISSING_OK found all as asked for, where the size was the same, and after calls that only
- * look; else 1.
+ * look; else 1. Calls about the library itself (close, free, set) leave it as it is.
  */
 int mosaic_last_changed(void);
 
@@ -134,12 +137,15 @@ enum log_level {
 
 /*
  * Gets a line of the log, '\n' at its end, as printf's format and arguments. It is called from the
- * thread that called the library, several threads at once, and may call the library. Nothing may be
- * thrown out of it, or out of any other function that the library is given.
+ * thread that called the library, several threads at once, and may call the library; what is called
+ * from in there is not logged.
  */
 typedef void (*mosaic_log_fn)(int level, const char *format, ...) MOSAIC_PRINTF(2, 3);
 
-/* Sets who gets the log of all handles; NULL, as at the beginning: nobody. */
+/*
+ * Sets who gets the log of all handles; NULL, as at the beginning: nobody. A call that is under way in
+ * another thread may still call the one from before.
+ */
 void mosaic_set_log_fn(mosaic_log_fn fn);
 
 /* Sets up to which enum log_level lines are logged; at the beginning LOG_WRN. */
@@ -160,7 +166,9 @@ typedef int (*mosaic_cancel_fn)(void *data);
 /*
  * Set who hears of progress, and who is asked whether to stop; fn NULL: nobody. With mosaic NULL they
  * are for calls without a handle and for handles that are opened afterwards. A handle's are for its
- * volumes' calls too. A call that is under way in another thread may still call the one from before.
+ * volumes' calls too, and still are when it has been closed: set NULL before where data is to go. A
+ * call that is under way in another thread may still call the one from before, with its data. What
+ * they call has no progress, and is not asked to stop.
  */
 int mosaic_set_progress_fn(mosaic_t mosaic, mosaic_progress_fn fn, void *data);
 int mosaic_set_cancel_fn(mosaic_t mosaic, mosaic_cancel_fn fn, void *data);
@@ -200,7 +208,7 @@ mosaic_t mosaic_open_with(const char *name, const struct mosaic_options *options
 void mosaic_close(mosaic_t mosaic);
 
 /*
- * Writes the mosaic's name, cut off where buf of len bytes is too short, with a NUL at its end.
+ * Writes the mosaic's name, cut off at len - 1 bytes where buf is too short, with a NUL at its end.
  * Returns the length of the whole name. With len 0 buf may be NULL.
  */
 int mosaic_get_name(mosaic_t mosaic, char *buf, int len);

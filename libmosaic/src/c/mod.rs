@@ -8,6 +8,7 @@
 
 mod arena;
 mod callback;
+mod cancellation;
 mod options;
 mod place;
 mod sized;
@@ -15,6 +16,7 @@ mod text;
 
 pub(crate) use self::arena::{Arena, Strings};
 pub(crate) use self::callback::{Cancel, Data, Each, Log, Progress};
+pub(crate) use self::cancellation::uncancelled;
 pub(crate) use self::options::{InitOptions, MosaicOptions};
 pub(crate) use self::place::{Buffer, Out};
 pub(crate) use self::sized::Options;
