@@ -7,14 +7,14 @@ use mosaic_core::Result;
 use mosaic_core::finding::{Finding, Repair, is_changed, is_clean};
 use mosaic_core::mosaic::Changed;
 
-use crate::c::{Arena, Data, Each, Text};
+use crate::c::{Arena, Data, Each, Text, ends_with};
 use crate::call::change;
 use crate::flags::Flags;
 use crate::handle::{Handle, OpenMosaic, OpenVolume};
 use crate::mosaic::until_other_than_0;
 
 /// `struct mosaic_finding`.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub(crate) struct FindingC {
     pub(crate) size: usize,
@@ -25,6 +25,8 @@ pub(crate) struct FindingC {
     pub(crate) by_name: c_int,
     pub(crate) repaired: c_int,
 }
+
+ends_with!(FindingC, repaired);
 
 fn of_finding(arena: &mut Arena, finding: &Finding) -> FindingC {
     let remedy = finding.remedy.as_ref();

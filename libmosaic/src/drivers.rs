@@ -6,7 +6,7 @@ use std::ffi::{c_char, c_int};
 use mosaic_core::Key;
 use mosaic_core::loader::{self, InstalledDriver};
 
-use crate::c::{Arena, Data, Each, MosaicOptions, Options, Strings, Text};
+use crate::c::{Arena, Data, Each, MosaicOptions, Options, Strings, Text, ends_with};
 use crate::call::look;
 use crate::environment::environment;
 use crate::flags::Flags;
@@ -14,7 +14,7 @@ use crate::mosaic::until_other_than_0;
 use crate::services::Callbacks;
 
 /// `struct mosaic_driver`.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub(crate) struct DriverC {
     pub(crate) size: usize,
@@ -27,8 +27,10 @@ pub(crate) struct DriverC {
     pub(crate) refusal: *const c_char,
 }
 
+ends_with!(DriverC, refusal);
+
 /// `struct mosaic_key`.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub(crate) struct KeyC {
     pub(crate) size: usize,
@@ -38,6 +40,8 @@ pub(crate) struct KeyC {
     pub(crate) default_value: *const c_char,
     pub(crate) help: *const c_char,
 }
+
+ends_with!(KeyC, help);
 
 fn of_driver(arena: &mut Arena, driver: &InstalledDriver) -> DriverC {
     DriverC {

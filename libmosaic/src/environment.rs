@@ -25,7 +25,9 @@ pub(crate) fn environment(
     let options = options.read("struct mosaic_options")?;
     let options = options.as_ref();
     let given = |member: fn(&MosaicOptions) -> &Text| -> Option<&OsStr> {
-        options.and_then(|options| member(options).os_if_given())
+        options
+            .and_then(|options| member(options).os_if_given())
+            .filter(|text| !text.is_empty())
     };
     let places = Places::from_environment();
     let first = given(|options| &options.driver_path).map_or_else(Vec::new, folders);

@@ -38,15 +38,17 @@ fn layouts() -> Vec<Layout> {
     layouts! {
         MosaicOptions is mosaic_options: size config_dir driver_path lock_timeout_ms;
         InitOptions is mosaic_init_options: size quota adopt force;
-        FactC is mosaic_fact: name value;
-        CapabilityC is mosaic_capability: name refusal;
+        FactC is mosaic_fact: size name value;
+        CapabilityC is mosaic_capability: size name refusal;
         SpaceC is mosaic_space: size name total_bytes used_bytes free_bytes;
         InfoC is mosaic_info: size name config driver driver_version driver_abi driver_file location
             default_fs metadata metadata_mounted spaces capabilities notes facts;
-        EntryC is mosaic_entry: size name config driver location error error_kind;
+        EntryC is mosaic_entry: size name config driver location error error_kind
+            reserved;
         DriverC is mosaic_driver: size r#type aliases version abi description file refusal;
         KeyC is mosaic_key: size key r#type choices default_value help;
-        AttachmentC is mosaic_attachment: size device lifetime read_only foreign;
+        AttachmentC is mosaic_attachment: size device lifetime read_only foreign
+            reserved;
         VolumeInfoC is mosaic_vol_info: size name stored origin kind access fs fs_assumed read_only
             size_bytes used_bytes exclusive_bytes state attachment mounted notes facts capabilities;
         FindingC is mosaic_finding: size volume fault repair_class remedy by_name repaired;

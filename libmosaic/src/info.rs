@@ -6,30 +6,36 @@ use std::ffi::c_char;
 use mosaic_core::mosaic::MosaicInfo;
 use mosaic_core::volume::{Capability, Space};
 
-use crate::c::{Arena, Strings};
+use crate::c::{Arena, Strings, ends_with};
 use crate::call::{look, manage};
 use crate::flags::Flags;
 use crate::handle::{Handle, OpenMosaic};
 use crate::results::Results;
 
 /// `struct mosaic_fact`.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub(crate) struct FactC {
+    pub(crate) size: usize,
     pub(crate) name: *const c_char,
     pub(crate) value: *const c_char,
 }
 
+ends_with!(FactC, value);
+
 /// `struct mosaic_capability`.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub(crate) struct CapabilityC {
+    pub(crate) size: usize,
     pub(crate) name: *const c_char,
     pub(crate) refusal: *const c_char,
 }
 
+ends_with!(CapabilityC, refusal);
+
 /// `struct mosaic_space`.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub(crate) struct SpaceC {
     pub(crate) size: usize,
@@ -39,8 +45,10 @@ pub(crate) struct SpaceC {
     pub(crate) free_bytes: u64,
 }
 
+ends_with!(SpaceC, free_bytes);
+
 /// `struct mosaic_info`.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub(crate) struct InfoC {
     pub(crate) size: usize,
@@ -60,9 +68,12 @@ pub(crate) struct InfoC {
     pub(crate) facts: *const *const FactC,
 }
 
+ends_with!(InfoC, facts);
+
 /// A list of facts.
 pub(crate) fn facts(arena: &mut Arena, facts: &[(String, String)]) -> *const *const FactC {
     arena.list_of(facts, |arena, (name, value)| FactC {
+        size: size_of::<FactC>(),
         name: arena.text(name),
         value: arena.text(value),
     })
@@ -74,6 +85,7 @@ pub(crate) fn capabilities(
     capabilities: &[Capability],
 ) -> *const *const CapabilityC {
     arena.list_of(capabilities, |arena, capability| CapabilityC {
+        size: size_of::<CapabilityC>(),
         name: arena.text(&capability.name),
         refusal: arena.text_if_any(capability.refusal.as_deref()),
     })

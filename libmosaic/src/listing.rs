@@ -3,10 +3,10 @@
 
 use std::ffi::{c_char, c_int};
 
-use mosaic_core::Error;
 use mosaic_core::mosaic::{MosaicEntry, list_mosaics};
+use mosaic_core::{Error, printable};
 
-use crate::c::{Arena, Data, Each, MosaicOptions, Options};
+use crate::c::{Arena, Data, Each, MosaicOptions, Options, ends_with};
 use crate::call::look;
 use crate::environment::environment;
 use crate::error::number;
@@ -15,7 +15,7 @@ use crate::mosaic::until_other_than_0;
 use crate::services::Callbacks;
 
 /// `struct mosaic_entry`.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub(crate) struct EntryC {
     pub(crate) size: usize,
@@ -25,7 +25,10 @@ pub(crate) struct EntryC {
     pub(crate) location: *const c_char,
     pub(crate) error: *const c_char,
     pub(crate) error_kind: c_int,
+    pub(crate) reserved: c_int,
 }
+
+ends_with!(EntryC, reserved);
 
 fn of_entry(arena: &mut Arena, entry: &MosaicEntry) -> EntryC {
     let error = entry.error.as_ref();
@@ -35,8 +38,9 @@ fn of_entry(arena: &mut Arena, entry: &MosaicEntry) -> EntryC {
         config: arena.text(&entry.config),
         driver: arena.text_if_any(entry.driver.as_deref()),
         location: arena.text_if_any(entry.location.as_deref()),
-        error: arena.text_if_any(error.map(Error::line)),
+        error: arena.text_if_any(error.map(|error| printable(&error.line()).to_string())),
         error_kind: number(error.map(Error::kind)),
+        reserved: 0,
     }
 }
 

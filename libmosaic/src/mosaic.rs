@@ -4,10 +4,10 @@
 use std::ffi::{c_char, c_int, c_ulonglong};
 use std::ops::ControlFlow;
 
-use mosaic_core::Result;
 use mosaic_core::mosaic::{Changed, Mosaic};
 use mosaic_core::volume::InitOptions as CoreInitOptions;
 use mosaic_core::volume::{Capability, capability};
+use mosaic_core::{Error, ErrorKind, Result};
 
 use crate::c::{Buffer, Data, Each, InitOptions, MosaicOptions, Options, Out, Text, owned};
 use crate::call::{change, look, manage};
@@ -88,9 +88,21 @@ extern "C" fn mosaic_init(
 fn wanted(options: &InitOptions) -> Result<CoreInitOptions> {
     Ok(CoreInitOptions {
         quota: options.quota.utf8_if_given("quota")?.map(str::to_owned),
-        adopt: options.adopt != 0,
-        force: options.force != 0,
+        adopt: is_set("adopt", options.adopt)?,
+        force: is_set("force", options.force)?,
     })
+}
+
+/// Whether a member is 1. What else it may be was never set, and `force` destroys.
+fn is_set(member: &str, number: c_int) -> Result<bool> {
+    match number {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => {
+            let why = format!("{member} is {number} and should be 0 or 1; set it");
+            Err(Error::new(ErrorKind::Invalid, why).context("struct mosaic_init_options"))
+        }
+    }
 }
 
 /// Tells the program each line, until it has heard enough; what it said last.
@@ -146,6 +158,16 @@ mod tests {
         let known: Vec<_> = FEATURES.iter().map(|(name, _)| *name).collect();
         assert!(capability::ALL.iter().all(|name| known.contains(name)));
         assert_eq!(features(&[Capability::yes("a driver's own")]), 0);
+    }
+
+    #[test]
+    fn what_was_never_set_destroys_nothing() {
+        assert!(!is_set("force", 0).unwrap());
+        assert!(is_set("force", 1).unwrap());
+        for never_set in [2, -1, c_int::MIN, 4711] {
+            let error = is_set("force", never_set).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{never_set}");
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ impl Results {
     }
 
     /// Gives a result that `fill` makes of parts in an arena.
-    pub(crate) fn give<T: 'static>(&self, fill: impl FnOnce(&mut Arena) -> T) -> *mut T {
+    pub(crate) fn give<T: Copy + 'static>(&self, fill: impl FnOnce(&mut Arena) -> T) -> *mut T {
         let mut arena = Arena::default();
         let result = fill(&mut arena);
         let result = arena.keep(result);

@@ -8,7 +8,7 @@ use mosaic_core::Bytes;
 use mosaic_core::mosaic::VolumeInfo;
 use mosaic_core::volume::{Access, Attachment, Capability, Kind, Lifetime};
 
-use crate::c::{Arena, Data, Each, Strings};
+use crate::c::{Arena, Data, Each, Strings, ends_with};
 use crate::call::{look, manage};
 use crate::flags::Flags;
 use crate::handle::{Handle, OpenMosaic, OpenVolume};
@@ -20,7 +20,7 @@ use crate::results::Results;
 pub(crate) const UNKNOWN: u64 = u64::MAX;
 
 /// `struct mosaic_attachment`.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub(crate) struct AttachmentC {
     pub(crate) size: usize,
@@ -28,10 +28,13 @@ pub(crate) struct AttachmentC {
     pub(crate) lifetime: c_int,
     pub(crate) read_only: c_int,
     pub(crate) foreign: c_int,
+    pub(crate) reserved: c_int,
 }
 
+ends_with!(AttachmentC, reserved);
+
 /// `struct mosaic_vol_info`.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub(crate) struct VolumeInfoC {
     pub(crate) size: usize,
@@ -54,6 +57,8 @@ pub(crate) struct VolumeInfoC {
     pub(crate) capabilities: *const *const CapabilityC,
 }
 
+ends_with!(VolumeInfoC, capabilities);
+
 fn attachment(arena: &mut Arena, attachment: &Attachment) -> AttachmentC {
     AttachmentC {
         size: size_of::<AttachmentC>(),
@@ -64,6 +69,7 @@ fn attachment(arena: &mut Arena, attachment: &Attachment) -> AttachmentC {
         },
         read_only: c_int::from(attachment.read_only),
         foreign: c_int::from(attachment.foreign),
+        reserved: 0,
     }
 }
 

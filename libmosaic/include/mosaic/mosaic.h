@@ -149,7 +149,7 @@ typedef void (*mosaic_log_fn)(int level, const char *format, ...) MOSAIC_PRINTF(
 void mosaic_set_log_fn(mosaic_log_fn fn);
 
 /* Sets up to which enum log_level lines are logged; at the beginning LOG_WRN. */
-void mosaic_set_log_lvl(int level);
+void mosaic_set_log_lvl(enum log_level level);
 
 /*
  * Hears how far a long step is: done of total, in units of its own; total is 0 where the end is not
@@ -181,10 +181,13 @@ int mosaic_set_cancel_fn(mosaic_t mosaic, mosaic_cancel_fn fn, void *data);
 struct mosaic_options {
 	/* sizeof(struct mosaic_options). */
 	size_t size;
-	/* Where config files are; NULL: MOSAIC_CONFIG_DIR of the environment, else /etc/mosaic. */
+	/*
+	 * Where config files are; NULL or "": MOSAIC_CONFIG_DIR of the environment, else /etc/mosaic. A
+	 * path without a '/' at its beginning is one from the current folder.
+	 */
 	const char *config_dir;
 	/*
-	 * Folders with ':' between them in which drivers are looked for first; NULL: none. After them
+	 * Folders with ':' between them in which drivers are looked for first; NULL or "": none. After them
 	 * come those of MOSAIC_DRIVER_PATH, the system's, and that beside the library.
 	 */
 	const char *driver_path;
@@ -219,9 +222,9 @@ struct mosaic_init_options {
 	size_t size;
 	/* The quotas to switch on in the location's file system: "simple", "full"; NULL: none. */
 	const char *quota;
-	/* Other than 0: take over what is there already and was never used. */
+	/* 1: take over what is there already and was never used; else 0. */
 	int adopt;
-	/* Other than 0: destroy what is on the devices that the location is made of. */
+	/* 1: destroy what is on the devices that the location is made of; else 0. */
 	int force;
 };
 
@@ -266,12 +269,14 @@ int mosaic_get_features(mosaic_t mosaic, unsigned long long *bits);
 
 /* A name and what it stands for. */
 struct mosaic_fact {
+	size_t size;
 	const char *name;
 	const char *value;
 };
 
 /* Something that can be done, or not. */
 struct mosaic_capability {
+	size_t size;
 	/* "clone", "bdev", "volsize", "fs", "disk", "grow", "shrink", "rename", or a driver's own. */
 	const char *name;
 	/* Why not; NULL: it can. */
@@ -333,6 +338,8 @@ struct mosaic_entry {
 	/* Why it cannot be opened, and what kind of error that is; NULL and MOSAIC_ERR_NONE: it can. */
 	const char *error;
 	int error_kind;
+	/* 0. */
+	int reserved;
 };
 
 /* Gets a mosaic, which lives as long as the call. Other than 0 ends the list, and is returned. */
@@ -487,6 +494,8 @@ struct mosaic_attachment {
 	int read_only;
 	/* Other than 0: another program has set it up. */
 	int foreign;
+	/* 0. */
+	int reserved;
 };
 
 /* A volume. A list ends with NULL. */

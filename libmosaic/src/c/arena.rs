@@ -18,16 +18,17 @@ pub(crate) struct Arena {
     kept: Vec<Box<dyn Any>>,
 }
 
-// SAFETY: what it owns is plain memory, and pointers in there lead to what it owns itself.
+// SAFETY: all that another thread does with what it owns is to free the memory, for a `Copy` type has no
+// `drop`. Who reads it does so by a pointer, and answers for that.
 unsafe impl Send for Arena {}
 
 impl Arena {
     /// Keeps a value.
-    pub(crate) fn keep<T: 'static>(&mut self, value: T) -> *mut T {
+    pub(crate) fn keep<T: Copy + 'static>(&mut self, value: T) -> *mut T {
         self.keep_all(vec![value])
     }
 
-    fn keep_all<T: 'static>(&mut self, mut values: Vec<T>) -> *mut T {
+    fn keep_all<T: Copy + 'static>(&mut self, mut values: Vec<T>) -> *mut T {
         let at = values.as_mut_ptr();
         self.kept.push(Box::new(values));
         at
@@ -45,13 +46,13 @@ impl Arena {
     }
 
     /// Keeps a list, NULL at its end.
-    pub(crate) fn list<T: 'static>(&mut self, mut things: Vec<*const T>) -> *const *const T {
+    pub(crate) fn list<T: Copy + 'static>(&mut self, mut things: Vec<*const T>) -> *const *const T {
         things.push(ptr::null());
         self.keep_all(things)
     }
 
     /// Keeps a list of things made in here.
-    pub(crate) fn list_of<F, T: 'static>(
+    pub(crate) fn list_of<F, T: Copy + 'static>(
         &mut self,
         things: &[F],
         make: impl Fn(&mut Self, &F) -> T,

@@ -19,5 +19,5 @@ pub(crate) use self::callback::{Cancel, Data, Each, Log, Progress};
 pub(crate) use self::cancellation::uncancelled;
 pub(crate) use self::options::{InitOptions, MosaicOptions};
 pub(crate) use self::place::{Buffer, Out};
-pub(crate) use self::sized::Options;
+pub(crate) use self::sized::{Options, ends_with, member_size};
 pub(crate) use self::text::{Text, owned};

@@ -8,6 +8,25 @@ use mosaic_core::{Error, ErrorKind, Result};
 /// No structure of options will ever be longer; what says so is a number that was never set.
 const LONGEST: usize = 64 << 10;
 
+/// How long the member is that the function gives.
+pub(crate) const fn member_size<T, M>(_: fn(&T) -> &M) -> usize {
+    size_of::<M>()
+}
+
+/// Has it not compiled if a structure of the header has bytes behind its last member: the next one
+/// would lie in them, where a program that was made for it could not see from the size that it is not
+/// there.
+macro_rules! ends_with {
+    ($structure:ty, $last:ident) => {
+        const _: () = {
+            let last = $crate::c::member_size(|it: &$structure| &it.$last);
+            let end = std::mem::offset_of!($structure, $last) + last;
+            assert!(end == size_of::<$structure>(), "bytes of no member");
+        };
+    };
+}
+pub(crate) use ends_with;
+
 /// A structure whose first member is its size in bytes.
 ///
 /// # Safety
