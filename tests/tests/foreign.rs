@@ -12,7 +12,9 @@ use mosaic_core::mosaic::{DropOptions, Environment, Mosaic, ResizeTo, VolumeRequ
 use mosaic_core::mounts::MountOptions;
 use mosaic_core::volume::capability;
 use mosaic_core::{Bytes, Error, ErrorKind};
-use mosaic_tests::{Interrupts, Lingering, Site, requires_program, requires_root};
+use mosaic_tests::{
+    Interrupts, Lingering, Site, ThinPool, requires_program, requires_root, requires_thin_pools,
+};
 
 const MIB: u64 = 1 << 20;
 
@@ -155,6 +157,23 @@ fn root_signals_that_interrupt_system_calls_interrupt_no_verb() {
         assert!(count >= 10, "{driver} on {fs}: only {count} signals");
         site.assert_idle();
     }
+}
+
+/// The suspend before the clone of a mounted volume is the one call that a signal can really end.
+#[test]
+fn root_signals_that_interrupt_system_calls_interrupt_no_suspend() {
+    if !requires_thin_pools() || !requires_program("mkfs.ext4") {
+        return;
+    }
+    let pool = ThinPool::new(1 << 30, 4 << 20).unwrap();
+    let site = Site::on_pool(pool, "dmthin", "default_fs: ext4\n").unwrap();
+    let mosaic = open(&site, Box::new(|_, _| ()));
+    let before = Interrupts::count();
+    let interrupts = Interrupts::every(Duration::from_micros(500));
+    all_verbs(&mosaic, &site, "v");
+    drop(interrupts);
+    assert!(Interrupts::count() - before >= 10);
+    site.assert_idle();
 }
 
 #[test]
