@@ -8,6 +8,7 @@
 #endif
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -237,6 +238,8 @@ static void use_vol_info(volume_t v, const char *expected, const char *state)
 
 static void use_vol_mounts(volume_t v, const char *expected)
 {
+	struct statvfs mount;
+
 	CHECK(mosaic_mount_vol(v, at, MS_NOEXEC) == 0);
 	write_file(at, "file", expected);
 	use_vol_info(v, expected, "mounted");
@@ -249,6 +252,8 @@ static void use_vol_mounts(volume_t v, const char *expected)
 	CHECK(mosaic_umount_vol(v, at, 0) == 0);
 	CHECK(mosaic_mount_vol_opts(v, at, NULL) == 0);
 	CHECK(access(at, W_OK) == 0);
+	CHECK(statvfs(at, &mount) == 0);
+	CHECK((mount.f_flag & (ST_NOSUID | ST_NODEV)) == (ST_NOSUID | ST_NODEV));
 	CHECK(mosaic_umount_vol(v, at, 0) == 0);
 	use_vol_info(v, expected, "idle");
 }

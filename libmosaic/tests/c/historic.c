@@ -14,6 +14,7 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <fcntl.h>
 #include <unistd.h>
 #include <linux/fs.h>
@@ -73,6 +74,15 @@ static int is_saved(const char *folder, const char *text)
 	return length == (ssize_t)strlen(text) && memcmp(content, text, (size_t)length) == 0;
 }
 
+/* The flags of what is mounted there, of these three. */
+static unsigned long mounted_with(const char *folder)
+{
+	struct statvfs info;
+
+	MUST(statvfs(folder, &info) == 0);
+	return info.f_flag & (ST_RDONLY | ST_NOSUID | ST_NODEV);
+}
+
 static void use_names(mosaic_t m)
 {
 	char whole[64], part[4];
@@ -86,10 +96,12 @@ static void use_names(mosaic_t m)
 static void use_metadata(mosaic_t m, const char *at)
 {
 	MUST(mosaic_mount(m, at, MS_NOSUID | MS_NODEV) == 0);
+	MUST(mounted_with(at) == (ST_NOSUID | ST_NODEV));
 	save(at, "metadata");
 	MUST(is_saved(at, "metadata"));
 	MUST(umount2(at, 0) == 0);
 	MUST(mosaic_mount(m, at, MS_RDONLY) == 0);
+	MUST(mounted_with(at) == ST_RDONLY);
 	MUST(is_saved(at, "metadata"));
 	MUST(access(at, W_OK) == -1);
 	MUST(umount2(at, 0) == 0);
@@ -206,7 +218,9 @@ int main(int argc, char **argv)
 	MUST(mosaic_have_vol(m, "volume", 0) == 1);
 	v = mosaic_open_vol(m, "volume", 0);
 	MUST(v != NULL);
+	/* As with mount(2): a container's tree has devices and programs that are set-user-id. */
 	MUST(mosaic_mount_vol(v, argv[2], 0) == 0);
+	MUST(mounted_with(argv[2]) == 0);
 	save(argv[2], "volume");
 	MUST(mosaic_drop_vol(v, 0) == -1);
 	MUST(mosaic_umount_vol(v, argv[2], 0) == 0);

@@ -15,7 +15,7 @@ static void count_lines(int level, const char *format, ...)
 
 static void panic_in_calls(mosaic_t m)
 {
-	static const char *const names[] = { "index", "lines", "payload" };
+	static const char *const names[] = { "index", "lines", "payload", "thread" };
 	size_t i;
 
 	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -47,7 +47,7 @@ int main(int argc, char **argv)
 	mosaic_set_log_fn(count_lines);
 	mosaic_set_log_lvl(MOSAIC_LOG_ERR);
 	panic_in_calls(m);
-	CHECK(lines == 7);
+	CHECK(lines == 9);
 	mosaic_close(m);
 	return DONE;
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 
-use mosaic_tests::{Moctl, Output, word};
+use mosaic_tests::{Moctl, Output, is_in_vm, word};
 
 use crate::common::{folder, installed, pkg_config, repository, use_installed};
 
@@ -154,7 +154,9 @@ pub fn command<S: AsRef<OsStr>>(
         // Its drivers are beside the library.
         .env_remove("MOSAIC_DRIVER_PATH")
         .stdin(std::process::Stdio::null());
-    use_installed(&mut command);
+    if !is_in_vm() {
+        use_installed(&mut command);
+    }
     command
 }
 

@@ -2,7 +2,8 @@
 //! Programs that do all there is to do, on each storage.
 
 use mosaic_tests::{
-    Site, is_mountpoint, is_quick, left_out, requires_program, requires_root, word,
+    Site, ThinPool, is_in_vm, is_mountpoint, is_quick, left_out, requires, requires_program,
+    requires_root, requires_thin_pools, target_folder, word,
 };
 
 use crate::common::{functions, requires_compilers};
@@ -93,6 +94,30 @@ storages! {
     on_btrfs: "btrfs", "btrfs", "mkfs.btrfs";
     on_btrfs_with_quota: "btrfs+full", "btrfs", "mkfs.btrfs";
     on_ploop: "ext4", "ploop", "mkfs.ext4";
+}
+
+/// The machine that has device mapper may have no compiler. So the program is made where there is one, of
+/// the archive, and put beside the drivers: all of that is there as well.
+#[test]
+fn root_a_historic_program_runs_on_thin_volumes() {
+    let made = target_folder().unwrap().join("libmosaic-historic");
+    if !is_in_vm() && requires_compilers() {
+        std::fs::copy(program("historic", How::Archive), &made).unwrap();
+    }
+    if !requires_root() || !requires_thin_pools() {
+        return;
+    }
+    if !requires(made.exists(), "needs a program that was compiled elsewhere") {
+        return;
+    }
+    let pool = ThinPool::new(2 << 30, 64 << 20).unwrap();
+    let site = Site::on_pool(pool, "dmthin", "default_fs: ext4\n").unwrap();
+    let (at, metadata) = (site.mountpoint("at"), site.mountpoint("metadata"));
+    let log = site.moctl().folder().join("log");
+    let words = ["m", word(&at), word(&metadata), word(&log)];
+    run(site.moctl(), &made, &words);
+    assert!(site.names().is_empty());
+    site.assert_idle();
 }
 
 #[test]

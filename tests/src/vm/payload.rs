@@ -17,8 +17,14 @@ use crate::shell;
 
 /// Where it is mounted.
 const AT: &str = "/run/payload";
-/// `moctl`, what a driver runs, and what the bench runs beside them.
-const PROGRAMS: [&str; 4] = ["moctl", "mosaic-ploop-server", "floor", "thin_floor"];
+/// `moctl`, what a driver runs, what the bench runs beside them, and a program that uses the C library.
+const PROGRAMS: [&str; 5] = [
+    "moctl",
+    "mosaic-ploop-server",
+    "floor",
+    "thin_floor",
+    "libmosaic-historic",
+];
 
 /// An image, used by any number of machines, gone when it is dropped.
 #[derive(Debug)]
