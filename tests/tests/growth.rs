@@ -9,8 +9,8 @@ use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mosaic_tests::{
-    Site, mounted_size, requires, requires_program, requires_root, requires_time, run, run_status,
-    write_until,
+    Site, is_quick, left_out, mounted_size, requires, requires_program, requires_root,
+    requires_time, run, run_status, write_until,
 };
 use rustix::thread::{CapabilitySet, capabilities};
 
@@ -81,7 +81,11 @@ fn root_an_idle_ext4_grows_by_its_journal_too() {
     if !ready() {
         return;
     }
-    DRIVERS.into_iter().for_each(grows_idle);
+    if is_quick() {
+        left_out("all drivers but loop");
+    }
+    let number = if is_quick() { 1 } else { DRIVERS.len() };
+    DRIVERS.into_iter().take(number).for_each(grows_idle);
 }
 
 fn grows_idle(driver: (&str, &str)) {

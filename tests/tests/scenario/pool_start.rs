@@ -9,7 +9,7 @@ use std::path::Path;
 
 use mosaic_tests::{
     Action, Moctl, Outcome, Output, SystemCall, ThinPool, ThinPoolDevice, Traced, Tracee, is_long,
-    left_out, requires_program, requires_thin_pools, run,
+    left_out, requires_program, requires_thin_pools, requires_time, run,
 };
 
 use super::points::{self, Most, Verdict};
@@ -41,7 +41,7 @@ pub struct Start {
 impl Start {
     /// On blank devices; `None` where there are no thin pools. That was said.
     pub fn new() -> Option<Self> {
-        if !requires_thin_pools() || !requires_program("mkfs.ext4") {
+        if !requires_time() || !requires_thin_pools() || !requires_program("mkfs.ext4") {
             return None;
         }
         // As dmsetup makes one that is to be adopted.
