@@ -11,14 +11,15 @@ use mosaic_core::volume::Lifetime;
 
 use crate::c::Buffer;
 use crate::call::change;
-use crate::flags::{EXIST_OK, Flags, Known, RDONLY};
-use crate::handle::{Handle, OpenVolume};
+use crate::flags::{EXIST_OK, Flags, Known, MISSING_OK, RDONLY};
+use crate::handle::{Entered, Handle, OpenVolume};
 
 /// Attaches the volume, or finds that it is attached as this handle has done before.
-fn attach(volume: &OpenVolume, flags: Known) -> Result<(PathBuf, Changed)> {
+fn attach(volume: &Entered, flags: Known) -> Result<(PathBuf, Changed)> {
+    let _turn = volume.turn()?;
     let (core, name, read_only) = (volume.core(), volume.name(), flags.has(RDONLY));
     if let Some(given) = volume.given_device() {
-        let there = core.volume(&name)?.attachment;
+        let there = core.volume(name)?.attachment;
         let is_same = there.is_some_and(|there| {
             let explicit = there.lifetime == Lifetime::Explicit && !there.foreign;
             there.device == given && there.read_only == read_only && explicit
@@ -27,7 +28,7 @@ fn attach(volume: &OpenVolume, flags: Known) -> Result<(PathBuf, Changed)> {
             return Ok((given, Changed::Unchanged));
         }
     }
-    let (changed, attachment) = core.attach(&name, read_only, flags.has(EXIST_OK))?;
+    let (changed, attachment) = core.attach(name, read_only, flags.has(EXIST_OK))?;
     volume.set_given_device(Some(attachment.device.clone()));
     Ok((attachment.device, changed))
 }
@@ -41,7 +42,7 @@ extern "C" fn mosaic_get_vol_bdev(
 ) -> c_int {
     change(|| {
         let flags = flags.only(RDONLY | EXIST_OK)?;
-        let volume = volume.get()?;
+        let volume = volume.enter()?;
         // Before anything is attached.
         dev.check(len)?;
         let (device, changed) = attach(&volume, flags)?;
@@ -50,12 +51,20 @@ extern "C" fn mosaic_get_vol_bdev(
     })
 }
 
+fn detach(volume: &Handle<OpenVolume>, missing_ok: bool) -> Result<(c_int, Changed)> {
+    let volume = volume.enter()?;
+    let _turn = volume.turn()?;
+    let changed = volume.core().detach(volume.name(), missing_ok)?;
+    volume.set_given_device(None);
+    Ok((0, changed))
+}
+
 #[unsafe(no_mangle)]
 extern "C" fn mosaic_put_vol_bdev(volume: Handle<OpenVolume>) -> c_int {
-    change(|| {
-        let volume = volume.get()?;
-        let changed = volume.core().detach(&volume.name(), false)?;
-        volume.set_given_device(None);
-        Ok((0, changed))
-    })
+    change(|| detach(&volume, false))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn mosaic_put_vol_bdev_with(volume: Handle<OpenVolume>, flags: Flags) -> c_int {
+    change(|| detach(&volume, flags.only(MISSING_OK)?.has(MISSING_OK)))
 }

@@ -57,13 +57,13 @@ extern "C" fn mosaic_make_vol_fs(
 fn clone(
     from: &Handle<OpenVolume>,
     name: &Text,
-    size: Option<Bytes>,
+    blocks: Option<c_ulong>,
     flags: Flags,
 ) -> Result<(c_int, Changed)> {
     let flags = flags.only(EXIST_OK)?;
-    let (from, to) = (from.get()?, name.utf8("volume name")?);
-    let exist_ok = flags.has(EXIST_OK);
-    let changed = from.core().clone_volume(&from.name(), to, size, exist_ok)?;
+    let (from, to) = (from.enter()?, name.utf8("volume name")?);
+    let (size, exist_ok) = (blocks.map(bytes).transpose()?, flags.has(EXIST_OK));
+    let changed = from.core().clone_volume(from.name(), to, size, exist_ok)?;
     Ok((0, changed))
 }
 
@@ -79,18 +79,22 @@ extern "C" fn mosaic_clone_vol_sized(
     blocks: c_ulong,
     flags: Flags,
 ) -> c_int {
-    change(|| clone(&from, &name, Some(bytes(blocks)?), flags))
+    change(|| clone(&from, &name, Some(blocks), flags))
 }
 
-/// Drops the volume; what gives its space back later.
-fn remove(volume: &Handle<OpenVolume>, flags: Flags) -> Result<(Vec<String>, Changed)> {
+/// Drops the volume, which closes its handle; what gives its space back later.
+fn remove(handle: &Handle<OpenVolume>, flags: Flags) -> Result<(Vec<String>, Changed)> {
     let flags = flags.only(MISSING_OK | WAIT)?;
-    let volume = volume.get()?;
+    let volume = handle.enter()?;
+    let _turn = volume.turn()?;
+    // Another thread may have dropped it before: what has the name now is none of this handle's.
+    handle.get()?;
     let options = DropOptions {
         missing_ok: flags.has(MISSING_OK),
         wait: flags.has(WAIT),
     };
-    let (changed, dropped) = volume.core().drop_volume(&volume.name(), &options)?;
+    let (changed, dropped) = volume.core().drop_volume(volume.name(), &options)?;
+    handle.close_dropped();
     Ok((dropped.pending, changed))
 }
 
@@ -108,7 +112,8 @@ extern "C" fn mosaic_drop_vol_pending(
 ) -> c_int {
     change(|| {
         let (pending, changed) = remove(&volume, flags)?;
-        Ok((tell_lines(&pending, &function, data), changed))
+        tell_lines(&pending, &function, data);
+        Ok((0, changed))
     })
 }
 
@@ -117,8 +122,7 @@ extern "C" fn mosaic_rename_vol(volume: Handle<OpenVolume>, name: Text, flags: F
     change(|| {
         flags.none()?;
         let (volume, to) = (volume.get()?, name.utf8("volume name")?);
-        volume.core().rename(&volume.name(), to)?;
-        volume.set_name(to);
+        volume.rename(to, |core, from| core.rename(from, to))?;
         Ok((0, Changed::Yes))
     })
 }
@@ -129,10 +133,10 @@ fn resize(
     flags: Flags,
 ) -> Result<(c_int, Changed)> {
     let flags = flags.only(SHRINK)?;
-    let volume = volume.get()?;
+    let volume = volume.enter()?;
     let done = volume
         .core()
-        .resize(&volume.name(), to?, flags.has(SHRINK))?;
+        .resize(volume.name(), to?, flags.has(SHRINK))?;
     Ok((0, done.changed))
 }
 

@@ -89,10 +89,11 @@ extern "C" fn mosaic_check_vol(
 ) -> c_int {
     change(|| {
         flags.none()?;
-        let volume = volume.get()?;
+        let volume = volume.enter()?;
         let findings = volume
             .core()
-            .check_volume(&volume.name(), &wanted(&repair)?)?;
+            .check_volume(volume.name(), &wanted(&repair)?)?;
+        drop(volume);
         Ok(answer(&findings, &function, data))
     })
 }

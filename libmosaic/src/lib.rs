@@ -23,6 +23,7 @@ mod drivers;
 mod environment;
 mod error;
 mod flags;
+mod gate;
 mod handle;
 #[cfg(test)]
 mod header;

@@ -10,7 +10,8 @@ use crate::flags::Flags;
 use crate::handle::{Handle, OpenVolume};
 
 fn refuse(volume: &Handle<OpenVolume>) -> Result<c_int> {
-    let name = volume.get()?.name();
+    let volume = volume.enter()?;
+    let name = volume.name();
     Err(Error::new(
         ErrorKind::Unsupported,
         format!("cannot migrate volume {name:?}: this version of Mosaic has no streams of volumes"),

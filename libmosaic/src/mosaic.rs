@@ -31,11 +31,13 @@ const FEATURES: [(&str, u32); 8] = [
 fn open(name: &Text, options: &Options<MosaicOptions>, flags: Flags) -> Result<Handle<OpenMosaic>> {
     flags.none()?;
     let callbacks = Callbacks::of_program();
-    let core = Mosaic::open(
-        &environment(options, &callbacks)?,
-        name.os("the name of the mosaic")?,
-    )?;
-    Handle::open(OpenMosaic { core, callbacks })
+    let environment = environment(options, &callbacks)?;
+    let core = Mosaic::open(&environment, name.os("the name of the mosaic")?)?;
+    Handle::open(OpenMosaic {
+        core,
+        callbacks,
+        lock_timeout: environment.lock_timeout,
+    })
 }
 
 #[unsafe(no_mangle)]
@@ -81,7 +83,8 @@ extern "C" fn mosaic_init(
             true => Changed::Unchanged,
             false => Changed::Yes,
         };
-        Ok((tell_lines(&made, &function, data), changed))
+        tell_lines(&made, &function, data);
+        Ok((0, changed))
     })
 }
 
@@ -105,9 +108,9 @@ fn is_set(member: &str, number: c_int) -> Result<bool> {
     }
 }
 
-/// Tells the program each line, until it has heard enough; what it said last.
-pub(crate) fn tell_lines(lines: &[String], function: &Each<c_char>, data: Data) -> c_int {
-    until_other_than_0(lines, |line| function.line(&owned(line.as_bytes()), data))
+/// Tells the program each line of what has been done, until it has heard enough.
+pub(crate) fn tell_lines(lines: &[String], function: &Each<c_char>, data: Data) {
+    until_other_than_0(lines, |line| function.line(&owned(line.as_bytes()), data));
 }
 
 /// Tells the program things one by one, until it says something other than 0; what it said last.

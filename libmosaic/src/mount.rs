@@ -19,7 +19,7 @@ trait Mountable {
     fn with(&self, work: impl FnOnce(&Mosaic, Option<&str>) -> Result<()>) -> Result<()>;
 
     fn mount(&self, path: &Text, options: Result<MountOptions>) -> Result<(c_int, Changed)> {
-        let (path, options) = (path.path("path")?, options?);
+        let (options, path) = (options?, path.path("path")?);
         self.with(|core, volume| core.mount(volume, path, &options))?;
         Ok((0, Changed::Yes))
     }
@@ -40,8 +40,8 @@ impl Mountable for Handle<OpenMosaic> {
 
 impl Mountable for Handle<OpenVolume> {
     fn with(&self, work: impl FnOnce(&Mosaic, Option<&str>) -> Result<()>) -> Result<()> {
-        let volume = self.get()?;
-        work(volume.core(), Some(&volume.name()))
+        let volume = self.enter()?;
+        work(volume.core(), Some(volume.name()))
     }
 }
 

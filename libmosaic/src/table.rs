@@ -5,9 +5,9 @@
 //! numbers lie where no program's memory is: on 64 bits in the upper half of the address space,
 //! beneath the kernel's part of it, so that no collector of garbage takes one for its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use mosaic_core::{Error, ErrorKind, Result};
 
@@ -20,6 +20,9 @@ const FIRST: usize = match usize::BITS {
 /// As far apart as what malloc(3) gives: languages that put tags into the lowest bits of pointers
 /// find room.
 const STEP: usize = 16;
+
+/// So many numbers are kept of what was dropped: programs may never close these.
+const MOST_DROPPED: usize = 1 << 12;
 
 /// The next number, of all tables.
 static NEXT: AtomicUsize = AtomicUsize::new(FIRST);
@@ -34,6 +37,8 @@ pub(crate) fn was_given(number: usize) -> bool {
 #[derive(Debug)]
 pub(crate) struct Table<T> {
     live: RwLock<BTreeMap<usize, Arc<T>>>,
+    /// Numbers whose objects were taken out as there is nothing any more that they stand for.
+    dropped: Mutex<BTreeSet<usize>>,
 }
 
 impl<T> Table<T> {
@@ -41,6 +46,7 @@ impl<T> Table<T> {
     pub(crate) const fn new() -> Self {
         Self {
             live: RwLock::new(BTreeMap::new()),
+            dropped: Mutex::new(BTreeSet::new()),
         }
     }
 
@@ -75,6 +81,32 @@ impl<T> Table<T> {
     pub(crate) fn remove(&self, number: usize) -> Option<Arc<T>> {
         self.write().remove(&number)
     }
+
+    fn dropped(&self) -> MutexGuard<'_, BTreeSet<usize>> {
+        self.dropped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes an object out, and remembers why for a while.
+    pub(crate) fn remove_dropped(&self, number: usize) {
+        // Held, so that nobody finds the number in neither.
+        let mut dropped = self.dropped();
+        if self.remove(number).is_some() {
+            dropped.insert(number);
+            if dropped.len() > MOST_DROPPED {
+                dropped.pop_first();
+            }
+        }
+    }
+
+    /// Whether an object was taken out by `remove_dropped()`.
+    pub(crate) fn is_dropped(&self, number: usize) -> bool {
+        self.dropped().contains(&number)
+    }
+
+    /// Remembers it no more; whether it was.
+    pub(crate) fn forget_dropped(&self, number: usize) -> bool {
+        self.dropped().remove(&number)
+    }
 }
 
 #[cfg(test)]
@@ -103,6 +135,26 @@ mod tests {
             assert!(!was_given(other), "{other:#x}");
             assert_eq!(table.get(other), None);
         }
+    }
+
+    #[test]
+    fn what_was_dropped_is_remembered_for_a_while() {
+        let table = Table::new();
+        let numbers: Vec<_> = (0..=MOST_DROPPED)
+            .map(|at| table.add(at).unwrap())
+            .collect();
+        for number in &numbers {
+            assert!(!table.is_dropped(*number));
+            table.remove_dropped(*number);
+            assert!(table.is_dropped(*number) && table.get(*number).is_none());
+        }
+        assert!(!table.is_dropped(numbers[0]) && table.is_dropped(numbers[1]));
+        assert!(table.forget_dropped(numbers[1]) && !table.forget_dropped(numbers[1]));
+        table.remove_dropped(numbers[1]);
+        assert!(
+            !table.is_dropped(numbers[1]),
+            "there was nothing to take out"
+        );
     }
 
     #[test]

@@ -32,7 +32,7 @@ extern "C" fn mosaic_close_vol(volume: Handle<OpenVolume>) {
 
 #[unsafe(no_mangle)]
 extern "C" fn mosaic_get_vol_name(volume: Handle<OpenVolume>, buf: Buffer, len: c_int) -> c_int {
-    look(|| buf.write(len, volume.get()?.name().as_bytes()))
+    look(|| buf.write(len, volume.enter()?.name().as_bytes()))
 }
 
 #[unsafe(no_mangle)]
@@ -48,11 +48,11 @@ extern "C" fn mosaic_have_vol(mosaic: Handle<OpenMosaic>, name: Text, flags: Fla
 extern "C" fn mosaic_get_vol_size(volume: Handle<OpenVolume>, blocks: Out<c_ulong>) -> c_int {
     look(|| {
         blocks.check("blocks")?;
-        let volume = volume.get()?;
+        let volume = volume.enter()?;
         let name = volume.name();
         let unsupported =
             |why: &str| Error::new(ErrorKind::Unsupported, format!("volume {name:?} has {why}"));
-        let size = volume.core().volume(&name)?.size;
+        let size = volume.core().volume(name)?.size;
         let size = size.ok_or_else(|| unsupported("no size"))?;
         let number = c_ulong::try_from(size.0 / SECTOR);
         blocks.put(

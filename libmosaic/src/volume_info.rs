@@ -116,8 +116,8 @@ static GIVEN: Results = Results::new("struct mosaic_vol_info");
 extern "C" fn mosaic_get_vol_info(volume: Handle<OpenVolume>, flags: Flags) -> *mut VolumeInfoC {
     look(|| {
         flags.none()?;
-        let volume = volume.get()?;
-        let (info, can) = volume.core().volume_info(&volume.name())?;
+        let volume = volume.enter()?;
+        let (info, can) = volume.core().volume_info(volume.name())?;
         Ok(GIVEN.give(|arena| of_volume(arena, &info, Some(&can))))
     })
 }

@@ -21,8 +21,8 @@
  * Functions that the library is given are called in the thread that called the library. They can call
  * the library, and close the very handle; only the volumes that a call is about are locked as long as
  * it has not come to its end, for its log, progress and cancel functions too. What a list goes through
- * is complete before the first call, and nothing is locked. To end it they should say more than 0: -1
- * is what a failure gives. They end by returning: nothing may be thrown out of them, and neither
+ * is complete before the first call, and nothing is locked. To end it they should say more than 0
+ * (in a check more than 1): -1 is what a failure gives. They end by returning: nothing may be thrown out of them, and neither
  * longjmp(3) nor pthread_exit(3) may leave them.
  *
  * Threads. Every function can be called from every thread at any time, also on one handle: calls
@@ -228,7 +228,7 @@ struct mosaic_init_options {
 	int force;
 };
 
-/* Gets one line of text, without an end. Other than 0 ends the calls, and what it said is returned. */
+/* Gets one line of text, without an end. Other than 0 ends the calls, and is no failure. */
 typedef int (*mosaic_line_fn)(const char *line, void *data);
 
 /*
@@ -424,8 +424,8 @@ int mosaic_clone_vol(volume_t from, const char *name, int flags);
 int mosaic_clone_vol_sized(volume_t from, const char *name, unsigned long blocks, int flags);
 
 /*
- * Destroys a volume and all its data; the handle has still to be closed. flags: MOSAIC_MISSING_OK,
- * MOSAIC_WAIT.
+ * Destroys a volume and all its data. It closes the handle when it succeeds, as mosaic_close_vol()
+ * would; to close it once more is no error. flags: MOSAIC_MISSING_OK, MOSAIC_WAIT.
  */
 int mosaic_drop_vol(volume_t volume, int flags);
 
@@ -435,7 +435,10 @@ int mosaic_drop_vol(volume_t volume, int flags);
  */
 int mosaic_drop_vol_pending(volume_t volume, mosaic_line_fn fn, void *data, int flags);
 
-/* Gives a volume another name; the handle then is that name's. flags: 0. */
+/*
+ * Gives a volume another name; the handle then is that name's. It waits for the other calls on the
+ * handle as for a lock; a function that one of them has called cannot ask for it. flags: 0.
+ */
 int mosaic_rename_vol(volume_t volume, const char *name, int flags);
 
 /* Sets a volume's size, and with it its file system's. flags: MOSAIC_SHRINK. */
@@ -469,6 +472,9 @@ int mosaic_get_vol_bdev(volume_t volume, char *dev, int len, int flags);
 
 /* Takes the volume's block device away, whoever had asked for it. */
 int mosaic_put_vol_bdev(volume_t volume);
+
+/* The same. flags: MOSAIC_MISSING_OK. */
+int mosaic_put_vol_bdev_with(volume_t volume, int flags);
 
 /* The kinds of volumes, and how they are reached. */
 enum mosaic_vol_kind { MOSAIC_VOL_DISK = 1, MOSAIC_VOL_FS = 2 };

@@ -347,6 +347,8 @@ static void use_devices(void)
 	mosaic_free_vol_info(info);
 	CHECK(mosaic_put_vol_bdev(disk) == 0);
 	FAILS(MOSAIC_ERR_NOT_FOUND, mosaic_put_vol_bdev(disk));
+	FAILS(MOSAIC_ERR_NOT_FOUND, mosaic_put_vol_bdev_with(disk, 0));
+	CHECK(mosaic_put_vol_bdev_with(disk, MOSAIC_MISSING_OK) == 0 && !mosaic_last_changed());
 	CHECK(mosaic_drop_vol(disk, MOSAIC_WAIT) == 0);
 	mosaic_close_vol(disk);
 }
@@ -402,7 +404,7 @@ static void use_migration(volume_t v)
 static void use_volume(void)
 {
 	int volumes = 0, pending = 0;
-	volume_t v;
+	volume_t v, other;
 
 	CHECK(mosaic_have_vol(m, "volume", 0) == 0);
 	FAILS_NULL(MOSAIC_ERR_NOT_FOUND, mosaic_open_vol(m, "volume", 0));
@@ -424,10 +426,16 @@ static void use_volume(void)
 	CHECK(mosaic_rename_vol(v, "renamed", 0) == 0 && mosaic_last_changed());
 	use_vol_name(v, "renamed");
 	CHECK(mosaic_have_vol(m, "volume", 0) == 0 && mosaic_have_vol(m, "renamed", 0) == 1);
+	other = mosaic_open_vol(m, "renamed", 0);
+	CHECK(other != NULL);
 	CHECK(mosaic_drop_vol_pending(v, take_line, &pending, 0) == 0 && mosaic_last_changed());
-	FAILS(MOSAIC_ERR_NOT_FOUND, mosaic_drop_vol(v, 0));
-	CHECK(mosaic_drop_vol(v, MOSAIC_MISSING_OK) == 0 && !mosaic_last_changed());
+	/* That has closed the handle; another one of the volume is open still. */
+	FAILS(MOSAIC_ERR_INVALID, mosaic_drop_vol(v, MOSAIC_MISSING_OK));
+	CHECK(strstr(mosaic_last_error(), "has been dropped") != NULL);
 	mosaic_close_vol(v);
+	FAILS(MOSAIC_ERR_NOT_FOUND, mosaic_drop_vol(other, 0));
+	CHECK(mosaic_drop_vol(other, MOSAIC_MISSING_OK) == 0 && !mosaic_last_changed());
+	FAILS(MOSAIC_ERR_INVALID, mosaic_get_vol_name(other, NULL, 0));
 }
 
 int main(int argc, char **argv)

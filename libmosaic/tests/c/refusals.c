@@ -100,6 +100,7 @@ static void refuse_volume(volume_t bad)
 	INVALID(mosaic_get_vol_bdev(bad, buf, (int)sizeof(buf), 0));
 	CHECK(strcmp(buf, "before") == 0);
 	INVALID(mosaic_put_vol_bdev(bad));
+	INVALID(mosaic_put_vol_bdev_with(bad, MOSAIC_MISSING_OK));
 	INVALID_NULL(mosaic_get_vol_info(bad, 0));
 	INVALID(mosaic_check_vol(bad, NULL, NULL, NULL, 0));
 	INVALID(mosaic_migrate_vol_send_start(bad, 1, 0));
@@ -252,6 +253,8 @@ static void refuse_flag(int flag)
 	known = MOSAIC_RDONLY | MOSAIC_EXIST_OK;
 	if (flag & ~known)
 		INVALID(mosaic_get_vol_bdev(v, NULL, 0, flag));
+	if (flag & ~MOSAIC_MISSING_OK)
+		INVALID(mosaic_put_vol_bdev_with(v, flag));
 }
 
 static void refuse_flags(void)

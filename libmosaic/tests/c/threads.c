@@ -81,7 +81,8 @@ static int same_volume(int round)
 	return made;
 }
 
-/* The same volume dropped by all at once through one handle: one has dropped it. */
+/* The same volume dropped by all at once through one handle: one has dropped it, and with it
+ * the handle. */
 static int same_drop(int number, int round)
 {
 	char name[32];
@@ -93,8 +94,9 @@ static int same_drop(int number, int round)
 	pthread_barrier_wait(&barrier);
 	CHECK(shared != NULL);
 	CHECK(mosaic_get_vol_name(shared, NULL, 0) == (int)strlen(name));
-	CHECK(mosaic_drop_vol(shared, MOSAIC_MISSING_OK) == 0);
-	dropped = mosaic_last_changed();
+	pthread_barrier_wait(&barrier);
+	dropped = mosaic_drop_vol(shared, MOSAIC_MISSING_OK) == 0;
+	CHECK(dropped ? mosaic_last_changed() : mosaic_last_error_kind() == MOSAIC_ERR_INVALID);
 	pthread_barrier_wait(&barrier);
 	/* All close it: one does, for the others it is closed already. */
 	mosaic_close_vol(shared);
@@ -163,6 +165,40 @@ static void close_under_way(const char *name)
 	(void)sum;
 }
 
+/* A handle that one thread renames while the others look by it: each finds the volume. */
+static void *look_meanwhile(void *data)
+{
+	int i;
+
+	pthread_barrier_wait(&barrier);
+	for (i = 0; i < 50; i++) {
+		struct mosaic_vol_info *info = mosaic_get_vol_info(shared, 0);
+
+		CHECK(info != NULL);
+		CHECK(strcmp(info->name, "one") == 0 || strcmp(info->name, "two") == 0);
+		mosaic_free_vol_info(info);
+	}
+	return data;
+}
+
+static void rename_under_way(void)
+{
+	pthread_t threads[THREADS - 1];
+	int i;
+
+	CHECK(mosaic_make_vol_fs(m, "one", MIB(1), 0) == 0);
+	shared = mosaic_open_vol(m, "one", 0);
+	CHECK(shared != NULL);
+	for (i = 0; i < THREADS - 1; i++)
+		CHECK(pthread_create(&threads[i], NULL, look_meanwhile, NULL) == 0);
+	pthread_barrier_wait(&barrier);
+	for (i = 0; i < 20; i++)
+		CHECK(mosaic_rename_vol(shared, i % 2 ? "one" : "two", 0) == 0);
+	for (i = 0; i < THREADS - 1; i++)
+		CHECK(pthread_join(threads[i], NULL) == 0);
+	CHECK(mosaic_drop_vol(shared, 0) == 0);
+}
+
 int main(int argc, char **argv)
 {
 	pthread_t threads[THREADS];
@@ -189,6 +225,7 @@ int main(int argc, char **argv)
 	CHECK(all_dropped == rounds);
 	for (round = 0; round < rounds; round++)
 		close_under_way(argv[1]);
+	rename_under_way();
 	mosaic_set_log_fn(NULL);
 	CHECK(lines > 0);
 	mosaic_close(m);

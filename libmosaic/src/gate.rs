@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A gate that the calls of one handle go through: many at once, or one alone.
+//!
+//! A call can call the program (the log, progress, cancel), and that the library again. So a thread
+//! that is inside passes its own gate as often as it likes, and one that is inside of any gate waits
+//! at another only for a time, as it could wait for ever for somebody who waits for it.
+
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use mosaic_core::{Error, ErrorKind, Result};
+
+/// The gate.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    inside: Mutex<Inside>,
+    changed: Condvar,
+}
+
+/// Who is inside.
+#[derive(Debug, Default)]
+struct Inside {
+    shared: usize,
+    is_alone: bool,
+    /// So many wait to be alone.
+    wanted: usize,
+}
+
+thread_local! {
+    /// The addresses of the gates that this thread is inside of. Nothing is left to be dropped when
+    /// it is inside of none, so that it is there until the very end of a thread.
+    static MINE: RefCell<ManuallyDrop<Vec<usize>>> =
+        const { RefCell::new(ManuallyDrop::new(Vec::new())) };
+}
+
+impl Gate {
+    /// Whether this thread is inside.
+    pub(crate) fn is_mine(&self) -> bool {
+        MINE.with_borrow(|mine| mine.contains(&self.address()))
+    }
+
+    /// Goes inside with others. This waits for one who is alone, and lets those go first who want to
+    /// be.
+    ///
+    /// # Errors
+    /// `Busy` after `patience` of a thread that is inside of another gate.
+    pub(crate) fn share(self: &Arc<Self>, patience: Duration) -> Result<Pass> {
+        let mut inside = self.lock();
+        if !self.is_mine() {
+            inside = match is_inside_of_any() {
+                false => self.wait(inside, |inside| inside.is_alone || inside.wanted > 0),
+                true => self.wait_for(inside, patience, |inside| inside.is_alone)?,
+            };
+        }
+        inside.shared += 1;
+        drop(inside);
+        Ok(self.pass(false))
+    }
+
+    /// Goes inside when nobody else is.
+    ///
+    /// # Errors
+    /// `Busy` after `patience`; `Invalid` if this thread is inside already.
+    pub(crate) fn alone(self: &Arc<Self>, patience: Duration) -> Result<Pass> {
+        if self.is_mine() {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                "a call on this handle has called the function that asks for it",
+            ));
+        }
+        let mut inside = self.lock();
+        inside.wanted += 1;
+        let is_taken = |inside: &Inside| inside.is_alone || inside.shared > 0;
+        let waited = self.wait_for(inside, patience, is_taken);
+        let outcome = waited.map(|mut inside| inside.is_alone = true);
+        self.lock().wanted -= 1;
+        self.changed.notify_all();
+        outcome.map(|()| self.pass(true))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(
+        &'a self,
+        inside: MutexGuard<'a, Inside>,
+        is_shut: impl Fn(&Inside) -> bool,
+    ) -> MutexGuard<'a, Inside> {
+        let waited = self.changed.wait_while(inside, |inside| is_shut(inside));
+        waited.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_for<'a>(
+        &'a self,
+        inside: MutexGuard<'a, Inside>,
+        patience: Duration,
+        is_shut: impl Fn(&Inside) -> bool,
+    ) -> Result<MutexGuard<'a, Inside>> {
+        let waited = self
+            .changed
+            .wait_timeout_while(inside, patience, |inside| is_shut(inside));
+        let (inside, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        match is_shut(&inside) {
+            false => Ok(inside),
+            true => Err(Error::new(
+                ErrorKind::Busy,
+                "another call on this handle has not come to its end",
+            )),
+        }
+    }
+
+    fn pass(self: &Arc<Self>, is_alone: bool) -> Pass {
+        MINE.with_borrow_mut(|mine| mine.push(self.address()));
+        Pass {
+            gate: Arc::clone(self),
+            is_alone,
+            of_this_thread: PhantomData,
+        }
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+}
+
+fn is_inside_of_any() -> bool {
+    MINE.with_borrow(|mine| !mine.is_empty())
+}
+
+/// Being inside, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    gate: Arc<Gate>,
+    is_alone: bool,
+    of_this_thread: PhantomData<*const ()>,
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        MINE.with_borrow_mut(|mine| {
+            if let Some(at) = mine.iter().rposition(|gate| *gate == self.gate.address()) {
+                mine.remove(at);
+            }
+            if mine.is_empty() {
+                **mine = Vec::new();
+            }
+        });
+        let mut inside = self.gate.lock();
+        match self.is_alone {
+            true => inside.is_alone = false,
+            false => inside.shared -= 1,
+        }
+        drop(inside);
+        self.gate.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn kind(outcome: Result<Pass>) -> Option<ErrorKind> {
+        outcome.err().map(|error| error.kind())
+    }
+
+    /// What a thread that is inside of nothing gets.
+    fn elsewhere(ask: impl FnOnce() -> Result<Pass> + Send) -> Option<ErrorKind> {
+        thread::scope(|scope| scope.spawn(|| kind(ask())).join().unwrap())
+    }
+
+    /// Waits until so many want to be alone.
+    fn await_wanted(gate: &Gate, wanted: usize) {
+        while gate.lock().wanted != wanted {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn many_are_inside_or_one_alone() {
+        let gate = Arc::new(Gate::default());
+        let shared = gate.share(LONG).unwrap();
+        assert_eq!(elsewhere(|| gate.share(Duration::ZERO)), None);
+        let busy = elsewhere(|| gate.alone(Duration::ZERO));
+        assert_eq!(busy, Some(ErrorKind::Busy));
+        drop(shared);
+        let alone = gate.alone(LONG).unwrap();
+        let busy = elsewhere(|| gate.alone(Duration::from_millis(1)));
+        assert_eq!(busy, Some(ErrorKind::Busy));
+        drop(alone);
+        assert_eq!(elsewhere(|| gate.alone(Duration::ZERO)), None);
+        let inside = gate.lock();
+        assert!(inside.shared == 0 && inside.wanted == 0 && !inside.is_alone);
+        assert!(!gate.is_mine() && !is_inside_of_any());
+    }
+
+    #[test]
+    fn who_is_inside_passes_again_but_never_alone() {
+        let gate = Arc::new(Gate::default());
+        for first in [Gate::share, Gate::alone] {
+            let outer = first(&gate, LONG).unwrap();
+            let inner = gate.share(Duration::ZERO).unwrap();
+            assert_eq!(kind(gate.alone(LONG)), Some(ErrorKind::Invalid));
+            drop(inner);
+            assert!(gate.is_mine());
+            assert_eq!(kind(gate.alone(LONG)), Some(ErrorKind::Invalid));
+            drop(outer);
+            assert!(!gate.is_mine());
+        }
+    }
+
+    #[test]
+    fn who_is_inside_of_another_gate_waits_only_for_a_time() {
+        let (one, other) = (Arc::new(Gate::default()), Arc::new(Gate::default()));
+        let (tell, told) = mpsc::channel();
+        let (end, ended) = mpsc::channel::<()>();
+        thread::scope(|scope| {
+            let other = &other;
+            scope.spawn(move || {
+                let _alone = other.alone(LONG).unwrap();
+                tell.send(()).unwrap();
+                ended.recv().unwrap_err();
+            });
+            told.recv().unwrap();
+            let pass = one.share(LONG).unwrap();
+            let busy = kind(other.share(Duration::from_millis(1)));
+            assert_eq!(busy, Some(ErrorKind::Busy));
+            drop((pass, end));
+        });
+    }
+
+    #[test]
+    fn who_wants_to_be_alone_goes_before_others_but_not_before_who_is_inside() {
+        let gate = Arc::new(Gate::default());
+        let (tell, told) = mpsc::channel();
+        thread::scope(|scope| {
+            let pass = gate.share(LONG).unwrap();
+            let (gate, first) = (&gate, tell.clone());
+            scope.spawn(move || {
+                let _alone = gate.alone(LONG).unwrap();
+                first.send("alone").unwrap();
+            });
+            await_wanted(gate, 1);
+            // It would wait for ever, if it waited for the one who waits for it.
+            drop(gate.share(Duration::ZERO).unwrap());
+            scope.spawn(move || {
+                let _shared = gate.share(LONG).unwrap();
+                tell.send("shared").unwrap();
+            });
+            drop(pass);
+        });
+        assert_eq!(told.iter().collect::<Vec<_>>(), ["alone", "shared"]);
+    }
+}
