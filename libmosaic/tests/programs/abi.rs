@@ -202,7 +202,7 @@ fn the_header_is_read_as_a_compiler_does() {
         .count();
     assert_eq!(structures.len(), count);
     let of = |name: &str| &structures.iter().find(|s| s.0 == name).unwrap().1;
-    assert_eq!(of("mosaic_fact"), &["name", "value"]);
+    assert_eq!(of("mosaic_fact"), &["size", "name", "value"]);
     assert_eq!(of("mosaic_options")[0], "size");
     assert_eq!(of("mosaic_info").last().unwrap(), "facts");
     let constants = constants();
