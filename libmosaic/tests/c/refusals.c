@@ -372,6 +372,13 @@ static void use_option_sizes(void)
 	memset(&init, 0, sizeof(init));
 	INVALID(mosaic_init(name, NULL, &init, NULL, NULL, 0));
 	init.size = sizeof(init);
+	/* What was never set is rarely 0 or 1. */
+	init.force = 2;
+	INVALID(mosaic_init(name, NULL, &init, NULL, NULL, 0));
+	init.force = 0;
+	init.adopt = -1;
+	INVALID(mosaic_init(name, NULL, &init, NULL, NULL, 0));
+	init.adopt = 0;
 	init.quota = "no-such-quota";
 	FAILS(MOSAIC_ERR_UNSUPPORTED, mosaic_init(name, NULL, &init, NULL, NULL, 0));
 }
@@ -379,12 +386,18 @@ static void use_option_sizes(void)
 static void refuse_mosaics(void)
 {
 	struct mosaic_options options;
+	mosaic_t other;
 
 	FAILS_NULL(MOSAIC_ERR_NOT_FOUND, mosaic_open("nonesuch", 0));
 	memset(&options, 0, sizeof(options));
 	options.size = sizeof(options);
 	options.config_dir = "/nonexistent";
 	FAILS_NULL(MOSAIC_ERR_NOT_FOUND, mosaic_open_with(name, &options, 0));
+	/* Text that is empty is as NULL: the environment says where, and not the current folder. */
+	options.config_dir = options.driver_path = "";
+	other = mosaic_open_with(name, &options, 0);
+	CHECK(other != NULL);
+	mosaic_close(other);
 	FAILS_NULL(MOSAIC_ERR_NOT_FOUND, mosaic_open_vol(m, "nonesuch", 0));
 	FAILS_NULL(MOSAIC_ERR_CONFIG, mosaic_open("broken", 0));
 	/* What worked since does not take the message away. */
