@@ -124,6 +124,7 @@ static void look_at_capabilities(const struct mosaic_capability *const *list)
 
 	CHECK(list != NULL);
 	for (; *list != NULL; list++) {
+		CHECK((*list)->size == sizeof(**list));
 		if (strcmp((*list)->name, "clone") == 0) {
 			CHECK(can(MOSAIC_FEATURE_CLONE) == ((*list)->refusal == NULL));
 			clone++;

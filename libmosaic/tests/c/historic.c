@@ -142,8 +142,8 @@ static void use_clone(mosaic_t m, volume_t v, const char *at, unsigned long long
 	MUST(mosaic_mount_vol(v, at, MS_RDONLY) == 0);
 	MUST(is_saved(at, "volume"));
 	MUST(mosaic_umount_vol(v, at, 0) == 0);
+	/* That was the end of the handle as well. */
 	MUST(mosaic_drop_vol(clone, 0) == 0);
-	mosaic_close_vol(clone);
 	MUST(mosaic_have_vol(m, "clone", 0) == 0);
 }
 
@@ -178,7 +178,6 @@ static void use_device(mosaic_t m, unsigned long long bits)
 	MUST(close(fd) == 0);
 	MUST(mosaic_put_vol_bdev(disk) == 0);
 	MUST(mosaic_drop_vol(disk, 0) == 0);
-	mosaic_close_vol(disk);
 }
 
 static void use_migration(volume_t v)
@@ -192,6 +191,7 @@ static void use_migration(volume_t v)
 int main(int argc, char **argv)
 {
 	unsigned long long bits = 0;
+	void (*set_level)(enum log_level) = mosaic_set_log_lvl;
 	mosaic_t m;
 	volume_t v;
 
@@ -199,7 +199,7 @@ int main(int argc, char **argv)
 	log_file = fopen(argv[4], "w");
 	MUST(log_file != NULL);
 	mosaic_set_log_fn(log_to_file);
-	mosaic_set_log_lvl(LOG_DBG);
+	set_level(LOG_DBG);
 
 	MUST(mosaic_open("no-such-mosaic", 0) == NULL);
 	MUST(log_lines[LOG_ERR] == 1);
@@ -230,7 +230,6 @@ int main(int argc, char **argv)
 	use_migration(v);
 	use_device(m, bits);
 	MUST(mosaic_drop_vol(v, 0) == 0);
-	mosaic_close_vol(v);
 	MUST(mosaic_have_vol(m, "volume", 0) == 0);
 	mosaic_close(m);
 

@@ -246,6 +246,8 @@ static void refuse_flag(int flag)
 		INVALID(mosaic_drop_vol(v, flag));
 		INVALID(mosaic_drop_vol_pending(v, line_fn, NULL, flag));
 	}
+	if (flag & ~MOSAIC_MISSING_OK)
+		INVALID(mosaic_put_vol_bdev_with(v, flag));
 	if (flag & ~MOSAIC_SHRINK) {
 		INVALID(mosaic_resize_vol(v, 4096, flag));
 		INVALID(mosaic_resize_vol_by(v, 4096, flag));

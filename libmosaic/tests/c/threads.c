@@ -98,7 +98,6 @@ static int same_drop(int number, int round)
 	dropped = mosaic_drop_vol(shared, MOSAIC_MISSING_OK) == 0;
 	CHECK(dropped ? mosaic_last_changed() : mosaic_last_error_kind() == MOSAIC_ERR_INVALID);
 	pthread_barrier_wait(&barrier);
-	/* All close it: one does, for the others it is closed already. */
 	mosaic_close_vol(shared);
 	CHECK(mosaic_get_vol_name(shared, NULL, 0) == -1);
 	CHECK(mosaic_last_error_kind() == MOSAIC_ERR_INVALID);

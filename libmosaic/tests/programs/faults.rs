@@ -5,7 +5,7 @@ use mosaic_tests::workspace::panicky;
 use mosaic_tests::{Site, requires_program, requires_root, requires_time, word};
 
 use crate::common::{installed, requires_compilers};
-use crate::program::{How, program, run};
+use crate::program::{DONE, How, program, run};
 use crate::storage::ways;
 
 /// A mosaic of the plain driver, `m`, in a temporary folder.
@@ -18,7 +18,7 @@ fn what_makes_no_sense_is_refused() {
     if !requires_compilers() {
         return;
     }
-    for how in How::ALL {
+    for how in ways() {
         let site = plain();
         let at = site.mountpoint("at");
         let moctl = site.moctl();
@@ -26,7 +26,7 @@ fn what_makes_no_sense_is_refused() {
             .config("broken", "type: plain\nlocaton: /srv\n")
             .unwrap();
         let words = ["m", word(&at), word(moctl.folder())];
-        run(moctl, &program("refusals", how), &words);
+        run(moctl, &program("refusals", *how), &words);
         assert_eq!(site.entries(), ["v"]);
     }
 }
@@ -58,9 +58,9 @@ fn a_process_and_its_child_use_the_same_handles() {
     if !requires_compilers() {
         return;
     }
-    for how in How::ALL {
+    for how in ways() {
         let site = plain();
-        run(site.moctl(), &program("forks", how), &["m"]);
+        run(site.moctl(), &program("forks", *how), &["m"]);
         let mut expected = vec!["parents".to_owned(), "renamed".to_owned()];
         expected.extend((0..10).flat_map(|n| [format!("child-{n}"), format!("parent-{n}")]));
         expected.sort();
@@ -90,6 +90,23 @@ fn root_a_call_is_cancelled_anywhere_and_called_from_anywhere() {
         let left = moctl.json(&["plain", "list"]);
         assert_eq!(left["volumes"][0]["name"], "last");
         assert_eq!(left["volumes"].as_array().map(Vec::len), Some(1));
+    }
+}
+
+#[test]
+fn habits_of_programs_do_no_harm() {
+    if !requires_compilers() {
+        return;
+    }
+    for how in ways().iter().chain(&[How::WatchedMemory]) {
+        let site = plain();
+        let elsewhere = site.mountpoint("elsewhere");
+        let program = program("habits", *how);
+        let mut command = crate::program::command(site.moctl(), &[], &program, &["m"]);
+        let output = command.current_dir(elsewhere).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), &*said), (Some(DONE), ""), "{how:?}");
+        assert_eq!(site.entries(), [""; 0]);
     }
 }
 

@@ -3,7 +3,7 @@
 
 use mosaic_tests::{
     Site, ThinPool, is_in_vm, is_mountpoint, is_quick, left_out, requires, requires_program,
-    requires_root, requires_thin_pools, target_folder, word,
+    requires_root, requires_thin_pools, requires_time, target_folder, word,
 };
 
 use crate::common::{functions, requires_compilers};
@@ -67,20 +67,20 @@ fn assert_nothing_left(site: &Site) {
 }
 
 macro_rules! storages {
-    ($($module:ident: $fs:literal, $driver:literal, $program:literal;)*) => {$(
+    ($($module:ident: $fs:literal, $driver:literal, $program:literal, $time:expr;)*) => {$(
         mod $module {
             use super::*;
 
             #[test]
             fn root_a_historic_program_runs_unchanged() {
-                if requires_root() && requires_compilers() && requires_program($program) {
+                if requires_root() && requires_compilers() && requires_program($program) && $time {
                     run_historic(&on($fs, $driver), ways());
                 }
             }
 
             #[test]
             fn root_every_function_does_what_it_says() {
-                if requires_root() && requires_compilers() && requires_program($program) {
+                if requires_root() && requires_compilers() && requires_program($program) && $time {
                     run_every_function($fs, $driver, ways());
                 }
             }
@@ -89,11 +89,11 @@ macro_rules! storages {
 }
 
 storages! {
-    on_loop: "xfs", "loop", "mkfs.xfs";
-    on_plain: "ext4", "plain", "mkfs.ext4";
-    on_btrfs: "btrfs", "btrfs", "mkfs.btrfs";
-    on_btrfs_with_quota: "btrfs+full", "btrfs", "mkfs.btrfs";
-    on_ploop: "ext4", "ploop", "mkfs.ext4";
+    on_loop: "xfs", "loop", "mkfs.xfs", true;
+    on_plain: "ext4", "plain", "mkfs.ext4", true;
+    on_btrfs: "btrfs", "btrfs", "mkfs.btrfs", requires_time();
+    on_btrfs_with_quota: "btrfs+full", "btrfs", "mkfs.btrfs", true;
+    on_ploop: "ext4", "ploop", "mkfs.ext4", true;
 }
 
 /// The machine that has device mapper may have no compiler. So the program is made where there is one, of

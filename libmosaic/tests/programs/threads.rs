@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Eight threads on one handle.
 
-use mosaic_tests::{Site, is_long, is_quick, left_out};
+use mosaic_tests::{Site, is_long, is_quick, left_out, requires_program, requires_root};
 
 use crate::common::requires_compilers;
 use crate::program::{How, program, run};
+use crate::storage::ways;
 
 /// How often each thread does all of it.
 fn rounds() -> &'static str {
@@ -23,9 +24,9 @@ fn eight_threads_use_one_handle() {
     if !requires_compilers() {
         return;
     }
-    for how in How::ALL {
+    for how in ways() {
         let site = Site::in_folder("plain", "").unwrap();
-        run(site.moctl(), &program("threads", how), &["m", rounds()]);
+        run(site.moctl(), &program("threads", *how), &["m", rounds()]);
         assert_eq!(site.entries(), [""; 0]);
         assert!(site.leftovers().is_empty());
     }
@@ -71,4 +72,28 @@ fn the_thread_sanitizer_finds_a_race() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(66), "{said}");
     assert!(said.contains("data race"), "{said}");
+}
+
+#[test]
+fn one_handle_is_looked_at_and_dropped_beside_renames() {
+    if !requires_compilers() {
+        return;
+    }
+    for how in [How::C, How::WatchedMemory] {
+        let site = Site::in_folder("plain", "").unwrap();
+        run(site.moctl(), &program("one_handle", how), &["m", rounds()]);
+        assert_eq!(site.entries(), [""; 0]);
+    }
+}
+
+#[test]
+fn root_all_threads_are_given_the_one_device_of_a_handle() {
+    if !requires_root() || !requires_compilers() || !requires_program("mkfs.ext4") {
+        return;
+    }
+    let site = Site::on("ext4", "loop", "").unwrap();
+    let words = ["m", "1", "device"];
+    run(site.moctl(), &program("one_handle", How::C), &words);
+    assert_eq!(site.entries(), [""; 0]);
+    site.assert_idle();
 }
