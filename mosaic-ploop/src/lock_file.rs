@@ -30,13 +30,13 @@ pub enum Purpose {
     Look,
 }
 
-/// The lock, for as long as somebody has this open; one that was taken here, until it is dropped here,
-/// also if another thread has forked and its child has a copy.
+/// The lock. One that was taken here and lent to nobody ends when it is dropped, also if another thread
+/// has forked and its child has a copy. Any other ends with the last who has it open.
 #[derive(Debug)]
 pub struct LockFile {
     file: OwnedFd,
-    /// It was taken here.
-    ours: bool,
+    /// Nobody else is meant to have it.
+    is_ours_alone: bool,
 }
 
 impl LockFile {
@@ -73,7 +73,12 @@ impl LockFile {
         let start = Instant::now();
         loop {
             match flock(&file, operation) {
-                Ok(()) => return Ok(Some(Self { file, ours: true })),
+                Ok(()) => {
+                    return Ok(Some(Self {
+                        file,
+                        is_ours_alone: true,
+                    }));
+                }
                 Err(Errno::WOULDBLOCK) if start.elapsed() < PATIENCE => pause()?,
                 Err(Errno::WOULDBLOCK) => return Err(held(file.as_fd())),
                 Err(errno) => return Err(errno).context(failed),
@@ -83,22 +88,26 @@ impl LockFile {
 
     /// One that another process holds too, which gave it to us.
     pub fn given(file: OwnedFd) -> Self {
-        Self { file, ours: false }
+        Self {
+            file,
+            is_ours_alone: false,
+        }
+    }
+
+    /// To be given to another process, which then holds it too: from here on it does not end when this
+    /// is dropped, but with the last who has it open.
+    pub fn lend(&mut self) -> BorrowedFd<'_> {
+        self.is_ours_alone = false;
+        self.file.as_fd()
     }
 }
 
 impl Drop for LockFile {
     fn drop(&mut self) {
-        if self.ours {
+        if self.is_ours_alone {
             // It cannot fail on a descriptor that is open, and closing it does the same in most cases.
             let _ = flock(&self.file, FlockOperation::NonBlockingUnlock);
         }
-    }
-}
-
-impl AsFd for LockFile {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
     }
 }
 
@@ -139,12 +148,12 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Interrupted);
         }
         drop(change);
-        let look = take(Purpose::Look).unwrap().unwrap();
+        let mut look = take(Purpose::Look).unwrap().unwrap();
         take(Purpose::Look).unwrap().unwrap();
         take(Purpose::Show).unwrap().unwrap();
         take(Purpose::Change).unwrap_err();
-        // The other end of a duplicate holds it.
-        let given = LockFile::given(look.as_fd().try_clone_to_owned().unwrap());
+        // Who was lent it holds it.
+        let given = LockFile::given(look.lend().try_clone_to_owned().unwrap());
         drop(look);
         take(Purpose::Change).unwrap_err();
         drop(given);
@@ -152,6 +161,11 @@ mod tests {
         let show = take(Purpose::Show).unwrap().unwrap();
         take(Purpose::Change).unwrap_err();
         drop(show);
+        let change = take(Purpose::Change).unwrap().unwrap();
+        // A copy that nobody asked for, such as a forked child's, does not hold it.
+        let copy = change.file.try_clone().unwrap();
+        drop(change);
         take(Purpose::Change).unwrap().unwrap();
+        drop(copy);
     }
 }

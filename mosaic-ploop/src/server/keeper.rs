@@ -190,7 +190,7 @@ impl Keeper<'_> {
             folder: self.folder.as_fd(),
             ledger: self.ledger.as_fd(),
             listener: self.listener,
-            lock: self.lock.as_ref().map(AsFd::as_fd),
+            lock: self.lock.as_mut().map(LockFile::lend),
             images: self.images.iter().map(AsFd::as_fd).collect(),
         };
         if orders.send(&ours).is_err() {
