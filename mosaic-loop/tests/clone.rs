@@ -18,7 +18,7 @@ use mosaic_core::volume::Kind;
 use mosaic_core::{Driver, ErrorKind, Host};
 use mosaic_tests::{
     MountedFs, Scratch, eventually, is_quick, left_out, loop_devices_beneath, requires_program,
-    requires_root, run, stdout_of, volume,
+    requires_root, requires_time, run, stdout_of, volume,
 };
 use rustix::fs::IFlags;
 
@@ -424,7 +424,7 @@ fn times() -> usize {
 
 #[test]
 fn root_fifty_clones_of_ext4_on_xfs_while_fio_writes_are_each_a_sound_moment() {
-    if ready() && requires_program("fio") {
+    if ready() && requires_program("fio") && requires_time() {
         clones_while_written("xfs", "ext4", 256, times());
     }
 }
@@ -438,7 +438,7 @@ fn root_fifty_clones_of_xfs_on_xfs_while_fio_writes_are_each_a_sound_moment() {
 
 #[test]
 fn root_fifty_clones_of_btrfs_on_btrfs_while_fio_writes_are_each_a_sound_moment() {
-    if ready() && requires_program("fio") {
+    if ready() && requires_program("fio") && requires_time() {
         clones_while_written("btrfs", "btrfs", 512, times());
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use mosaic_tests::{Site, qgroups, subvolumes};
+use mosaic_tests::{Site, qgroups, requires_time, subvolumes};
 use serde_json::json;
 
 use crate::{KINDS, MAP, on_each};
@@ -44,6 +44,9 @@ fn limit(site: &Site, id: u64) -> Option<u64> {
 
 #[test]
 fn root_every_acknowledged_change_survives() {
+    if !requires_time() {
+        return;
+    }
     on_each(&KINDS, MAP, |kind, site| {
         survives(site, &["new", "fs", "11", "8M"]);
         fs::write(site.location().join("1/11/file"), "durable").unwrap();

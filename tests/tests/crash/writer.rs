@@ -12,7 +12,7 @@ use std::thread;
 
 use mosaic_tests::{
     Action, Outcome, Site, SystemCall, ThinPool, ThinPoolDevice, Tracee, did, eventually,
-    requires_program, requires_thin_pools, run,
+    requires_program, requires_thin_pools, requires_time, run,
 };
 
 /// include/uapi/linux/dm-ioctl.h: DM_DEV_SUSPEND, which resumes as well.
@@ -122,7 +122,8 @@ fn verify(site: &Site, log: &Log, at: &Path) {
 
 #[test]
 fn root_a_writer_goes_on_after_a_killed_clone_of_what_it_writes() {
-    if !requires_thin_pools() || !requires_program("mkfs.ext4") {
+    // First, so that a quick run has another test of these in the virtual machine.
+    if !requires_time() || !requires_thin_pools() || !requires_program("mkfs.ext4") {
         return;
     }
     let pool = ThinPool::new(512 << 20, 4 << 20).unwrap();

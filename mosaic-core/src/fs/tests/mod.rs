@@ -8,7 +8,7 @@ mod volume;
 
 use std::sync::Arc;
 
-use mosaic_tests::{requires_program, requires_root};
+use mosaic_tests::{requires_program, requires_root, requires_time};
 
 use super::*;
 use crate::host_services::Silent;
