@@ -3,7 +3,7 @@
 //!
 //! No shell ever, no search in the current directory, nothing of our environment, none of our
 //! descriptors. How it ended is known whatever the process around us does with its children
-//! ([`spawn`](crate::ioctl::spawn)). A program dies with us unless it is in a step that must not stop half-way
+//! (`ioctl::spawn`). A program dies with us unless it is in a step that must not stop half-way
 //! ([`Command::to_the_end`]).
 
 mod running;
