@@ -21,7 +21,8 @@ impl Mosaic {
     /// again while nobody changes it; one that somebody goes on changing is left out, with a warning.
     ///
     /// # Errors
-    /// Whatever kept it from looking; `Busy` for a repair while any changing verb is at work. That
+    /// Whatever kept it from looking; `Busy` for a repair while any changing verb is at work, and where
+    /// all that looked wrong is of volumes that were left out: nobody knows then that all is well. That
     /// nothing is of a class that was named is a warning.
     pub fn check(&self, repair: &Repair) -> Result<Vec<Finding>> {
         let failed = || format!("cannot check mosaic {:?}", self.config.name);
@@ -56,7 +57,7 @@ impl Mosaic {
     /// A device that all volumes are behind is not taken for that. Nor are locks that nobody had yet,
     /// or that are not ours to look at.
     fn confirmed(&self, found: Vec<Finding>) -> Result<Vec<Finding>> {
-        let volumes: BTreeSet<_> = found.iter().filter_map(|f| f.volume.as_deref()).collect();
+        let volumes: BTreeSet<_> = found.iter().filter_map(|f| f.volume.clone()).collect();
         if volumes.is_empty() {
             return Ok(found);
         }
@@ -72,24 +73,41 @@ impl Mosaic {
         // In the order in which everybody takes them.
         let subjects: Vec<_> = [Subject::mosaic()].into_iter().chain(subjects).collect();
         let (timeout, services) = (self.environment.lock_timeout, &self.environment.services);
-        let refused = locks.share_free(&subjects, timeout, services.as_ref())?;
-        let host = self.host();
-        for error in refused.values() {
-            host.warn(&format!("not compared: {}", error.chain()));
-        }
-        if refused.contains_key(&0) {
+        let mut refused = locks.share_free(&subjects, timeout, services.as_ref())?;
+        let now = match refused.contains_key(&0) {
             // Somebody repairs all of it.
-            return Ok(Vec::new());
+            true => found,
+            false => self.looked_again(found)?,
+        };
+        let is_free = |stored: &str| {
+            let place = volumes.iter().position(|volume| *volume == stored);
+            !refused.contains_key(&0) && place.is_some_and(|at| !refused.contains_key(&(at + 1)))
+        };
+        let (sure, unsure): (Vec<_>, Vec<_>) = now
+            .into_iter()
+            .partition(|finding| finding.volume.as_deref().is_none_or(is_free));
+        match refused.pop_first() {
+            Some((_, error)) if sure.is_empty() && !unsure.is_empty() => Err(error),
+            first => {
+                let host = self.host();
+                for (_, error) in first.into_iter().chain(refused) {
+                    host.warn(&format!("not compared: {}", error.chain()));
+                }
+                Ok(sure)
+            }
         }
-        let names = volumes.iter().zip(1..);
-        let free = names.filter(|(_, place)| !refused.contains_key(place));
-        let free: BTreeSet<_> = free.map(|(stored, _)| *stored).collect();
-        let mut now = self.driver.check(&Repair::Nothing)?;
-        now.retain(|finding| match &finding.volume {
-            Some(stored) => free.contains(stored.as_str()),
-            None => found.contains(finding),
-        });
-        Ok(now)
+    }
+
+    /// What the driver finds now; what it has found, where it cannot look once more.
+    fn looked_again(&self, found: Vec<Finding>) -> Result<Vec<Finding>> {
+        match self.driver.check(&Repair::Nothing) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => {
+                let why = error.chain();
+                self.host().warn(&format!("not compared twice: {why}"));
+                Ok(found)
+            }
+            now => now,
+        }
     }
 
     /// Runs the checker of the file system on one idle volume; if `repair` covers that, it mends what
