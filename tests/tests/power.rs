@@ -3,6 +3,8 @@
 //!
 //! `MountedFs::cut_power` says how it is cut, and its tests that the cut bites.
 
+#[path = "power/broken.rs"]
+mod broken;
 #[path = "power/synced.rs"]
 mod synced;
 

@@ -12,7 +12,7 @@ use rustix::fs::{OFlags, fsync};
 use rustix::io::Errno;
 
 use super::alive::await_unlocked;
-use super::closed::{await_closed, await_last, was_closed};
+use super::closed::{await_closed, await_last, lost, was_closed};
 use super::{Attached, How, Place, VolumeId, find, serve};
 use crate::format::descriptor::Base;
 use crate::format::storage::{Access, Folder};
@@ -129,6 +129,15 @@ fn raw_file(place: &Place<'_>, read_only: bool) -> Result<Option<OwnedFd>> {
     Ok(Some(lock.into_file()))
 }
 
+/// Whether what was written to a device is on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Durable {
+    /// It is, or there is nobody who could say.
+    All,
+    /// Not all of it, and another try would not change that.
+    NeverMore,
+}
+
 impl Attached {
     /// Takes the device away, and returns when the server has closed the disk.
     ///
@@ -139,7 +148,8 @@ impl Attached {
     ///
     /// # Errors
     /// `Busy` while somebody has it open; `NotFound` if it is gone; `NoSpace`, `Io` if something that
-    /// was written is lost: it is attached as before then, or its server could not close the disk.
+    /// was written is lost: it is attached as before then, or detached where the disk was not written any
+    /// more, or its server could not close it: the message says which.
     /// Of a device whose server was killed nothing can be said, and it just goes. The kernel's.
     pub fn detach(&self, host: &Host, place: &Place<'_>) -> Result<()> {
         let is_served = self.is_served_still(place)?;
@@ -164,9 +174,10 @@ impl Attached {
                     let Some(device) = self.open_same(OFlags::EXCL)? else {
                         return Err(Error::new(ErrorKind::NotFound, "it is not attached"));
                     };
-                    if is_served {
-                        self.sync(place, &device)?;
-                    }
+                    let durable = match is_served {
+                        true => self.sync(host, place, &device)?,
+                        false => Durable::All,
+                    };
                     host.debug(&format!("LOOP_CLR_FD {:?}", device.path()));
                     if device.release()? == Release::Gone {
                         drop(device);
@@ -174,9 +185,10 @@ impl Attached {
                         if is_served && !self.is_raw {
                             await_unlocked(host, place)?;
                         }
-                        return match is_served && !self.read_only {
-                            true => was_closed(place),
-                            false => Ok(()),
+                        return match durable {
+                            Durable::NeverMore => Err(lost()),
+                            Durable::All if is_served && !self.read_only => was_closed(place),
+                            Durable::All => Ok(()),
                         };
                     }
                 }
@@ -191,13 +203,18 @@ impl Attached {
 
     /// Makes durable what was written to the device, by whomever. A failure that nobody was told of
     /// yet is told here: the kernel keeps it until then, and tells it once.
-    fn sync(&self, place: &Place<'_>, device: &LoopDevice) -> Result<()> {
+    ///
+    /// A disk that is not written any more cannot be written again: it is not kept for that.
+    fn sync(&self, host: &Host, place: &Place<'_>, device: &LoopDevice) -> Result<Durable> {
         let Err(errno) = fsync(device) else {
-            return Ok(());
+            return Ok(Durable::All);
         };
         // Killed meanwhile: the device is of no use any more.
         if !self.is_served_still(place)? {
-            return Ok(());
+            return Ok(Durable::All);
+        }
+        if errno == Errno::IO && self.is_broken(host, place) {
+            return Ok(Durable::NeverMore);
         }
         let path = device.path();
         let path = path.display();

@@ -57,6 +57,14 @@ pub fn was_closed(place: &Place<'_>) -> Result<()> {
     }
 }
 
+/// What is said of a disk that was detached after writing to it had failed for good. The disk is not
+/// looked at: the file system that it is on may be what failed.
+pub(super) fn lost() -> Error {
+    let why = "it is detached, but its location failed to make something durable that was written to \
+               it, so what was written last may be lost; the next attach repairs it";
+    Error::new(ErrorKind::Io, why)
+}
+
 fn forget(place: &Place<'_>) -> Result<()> {
     if let Some(private) = place.private()? {
         // Nobody listens there, so what stays says nothing.

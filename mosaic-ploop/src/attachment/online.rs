@@ -66,6 +66,13 @@ impl Attached {
         answer.map(drop).map_err(|(error, _)| error)
     }
 
+    /// Whether the server says that the disk is not written any more, since a write has failed.
+    /// Where it cannot say, it is not.
+    pub(super) fn is_broken(&self, host: &Host, place: &Place<'_>) -> bool {
+        let answer = self.ask(host, place, Command::IsBroken);
+        answer.is_ok_and(|answer| answer == control::YES)
+    }
+
     /// Asks the server; with an error comes whether an earlier server was killed over it.
     pub(super) fn ask(
         &self,

@@ -28,6 +28,10 @@ use crate::format::units::Sectors;
 
 /// With what an answer begins if it went well; what is asked for follows.
 pub const OK: &str = "ok";
+/// What is answered to a question.
+pub const YES: &str = "yes";
+/// The other answer to a question.
+pub const NO: &str = "no";
 /// With what an answer begins if it did not; kind and reason follow.
 const FAILED: &str = "error";
 /// Callers that may wait to be heard.
@@ -45,6 +49,9 @@ pub enum Command {
     Grow(Sectors),
     /// Make durable what was written.
     Flush,
+    /// Say whether the disk is not written any more, since a write has failed: [`YES`] or [`NO`]. What
+    /// was written is made durable once more to find that out.
+    IsBroken,
     /// Nothing: to be there is the answer.
     Ping,
 }
@@ -55,6 +62,7 @@ impl fmt::Display for Command {
             Self::Freeze(guid) => write!(f, "freeze {guid}"),
             Self::Grow(size) => write!(f, "grow {}", size.0),
             Self::Flush => write!(f, "flush"),
+            Self::IsBroken => write!(f, "is-broken"),
             Self::Ping => write!(f, "ping"),
         }
     }
@@ -69,6 +77,7 @@ impl FromStr for Command {
             "freeze" => Self::Freeze(rest.parse().map_err(|_| Errno::PROTO)?),
             "grow" => Self::Grow(Sectors(rest.parse().map_err(|_| Errno::PROTO)?)),
             "flush" => Self::Flush,
+            "is-broken" => Self::IsBroken,
             "ping" => Self::Ping,
             _ => return Err(Errno::PROTO),
         })
@@ -280,6 +289,7 @@ mod tests {
             Command::Freeze(guid),
             Command::Grow(Sectors(u64::MAX)),
             Command::Flush,
+            Command::IsBroken,
             Command::Ping,
         ] {
             assert_eq!(command.to_string().parse(), Ok(command));

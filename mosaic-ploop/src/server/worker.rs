@@ -18,6 +18,7 @@ use super::files::ServedFolder;
 use super::orders::{Orders, Turn};
 use super::{LOCKED, handover, report};
 use crate::attachment::VolumeId;
+use crate::format::Error;
 use crate::fuse::Connection;
 use crate::lock_file::LockFile;
 
@@ -175,6 +176,10 @@ impl Service {
                 self.disk.flush()?;
                 Ok(String::new())
             }
+            Command::IsBroken => match self.disk.flush() {
+                Err(Error::Broken { .. }) => Ok(control::YES.to_owned()),
+                done => Ok(done.map(|()| control::NO.to_owned())?),
+            },
             Command::Ping => Ok(String::new()),
         }
     }

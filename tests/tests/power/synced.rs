@@ -2,6 +2,7 @@
 //! What programs have synced on ploop disks that are attached or mounted when the power is cut.
 
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -14,19 +15,19 @@ use super::{FILE_SYSTEMS, ready};
 
 const MIB: usize = 1 << 20;
 /// Bytes of a disk.
-const SIZE: usize = 16 * MIB;
-const CLUSTER: usize = 64 << 10;
-const BLOCK: usize = 4096;
+pub(super) const SIZE: usize = 16 * MIB;
+pub(super) const CLUSTER: usize = 64 << 10;
+pub(super) const BLOCK: usize = 4096;
 
 /// A disk that is attached, and all that was synced to it.
-struct Written {
+pub(super) struct Written {
     name: &'static str,
-    device: PathBuf,
+    pub(super) device: PathBuf,
     synced: Vec<u8>,
 }
 
 impl Written {
-    fn attach(site: &Site, name: &'static str, synced: Vec<u8>) -> Self {
+    pub(super) fn attach(site: &Site, name: &'static str, synced: Vec<u8>) -> Self {
         let said = site.json(&["attach", name]);
         let device = said["attachment"]["device"].as_str().unwrap().into();
         Self {
@@ -37,17 +38,21 @@ impl Written {
     }
 
     /// As a program does that has to be sure.
-    fn write(&mut self, at: usize, byte: u8, bytes: usize) {
-        let file = File::options().write(true).open(&self.device).unwrap();
-        let data = vec![byte; bytes];
-        file.write_all_at(&data, at as u64).unwrap();
-        file.sync_all().unwrap();
-        self.synced[at..at + bytes].copy_from_slice(&data);
+    pub(super) fn write(&mut self, at: usize, byte: u8, bytes: usize) {
+        self.try_write(at, byte, bytes).unwrap();
+        self.synced[at..at + bytes].fill(byte);
+    }
+
+    /// The same where it may fail.
+    pub(super) fn try_write(&self, at: usize, byte: u8, bytes: usize) -> io::Result<()> {
+        let file = File::options().write(true).open(&self.device)?;
+        file.write_all_at(&vec![byte; bytes], at as u64)?;
+        file.sync_all()
     }
 
     /// Compares with what is there now. What was on its way and not synced, one block for each of
     /// these places, is there or not.
-    fn assert_there(&mut self, not_synced: &[(usize, u8)]) {
+    pub(super) fn assert_there(&mut self, not_synced: &[(usize, u8)]) {
         let now = fs::read(&self.device).unwrap();
         for (at, byte) in not_synced {
             let block = *at..*at + BLOCK;
@@ -112,7 +117,7 @@ fn has_qemu() -> bool {
 }
 
 /// All images of a volume are closed, and have nothing wrong with them in QEMU's eyes.
-fn assert_closed(site: &Site, name: &str, qemu: bool) {
+pub(super) fn assert_closed(site: &Site, name: &str, qemu: bool) {
     for (image, is_marked) in images(site, name) {
         assert!(!is_marked, "{image:?}");
         if qemu {
@@ -126,7 +131,7 @@ fn assert_closed(site: &Site, name: &str, qemu: bool) {
     }
 }
 
-fn marked(site: &Site, name: &str) -> usize {
+pub(super) fn marked(site: &Site, name: &str) -> usize {
     let images = images(site, name);
     images.iter().filter(|(_, is_marked)| *is_marked).count()
 }
