@@ -81,7 +81,8 @@ impl Command {
     }
 
     /// Never stops the program half-way: a wish to stop is not heard while it runs, and it goes on
-    /// if we are killed. For steps on a volume's only copy that leave damage when they are cut,
+    /// if we are killed. SIGTERM, SIGHUP and SIGINT, as of a service that is stopped, are ignored in it
+    /// unless it handles them itself, as e2fsck(8) does to end in order. For steps on a volume's only copy that leave damage when they are cut,
     /// such as moving blocks for a smaller size.
     #[must_use]
     pub fn to_the_end(mut self) -> Self {
@@ -97,7 +98,9 @@ impl Command {
     ///
     /// # Errors
     /// `Unsupported` if it is not installed; `Interrupted`; `Io` with its name, status and last
-    /// words for a status that is not accepted, or a signal.
+    /// words for a status that is not accepted, or a signal. `Io` as well if nobody knows how it ended,
+    /// since what waited for it was killed: the program has then closed both its outputs, as it does
+    /// when it ends, or a wish to stop was heard.
     pub fn run(&self, host: &Host) -> Result<Output> {
         let path = find_program(&self.program).ok_or_else(|| not_installed(&self.program))?;
         host.check_cancelled()?;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A running child: its output is read while it runs, within bounds, and it never stays behind.
 //!
-//! One poll waits for its end (the pidfd of its keeper, [`spawn`]) and for both pipes; the user's wish to stop is a flag that
-//! is looked at in between.
+//! One poll waits for its end (the pidfd of its keeper, [`spawn`]) and for both pipes; the user's wish
+//! to stop is a flag that is looked at in between. Where the keeper was killed the end of both pipes
+//! is the program's: nothing else has their other ends.
 
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
@@ -39,9 +40,10 @@ pub(super) enum End {
     Cancelled,
 }
 
-/// A program in its own process group; dropping it kills the group and waits.
+/// A program in its own process group; dropping it kills the group, unless it is to go on, and waits.
 pub(super) struct Running {
     keeper: Keeper,
+    parting: Parting,
     streams: [Stream; 2],
     program: String,
     waited: bool,
@@ -60,6 +62,7 @@ impl Running {
         let theirs = [stdin.as_fd(), out.as_fd(), err.as_fd()];
         Ok(Self {
             keeper: spawn::start(image, theirs, parting)?,
+            parting,
             streams,
             program: program.to_owned(),
             waited: false,
@@ -85,7 +88,7 @@ impl Running {
             Some(Report::NotRun(errno)) => {
                 return Err(errno).context(|| format!("cannot run {}", self.program));
             }
-            None => return Err(unclear(&self.program)),
+            None => return Err(self.lost(&mut buffer, is_cancelled)),
         };
         for stream in &mut self.streams {
             stream.drain(&mut buffer);
@@ -101,7 +104,30 @@ impl Running {
         })
     }
 
-    /// Waits for one event; `true`: the program has ended.
+    /// What is left to do where the keeper was killed: locks and devices are not let go while the
+    /// program is at work. One that dies with its keeper is about to; a wish to stop is heard.
+    fn lost(&mut self, buffer: &mut [u8], is_cancelled: impl Fn() -> bool) -> Error {
+        while self.streams.iter().any(|stream| stream.pipe.is_some()) {
+            if is_cancelled() {
+                return unclear(&self.program, "it may still be at work");
+            }
+            // The pidfd stays readable: the pipes are waited for alone.
+            let mut pipes = Vec::new();
+            for stream in &self.streams {
+                pipes.extend(stream.pipe.as_ref().map(|p| PollFd::new(p, PollFlags::IN)));
+            }
+            match poll(&mut pipes, Some(&LOOK_UP)) {
+                Ok(_) | Err(Errno::INTR | Errno::NOMEM | Errno::AGAIN) => {}
+                Err(_) => return unclear(&self.program, "it may still be at work"),
+            }
+            for stream in &mut self.streams {
+                stream.read(buffer);
+            }
+        }
+        unclear(&self.program, "it has ended by now")
+    }
+
+    /// Waits for one event; `true`: the program has ended, or its keeper was killed.
     fn step(&mut self, buffer: &mut [u8]) -> rustix::io::Result<bool> {
         let mut polled = vec![PollFd::new(&self.keeper.end, PollFlags::IN)];
         for stream in &self.streams {
@@ -121,9 +147,15 @@ impl Running {
         Ok(ended)
     }
 
-    /// Kills the group, and waits until the program is gone.
+    /// Kills the group, unless the program is to go on, and waits until the program is gone. Nobody reads
+    /// what it writes meanwhile.
     fn stop(&mut self) {
-        self.keeper.stop();
+        if self.parting == Parting::Dies {
+            self.keeper.stop();
+        }
+        for stream in &mut self.streams {
+            stream.pipe = None;
+        }
         // It was to end, and how it did is of no interest.
         let _ = self.keeper.reap();
         self.waited = true;
@@ -148,8 +180,8 @@ pub(super) fn null() -> std::io::Result<OwnedFd> {
 }
 
 /// The error where nobody has said how a program ended: success would be a guess.
-pub(super) fn unclear(program: &str) -> Error {
-    let why = format!("nobody knows how {program} ended: what waited for it was killed");
+pub(super) fn unclear(program: &str, now: &str) -> Error {
+    let why = format!("nobody knows how {program} ended: what waited for it was killed; {now}");
     Error::new(ErrorKind::Io, why)
 }
 

@@ -40,6 +40,9 @@ pub fn launch_server(program: &Path, stdin: OwnedFd) -> Result<()> {
             Err(Error::new(ErrorKind::Io, why))
         }
         Some(Report::NotRun(errno)) => Err(errno).context(failed),
-        None => Err(unclear(&program.to_string_lossy())),
+        None => Err(unclear(
+            &program.to_string_lossy(),
+            "it may still be at work",
+        )),
     }
 }

@@ -209,6 +209,76 @@ fn a_step_that_must_end_outlives_its_killed_parent() {
     assert!(eventually(|| is_gone(&pid)));
 }
 
+#[test]
+fn a_step_that_must_end_does_so_whoever_is_told_to_stop() {
+    let script = "for s in TERM HUP INT; do kill -$s $PPID $$; done; sleep 0.3; echo whole";
+    let output = sh(script).to_the_end().run(&host()).unwrap();
+    assert_eq!(output.stdout, b"whole\n");
+    // Any other is stopped.
+    let error = sh("kill -TERM $$; exec sleep 1000")
+        .run(&host())
+        .unwrap_err();
+    assert_eq!(error.to_string(), "sh was killed by signal 15");
+    let error = sh("kill -TERM $PPID; exec sleep 1000")
+        .run(&host())
+        .unwrap_err();
+    assert_eq!(error.to_string(), "sh was killed by signal 9");
+}
+
+/// The script's parent is what waits for it.
+#[test]
+fn a_lost_end_is_no_success_and_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let mark = folder.path().join("mark");
+    let script = "kill -KILL $PPID; sleep 0.5; echo much; echo > $0";
+    let command = sh(script).arg(&mark).to_the_end();
+    let error = command.run(&host()).unwrap_err();
+    assert!(mark.exists(), "it was still at work");
+    assert_eq!(error.kind(), ErrorKind::Io);
+    let why = "nobody knows how sh ended: what waited for it was killed; it has ended by now";
+    assert_eq!(error.to_string(), why);
+    let start = Instant::now();
+    let script = "echo $$ > $0; kill -KILL $PPID; exec sleep 1000";
+    let error = sh(script).arg(&mark).run(&host()).unwrap_err();
+    assert_eq!(error.to_string(), why);
+    assert!(start.elapsed() < Duration::from_secs(30));
+    assert!(eventually(|| is_gone(
+        &std::fs::read_to_string(&mark).unwrap()
+    )));
+}
+
+#[test]
+fn a_program_is_stopped_though_what_waits_for_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let mark = folder.path().join("mark");
+    let script = "kill -STOP $PPID; echo $$ > $0.new; mv $0.new $0; exec sleep 1000";
+    let start = Instant::now();
+    let command = sh(script).arg(&mark);
+    let error = command.run(&cancelled_by(&mark)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Interrupted);
+    assert!(start.elapsed() < Duration::from_secs(30));
+    assert!(eventually(|| is_gone(
+        &std::fs::read_to_string(&mark).unwrap()
+    )));
+}
+
+#[test]
+fn what_waits_for_a_program_is_nowhere_and_has_nothing_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = tempfile::tempfile().unwrap();
+    rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty()).unwrap();
+    // Only where it says how the program ended. The directory is ours for a moment more.
+    let name = "command::tests::what_waits_for_a_program_is_nowhere_and_has_nothing_open";
+    if std::env::var_os(VICTIM).is_some() {
+        std::env::set_current_dir(folder.path()).unwrap();
+        let script = "until [ $(ls /proc/$PPID/fd | wc -l) = 1 ]; do sleep 0.01; done; \
+                      readlink /proc/$PPID/cwd";
+        assert_eq!(stdout_of(script), "/\n");
+        std::process::exit(77);
+    }
+    passes_in(&[], name);
+}
+
 /// Runs the test `name` again in a process of its own, which env(1) starts with these options. The test
 /// calls `std::process::exit` there.
 fn passes_in(options: &[&str], name: &str) {

@@ -11,6 +11,9 @@
 //! Both start as copies of a process that may have threads: until it executes the program, a copy may
 //! only make async-signal-safe calls (fork(2)): no allocation, no lock, plain system calls. All
 //! signals are blocked from before the copy is made, so that no handler of ours runs in it.
+//!
+//! The keeper has a copy-on-write copy of our memory until the program has ended, but none of our
+//! descriptors and not our directory.
 
 use std::ffi::{CString, c_char};
 use std::io;
@@ -43,8 +46,9 @@ const NOT_RUN: c_long = 127;
 pub(crate) enum Parting {
     /// It is killed; so is what it leaves behind.
     Dies,
-    /// It goes on to its end, and writes to a pipe that nobody reads any more do not kill it. What it
-    /// leaves behind is killed.
+    /// It goes on to its end. Neither a write to a pipe that nobody reads any more kills it, nor what a
+    /// service that is stopped, or a terminal that is closed, sends to it or its keeper: SIGTERM, SIGHUP
+    /// and SIGINT, unless it has a handler of its own. What it leaves behind is killed.
     GoesOn,
     /// It goes on, and so does what it leaves behind.
     Leaves,
@@ -73,7 +77,7 @@ pub(crate) enum Report {
 /// The process that waits for a program. Whoever drops it has called [`Keeper::reap`].
 #[derive(Debug)]
 pub(crate) struct Keeper {
-    /// A pidfd: readable when the keeper has ended, and so the program.
+    /// A pidfd: readable when the keeper has ended, and so the program, unless the keeper was killed.
     pub(crate) end: OwnedFd,
     report: OwnedFd,
 }
@@ -85,6 +89,8 @@ struct Plan {
     environment: Vec<*const c_char>,
     streams: [RawFd; 3],
     report: RawFd,
+    /// The streams and the report, in ascending order.
+    kept: [RawFd; 4],
     parting: Parting,
     parent: c_long,
 }
@@ -110,12 +116,16 @@ pub(crate) fn start(
         let texts = texts.iter().map(|text| text.as_ptr());
         texts.chain([ptr::null()]).collect()
     };
+    let [stdin, stdout, stderr] = [0, 1, 2].map(|at: usize| streams[at].as_raw_fd());
+    let mut kept = [stdin, stdout, stderr, theirs.as_raw_fd()];
+    kept.sort_unstable();
     let plan = Plan {
         path: image.path.as_ptr(),
         arguments: pointers(&image.arguments),
         environment: pointers(&image.environment),
-        streams: [0, 1, 2].map(|at: usize| streams[at].as_raw_fd()),
+        streams: [stdin, stdout, stderr],
         report: theirs.as_raw_fd(),
+        kept,
         parting,
         parent: c_long::from(rustix::process::getpid().as_raw_nonzero().get()),
     };
@@ -138,13 +148,17 @@ pub(crate) fn start(
 }
 
 impl Keeper {
-    /// Has the program and its group killed. The keeper is still to be waited for.
+    /// Has a program that [`Parting::Dies`] killed, and its group, also if the keeper was stopped. The
+    /// keeper is still to be waited for.
     pub(crate) fn stop(&self) {
-        // It can only be gone already.
-        let _ = rustix::process::pidfd_send_signal(&self.end, Signal::TERM);
+        for signal in [Signal::TERM, Signal::CONT] {
+            // It can only be gone already.
+            let _ = rustix::process::pidfd_send_signal(&self.end, signal);
+        }
     }
 
-    /// Waits for the keeper's end, and says what it has said; `None`: it was killed before.
+    /// Waits for the keeper's end, and says what it has said. `None`: it was killed before, or could not
+    /// learn how the program ended; the program may still be at work.
     pub(crate) fn reap(&self) -> Option<Report> {
         let fd = c_long::from(self.end.as_raw_fd());
         let flags = c_long::from(libc::WEXITED | libc::__WALL);
@@ -189,12 +203,18 @@ unsafe fn copy(flags: c_long, pidfd: *mut c_int) -> c_long {
 
 /// The keeper: runs the program, waits for it, kills what is left of its group, says how it ended.
 fn keep(plan: &Plan) -> ! {
+    // Of what others in this process have open, and of its directory, nothing is kept in use.
+    close_all_but(&plan.kept);
+    call(libc::SYS_chdir, [address(c"/".as_ptr()), 0, 0, 0]);
     call(libc::SYS_setpgid, [0, 0, 0, 0]);
     call(
         libc::SYS_prctl,
         [PR_SET_NAME, address(c"mosaic-keeper".as_ptr()), 0, 0],
     );
-    default_dispositions(plan.parting);
+    if let Err(errno) = default_dispositions(plan.parting) {
+        say(plan.report, errno, 0);
+        leave(NOT_RUN);
+    }
     if plan.parting == Parting::Dies {
         dies_with(plan.parent, libc::SIGTERM);
     }
@@ -210,23 +230,35 @@ fn keep(plan: &Plan) -> ! {
     }
     // Once more there, so that it is done before anybody is told to stop.
     call(libc::SYS_setpgid, [program, program, 0, 0]);
-    close_all_but(plan.report);
+    close_all_but(&[plan.report]);
     let group = |signal: c_int| {
         call(libc::SYS_kill, [-program, c_long::from(signal), 0, 0]);
     };
-    while !has_ended(program) {
-        if next_signal() == c_long::from(libc::SIGTERM) {
+    let mut known = has_ended(program);
+    while known == Ok(false) {
+        if next_signal() == c_long::from(libc::SIGTERM) && plan.parting == Parting::Dies {
+            // It may have left its group.
+            call(libc::SYS_kill, [program, c_long::from(libc::SIGKILL), 0, 0]);
             group(libc::SIGKILL);
         }
+        known = has_ended(program);
     }
     // Its number is its own, and its group's, as long as it is not waited for.
-    if plan.parting != Parting::Leaves {
+    if known == Ok(true) && plan.parting != Parting::Leaves {
         group(libc::SIGKILL);
     }
+    // If that was not answered, it is not stopped: this waits for it, or fails as well.
     let mut status: c_int = 0;
     let to = ptr::from_mut(&mut status).expose_provenance().cast_signed() as c_long;
-    while call(libc::SYS_wait4, [program, to, 0, 0]) < 0 && last_errno() == libc::EINTR {}
-    say(plan.report, 0, status);
+    let waited = loop {
+        let waited = call(libc::SYS_wait4, [program, to, 0, 0]);
+        if waited >= 0 || last_errno() != libc::EINTR {
+            break waited;
+        }
+    };
+    if waited == program {
+        say(plan.report, 0, status);
+    }
     leave(0)
 }
 
@@ -237,8 +269,8 @@ fn execute(plan: &Plan, keeper: c_long) -> ! {
         dies_with(keeper, libc::SIGKILL);
     }
     for (number, stream) in (0..).zip(plan.streams) {
-        // SAFETY: two integers; ours are beyond 2, so this never meets a descriptor with itself.
-        if unsafe { libc::dup2(stream, number) } < 0 {
+        // Ours are beyond 2, so this never meets a descriptor with itself.
+        if call(libc::SYS_dup3, [c_long::from(stream), number, 0, 0]) < 0 {
             say(plan.report, last_errno(), 0);
             leave(NOT_RUN);
         }
@@ -267,19 +299,30 @@ fn execute(plan: &Plan, keeper: c_long) -> ! {
 ///
 /// By the system call itself, since libc's function refuses the two signals that libc uses, which
 /// a careless ancestor may have set to be ignored.
-fn default_dispositions(parting: Parting) {
+///
+/// # Errors
+/// The kernel's for SIGCHLD: the end of the program would not be known.
+fn default_dispositions(parting: Parting) -> Result<(), c_int> {
     // Of any architecture's kernel_sigaction, all zeroes is SIG_DFL with no flags.
     let default = [0u64; 8];
     for number in 1..=SIGNALS {
         let bytes = SIGNAL_SET_BYTES as c_long;
         // The kernel reads at most 8 words; that SIGKILL and SIGSTOP are refused changes nothing.
         let arguments = [c_long::from(number), address(default.as_ptr()), 0, bytes];
-        call(libc::SYS_rt_sigaction, arguments);
+        if call(libc::SYS_rt_sigaction, arguments) < 0 && number == libc::SIGCHLD {
+            return Err(last_errno());
+        }
     }
-    if parting != Parting::Dies {
+    let ignored: &[c_int] = match parting {
+        Parting::Dies => &[],
+        Parting::GoesOn => &[libc::SIGPIPE, libc::SIGTERM, libc::SIGHUP, libc::SIGINT],
+        Parting::Leaves => &[libc::SIGPIPE],
+    };
+    for number in ignored {
         // SAFETY: SIG_IGN is no function that could be called.
-        unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+        unsafe { libc::signal(*number, libc::SIG_IGN) };
     }
+    Ok(())
 }
 
 /// Has a signal sent to this process when its parent ends; it ends now if that has happened already.
@@ -306,7 +349,8 @@ fn set_mask(mask: u64) -> u64 {
     before
 }
 
-/// Waits for SIGCHLD or SIGTERM, which are blocked: which of them came.
+/// Waits for SIGCHLD or SIGTERM, which are blocked, and so come even if they are ignored: which of them
+/// came.
 fn next_signal() -> c_long {
     let set: u64 = [libc::SIGCHLD, libc::SIGTERM]
         .iter()
@@ -318,8 +362,8 @@ fn next_signal() -> c_long {
     )
 }
 
-/// Whether a child has ended; it is still to be waited for.
-fn has_ended(child: c_long) -> bool {
+/// Whether a child has ended; it is still to be waited for. An error: nobody knows.
+fn has_ended(child: c_long) -> Result<bool, c_int> {
     // SAFETY: siginfo_t is integers and pointers, of which all zeroes are values.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     let flags = libc::WEXITED | libc::WNOWAIT | libc::WNOHANG;
@@ -336,24 +380,32 @@ fn has_ended(child: c_long) -> bool {
             null,
         )
     };
-    // SAFETY: after waitid(2) it has a pid, 0 if no child was in that state.
-    asked < 0 && last_errno() != libc::EINTR || unsafe { info.si_pid() } != 0
+    match (asked, last_errno()) {
+        // SAFETY: after waitid(2) it has a pid, 0 if no child was in that state.
+        (0, _) => Ok(unsafe { info.si_pid() } != 0),
+        (_, libc::EINTR) => Ok(false),
+        (_, errno) => Err(errno),
+    }
 }
 
 /// Writes what [`Keeper::reap`] understands. Signals are blocked: a reader that is gone kills nobody.
 fn say(report: RawFd, errno: c_int, status: c_int) {
     let message = [errno, status];
-    // SAFETY: 8 bytes are read from where the two numbers are.
-    unsafe { libc::write(report, message.as_ptr().cast(), 8) };
+    let bytes = address(message.as_ptr());
+    call(libc::SYS_write, [c_long::from(report), bytes, 8, 0]);
 }
 
-fn close_all_but(kept: RawFd) {
-    let kept = c_long::from(kept);
-    call(libc::SYS_close_range, [0, kept - 1, 0, 0]);
-    call(
-        libc::SYS_close_range,
-        [kept + 1, c_long::from(u32::MAX), 0, 0],
-    );
+/// Closes all descriptors but these, which are in ascending order.
+fn close_all_but(kept: &[RawFd]) {
+    let mut first = 0;
+    for fd in kept.iter().copied().map(c_long::from) {
+        if fd > first {
+            call(libc::SYS_close_range, [first, fd - 1, 0, 0]);
+        }
+        first = fd + 1;
+    }
+    let last = c_long::from(u32::MAX);
+    call(libc::SYS_close_range, [first, last, 0, 0]);
 }
 
 fn leave(status: c_long) -> ! {
