@@ -131,7 +131,10 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let wholly = self.wholly_left_out.len();
+        // One that failed is not among the passed ones.
+        let has_failed = |test: &&Test| self.failures.contains(&test.1);
+        let wholly = self.wholly_left_out.iter();
+        let wholly = wholly.filter(|test| !has_failed(test)).count();
         let passed = self.passed.saturating_sub(self.skipped.len() + wholly);
         let skipped = self.skipped.len() + self.ignored();
         write!(
@@ -261,6 +264,23 @@ mod tests {
         assert_eq!(tally.to_string(), sum);
         assert_eq!(tally.details()[0], "skipped: c: needs root");
         assert_eq!(tally.skipped(), 1);
+    }
+
+    #[test]
+    fn what_failed_has_not_been_left_out() {
+        let mut tally = Tally::default();
+        for line in [
+            "left out: a: all of it",
+            "test a ... FAILED",
+            "left out: b: all of it",
+            "test b ... ok",
+            "test c ... ok",
+            "test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1s",
+        ] {
+            tally.read(line);
+        }
+        let sum = "1 passed, 1 failed, 0 skipped, 1 left out by --quick";
+        assert_eq!(tally.to_string(), sum);
     }
 
     #[test]

@@ -91,12 +91,17 @@ pub struct Stage {
 /// The scenarios of that name: one, or in a long run one for each kind of quota that the verb can
 /// live with. None where there is not all that they need; that was said.
 pub fn scenarios(name: &str) -> Vec<Scenario> {
+    chosen(name, requires_time)
+}
+
+/// The scenarios of that name, if it is one of a quick run or there is time for it.
+pub fn chosen(name: &str, has_time: impl FnOnce() -> bool) -> Vec<Scenario> {
     let has = |fs: &str| requires_program(&format!("mkfs.{fs}"));
     if !requires_root() || !["ext4", "xfs", "btrfs"].into_iter().all(has) {
         return Vec::new();
     }
     let (_, scenario) = all().find(|(n, _)| *n == name).unwrap();
-    if !scenario.in_quick && !requires_time() {
+    if !scenario.in_quick && !has_time() {
         return Vec::new();
     }
     if scenario.fs == POOL && !requires_thin_pools() {
