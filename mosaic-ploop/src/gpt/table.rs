@@ -223,6 +223,16 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_with_no_room_for_the_copy_at_the_end_has_none() {
+        let mut new = fresh();
+        new.front[512 + 30] ^= 1;
+        for sectors in 0..=START as u64 / SECTOR {
+            let found = Table::find(&new.front, &new.back, Sectors(sectors));
+            assert_eq!(found, Found::Damaged, "{sectors}");
+        }
+    }
+
+    #[test]
     fn a_new_table_is_read_back_from_either_copy() {
         let new = fresh();
         assert_eq!((new.front.len(), new.back.len()), (START, END));

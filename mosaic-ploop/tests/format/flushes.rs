@@ -90,6 +90,8 @@ fn flush_twice(kind: Kind) -> [Result<bool, Error>; 3] {
     let chain = Chain::new(Vec::new(), top).unwrap();
     host.good.store(0, Ordering::SeqCst);
     let both = thread::scope(|scope| {
+        // Goes with a panic in here: the flush that waits for it fails then, and nobody waits for ever.
+        let go_on = go_on;
         let first = scope.spawn(|| chain.flush_in_place());
         entered.recv().unwrap();
         let (says, said) = channel();

@@ -26,8 +26,12 @@ impl Interrupts {
     /// Begins: SIGALRM gets a handler without `SA_RESTART`, which stays.
     ///
     /// # Panics
-    /// The kernel refuses.
+    /// The kernel refuses, or the period is not between nothing and a second.
     pub fn every(period: Duration) -> Self {
+        assert!(
+            !period.is_zero() && period < Duration::from_secs(1),
+            "{period:?}"
+        );
         // SAFETY: a C structure of integers and a pointer, of which all zeroes are a value.
         let mut action: libc::sigaction = unsafe { zeroed() };
         action.sa_sigaction = count as *const () as usize;
