@@ -20,7 +20,8 @@ pub struct Options {
     /// Folder to install into, such as /usr/local; it is made where it is not there.
     #[arg(long, value_name = "DIR")]
     root: PathBuf,
-    /// Installs what `cargo build` makes, which is large and slow, but says more when it fails.
+    /// Installs what is built without optimisation, in less time: slower, and it checks more of itself
+    /// while it runs.
     #[arg(long)]
     debug: bool,
     /// Builds nothing: what was built before is installed.

@@ -52,7 +52,7 @@ enum Task {
     /// Runs something in the virtual machine that tests of other kernels' abilities run in.
     #[command(subcommand)]
     Vm(vm::Task),
-    /// Writes a manual page per verb to target/man.
+    /// Writes the manual pages of moctl's verbs and of the C library's functions to target/man.
     Man,
     /// Installs moctl, the drivers, the C library and the manual pages.
     Install(install::Options),

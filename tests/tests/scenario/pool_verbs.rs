@@ -11,7 +11,8 @@ const DMTHIN: Scenario = Scenario {
     // Processors are emulated where pools are.
     asks: 2,
     least: 5,
-    // What a quick run tries of this: src/simulated of the driver at each call, tests/pool_power here.
+    // What a quick run tries of this: src/simulated of the driver at each call, and the
+    // power cuts of tests/pool_power here.
     in_quick: false,
     ..LOOP
 };
