@@ -199,6 +199,21 @@ impl Error {
         }
     }
 
+    /// Whether what was written before is perhaps not on storage, although it can be read: then that is
+    /// to be remembered. The kernel tells it once, and does not write the same again
+    /// (Documentation/core-api/errseq.rst, Linux 4.13 and later). For want of space nothing is lost that
+    /// was there before.
+    pub(super) fn may_have_lost(&self) -> bool {
+        match self {
+            Self::Io { action, source, .. } => match *action {
+                "flush" => true,
+                "write" | "extend" | "cut off" => !is_want_of_space(source),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
     /// What the host makes of it.
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -265,6 +280,11 @@ impl From<Error> for mosaic_core::Error {
             _ => Self::new(kind, message),
         }
     }
+}
+
+fn is_want_of_space(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
 }
 
 #[cfg(test)]

@@ -66,32 +66,48 @@ impl<S: Folder> Disk<S> {
 
     /// The disk for reading and writing by one server after the other, each of which notes in the same
     /// file what is not durable yet, and ends first what one that died had begun. Where writing has
-    /// failed none of them writes any more.
+    /// failed none of them writes any more: also where it was one of these that failed while it ended
+    /// what another had begun, since the table that the next one reads is that of the page cache, which
+    /// storage perhaps does not have.
     ///
     /// # Errors
     /// `Overtaken` if somebody changed it in between; as [`Disk::write`], but for `InUse`, and as
     /// [`Disk::check`].
     pub fn serve(&mut self, notes: S::File) -> Result<Chain<S::File>> {
         let failed = |e| Error::io("read the notes on", "the disk", e);
-        if let Some(mut pending) = ledger::load(&notes).map_err(failed)? {
-            if !pending.is_broken && !self.is_all_durable()? {
-                pending.is_broken = true;
-                let _ = ledger::give_up(&notes);
+        let pending = ledger::load(&notes).map_err(failed)?;
+        let opened = match pending {
+            Some(mut pending) => {
+                if !pending.is_broken && !self.is_all_durable()? {
+                    pending.is_broken = true;
+                    let _ = ledger::give_up(&notes);
+                }
+                if pending.is_broken {
+                    return self.read_broken(&pending);
+                }
+                let opened = self.take_over(&pending).and_then(|()| self.write_mended());
+                if opened.as_ref().is_err_and(Error::may_have_lost) {
+                    // If that fails too, whoever comes next goes by what the kernel tells him.
+                    let _ = ledger::give_up(&notes);
+                }
+                opened
             }
-            if pending.is_broken {
-                return self.read_broken(&pending);
-            }
-            self.take_over(&pending)?;
-        }
-        let mut chain = match self.write() {
-            Err(Error::InUse { .. } | Error::Converting { .. }) => {
-                self.check(Some(Repair::Safe))?;
-                self.write()?
-            }
-            other => other?,
+            None => self.write_mended(),
         };
+        let mut chain = opened?;
         chain.keep_ledger(notes)?;
         Ok(chain)
+    }
+
+    /// As [`Disk::write`], once what a writer that died has left is repaired.
+    fn write_mended(&mut self) -> Result<Chain<S::File>> {
+        match self.write() {
+            Err(Error::InUse { .. } | Error::Converting { .. }) => {
+                self.check(Some(Repair::Safe))?;
+                self.write()
+            }
+            other => other,
+        }
     }
 
     /// Whether the kernel could write all that was written to the top. Of a raw base it is who wrote
