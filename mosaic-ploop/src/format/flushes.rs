@@ -6,8 +6,10 @@
 //! Documentation/core-api/errseq.rst, Linux 4.13 and later). What was lost may be either's.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+
+use rustix::io::Errno;
 
 /// Lets one flush of a file follow another.
 #[derive(Debug, Default)]
@@ -16,9 +18,16 @@ pub(super) struct Flushes {
     failed: AtomicU64,
     /// Of whose turn it is: the last error.
     last: Mutex<Option<io::Error>>,
+    /// Whether one has failed of which nobody was told.
+    owes_failure: AtomicBool,
 }
 
 impl Flushes {
+    /// Lets the next one fail, whatever the kernel says.
+    pub(super) fn owe_failure(&self) {
+        self.owes_failure.store(true, Ordering::Release);
+    }
+
     /// Has its turn, or fails as another one did that ended while this one waited.
     ///
     /// # Errors
@@ -32,7 +41,10 @@ impl Flushes {
         {
             return Err(same(error));
         }
-        let flushed = flush();
+        let flushed = match (flush(), self.owes_failure.swap(false, Ordering::AcqRel)) {
+            (Ok(()), true) => Err(Errno::IO.into()),
+            (flushed, _) => flushed,
+        };
         if let Err(error) = &flushed {
             *last = Some(same(error));
             self.failed.fetch_add(1, Ordering::Release);

@@ -64,6 +64,11 @@ impl<F: ImageFile> Ledger<F> {
         Ok(ledger)
     }
 
+    /// Goes on with a file that has a head, and no notes behind it.
+    pub(super) fn resume(file: F) -> Self {
+        Self { file, end: START }
+    }
+
     /// Begins notes on another image; none of those on the former is needed any more.
     ///
     /// # Errors

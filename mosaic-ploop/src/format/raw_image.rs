@@ -138,6 +138,11 @@ impl<F: ImageFile> RawImage<F> {
         flushed.map_err(|e| Error::io("flush", &self.name, e))
     }
 
+    /// Lets the next flush fail: something that was written before it is lost.
+    pub(super) fn has_lost(&self) {
+        self.flushes.owe_failure();
+    }
+
     /// The image, for reading from now on.
     pub(super) fn into_read_only(mut self, file: F) -> Self {
         self.file = file;

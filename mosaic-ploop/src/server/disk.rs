@@ -157,9 +157,16 @@ impl ServedDisk {
     /// Makes a snapshot of what is there, and goes on in a new top. A top with nothing in it needs
     /// none: then it is the snapshot beneath it. Which one it is.
     ///
+    /// `keep` is given the files that have the locks then, before anything is written to the new top:
+    /// whoever has them is told of all that could not be.
+    ///
     /// # Errors
     /// As [`Disk::snapshot_open`].
-    pub fn freeze(&self, guid: Guid) -> mosaic_core::Result<Guid> {
+    pub fn freeze(
+        &self,
+        guid: Guid,
+        keep: impl FnOnce(&[BorrowedFd<'_>]),
+    ) -> mosaic_core::Result<Guid> {
         let mut open = self.alone();
         if let Some(below) = open.unchanged_since() {
             open.locks.share_lower()?;
@@ -174,6 +181,7 @@ impl ServedDisk {
             chain.give_up();
             return Err(error);
         }
+        keep(&locks.files());
         locks.share_lower()?;
         Ok(guid)
     }
@@ -213,9 +221,9 @@ impl ServedDisk {
         self.alone().chain.finish()
     }
 
-    /// Lets `see` look at the files that have the locks.
-    pub fn with_locked<T>(&self, see: impl FnOnce(&[BorrowedFd<'_>]) -> T) -> T {
-        see(&self.shared().locks.files())
+    /// Lets `keep` have the files that have the locks.
+    pub fn with_locked(&self, keep: impl FnOnce(&[BorrowedFd<'_>])) {
+        keep(&self.shared().locks.files());
     }
 
     // A thread that panicked has the process end: nobody sees what it left half-done.
@@ -265,12 +273,17 @@ impl Open {
         })
     }
 
-    fn new(mut disk: Disk<ServedFolder>, locks: ImageLocks, access: Access) -> Result<Self> {
+    fn new(
+        mut disk: Disk<ServedFolder>,
+        locks: ImageLocks,
+        access: Access,
+    ) -> mosaic_core::Result<Self> {
         let Access::Write { ledger } = access else {
             let chain = disk.read(disk.descriptor().top())?;
             return Ok(Self::of(disk, chain, locks));
         };
-        let chain = disk.serve(ServedFile::unnamed(ledger))?;
+        let held = locks.given_top()?.map(ServedFile::unnamed);
+        let chain = disk.serve(ServedFile::unnamed(ledger), held)?;
         Ok(Self::of(disk, chain, locks))
     }
 

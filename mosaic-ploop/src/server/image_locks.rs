@@ -2,7 +2,8 @@
 //! The byte locks on the images of a served disk.
 //!
 //! They belong to the open files, of which the keeper has duplicates: a worker that is killed leaves
-//! them locked, and the next one goes on with the same. So nobody comes in between.
+//! them locked, and the next one goes on with the same. So nobody comes in between, and the kernel tells
+//! the next one through them of what the last one could not make durable: nobody else flushes them.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -29,6 +30,8 @@ pub struct ImageLocks(Vec<Locked>);
 struct Locked {
     name: String,
     lock: ImageLock,
+    /// Whether an earlier worker had it.
+    is_given: bool,
 }
 
 impl ImageLocks {
@@ -47,7 +50,7 @@ impl ImageLocks {
             let folder = disk.folder();
             let file = folder.open_to_lock(name)?;
             if let Some(lock) = given.find(&file)? {
-                locks.push(Locked::new(name, lock));
+                locks.push(Locked::new(name, lock, true));
                 continue;
             }
             let shared = folder.is_shared(name);
@@ -59,7 +62,8 @@ impl ImageLocks {
                 (false, false) => Hold::READ,
             };
             is_top_new = number == last;
-            locks.push(Locked::new(name, take_patiently(folder, name, &hold)?));
+            let lock = take_patiently(folder, name, &hold)?;
+            locks.push(Locked::new(name, lock, false));
         }
         let locks = Self(locks);
         // A worker that was killed had just frozen the disk.
@@ -76,7 +80,7 @@ impl ImageLocks {
     pub fn add_top(&mut self, disk: &Disk<ServedFolder>) -> Result<()> {
         if let Some(name) = images(disk).pop() {
             let lock = take_patiently(disk.folder(), name, &Hold::WRITE)?;
-            self.0.push(Locked::new(name, lock));
+            self.0.push(Locked::new(name, lock, false));
         }
         Ok(())
     }
@@ -97,6 +101,18 @@ impl ImageLocks {
         names.eq(images(disk))
     }
 
+    /// The top as an earlier worker opened it, before anything was written to it: the same open file, so
+    /// that the kernel tells it of what that worker could not write.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn given_top(&self) -> Result<Option<OwnedFd>> {
+        let top = self.0.last().filter(|locked| locked.is_given);
+        let file = top.map(|locked| locked.lock.as_fd().try_clone_to_owned());
+        let file = file.transpose();
+        file.map_err(|e| mosaic_core::Error::io(e, "cannot duplicate a descriptor"))
+    }
+
     /// The files that have the locks.
     pub fn files(&self) -> Vec<BorrowedFd<'_>> {
         let locks = self.0.iter();
@@ -105,9 +121,12 @@ impl ImageLocks {
 }
 
 impl Locked {
-    fn new(name: &str, lock: ImageLock) -> Self {
-        let name = name.to_owned();
-        Self { name, lock }
+    fn new(name: &str, lock: ImageLock, is_given: bool) -> Self {
+        Self {
+            name: name.to_owned(),
+            lock,
+            is_given,
+        }
     }
 }
 

@@ -75,7 +75,7 @@ pub(super) fn run(parent: BorrowedFd<'_>) -> ExitCode {
     if service.connection.stop_waiting().is_err() {
         return ExitCode::FAILURE;
     }
-    service.hand_over_locks();
+    service.disk.with_locked(|files| service.hand_over(files));
     report(parent, &control::success(""));
     serve(service, orders.listener)
 }
@@ -151,18 +151,15 @@ impl Service {
     }
 
     /// Gives the keeper the files that have the locks, for the time when we are gone.
-    fn hand_over_locks(&self) {
+    fn hand_over(&self, files: &[BorrowedFd<'_>]) {
         // It may have been killed, and then nobody comes after us.
-        let _ = self
-            .disk
-            .with_locked(|files| handover::send(&self.keeper, LOCKED, files));
+        let _ = handover::send(&self.keeper, LOCKED, files);
     }
 
     fn execute(&self, command: Command) -> Result<String> {
         match command {
             Command::Freeze(guid) => {
-                let frozen = self.disk.freeze(guid);
-                self.hand_over_locks();
+                let frozen = self.disk.freeze(guid, |files| self.hand_over(files));
                 frozen.map(|guid| guid.to_string())
             }
             Command::Grow(size) => {

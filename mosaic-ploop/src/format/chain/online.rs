@@ -51,6 +51,18 @@ impl<F: ImageFile> Chain<F> {
         Ok(())
     }
 
+    /// As [`Chain::keep_ledger`], in a file with notes on this very top, which has none of a BAT.
+    pub(in crate::format) fn resume_ledger(&mut self, file: F) {
+        self.ledger = Some(Ledger::resume(file));
+    }
+
+    /// Lets the next flush of a raw top fail, since something that was written before it is lost.
+    pub(in crate::format) fn has_lost(&self) {
+        if let Layer::Raw(raw) = &self.top {
+            raw.has_lost();
+        }
+    }
+
     /// Ends the top: all of it is durable, it has no mark, and nothing is written to it any more. The
     /// empty delta is ready to be written in its place, no longer than `limit`.
     ///

@@ -66,24 +66,35 @@ impl<S: Folder> Disk<S> {
 
     /// The disk for reading and writing by one server after the other, each of which notes in the same
     /// file what is not durable yet, and ends first what one that died had begun. Where writing has
-    /// failed none of them writes any more: also where it was one of these that failed while it ended
+    /// failed none of them writes any more, and the next flush of a raw top fails once. It is so also where it was one of these that failed while it ended
     /// what another had begun, since the table that the next one reads is that of the page cache, which
     /// storage perhaps does not have.
+    ///
+    /// `held` is the top as the first of these servers opened it, and as it has been open since, also
+    /// for reading only. The kernel tells each open file once of what it could not write: who opens it
+    /// anew is not told of what another one was told already, perhaps while it was killed (`f_wb_err`,
+    /// `file_check_and_advance_wb_err` in mm/filemap.c, Linux 4.13 and later). A kill between any two
+    /// steps leaves it so: what fails in a flush here is told to `held` once more, and what `held` is
+    /// told is noted before anything else is done. Between those two, and without `held`, a failure is
+    /// forgotten.
     ///
     /// # Errors
     /// `Overtaken` if somebody changed it in between; as [`Disk::write`], but for `InUse`, and as
     /// [`Disk::check`].
-    pub fn serve(&mut self, notes: S::File) -> Result<Chain<S::File>> {
+    pub fn serve(&mut self, notes: S::File, held: Option<S::File>) -> Result<Chain<S::File>> {
         let failed = |e| Error::io("read the notes on", "the disk", e);
         let pending = ledger::load(&notes).map_err(failed)?;
         let opened = match pending {
             Some(mut pending) => {
-                if !pending.is_broken && !self.is_all_durable()? {
+                if !pending.is_broken && !self.is_all_durable(held)? {
                     pending.is_broken = true;
                     let _ = ledger::give_up(&notes);
                 }
-                if pending.is_broken {
+                if pending.is_broken && !self.is_raw(self.descriptor.top()) {
                     return self.read_broken(&pending);
+                }
+                if pending.is_broken {
+                    return self.write_raw_lost(notes);
                 }
                 let opened = self.take_over(&pending).and_then(|()| self.write_mended());
                 if opened.as_ref().is_err_and(Error::may_have_lost) {
@@ -110,9 +121,12 @@ impl<S: Folder> Disk<S> {
         }
     }
 
-    /// Whether the kernel could write all that was written to the top. Of a raw base it is who wrote
-    /// that asks, and who is told: once.
-    fn is_all_durable(&self) -> Result<bool> {
+    /// Whether the kernel could write all that was written to the top. Of a raw one that was not held
+    /// it is who wrote that asks.
+    fn is_all_durable(&self, held: Option<S::File>) -> Result<bool> {
+        if held.is_some_and(|held| held.flush().is_err()) {
+            return Ok(false);
+        }
         let top = self.descriptor.top();
         if self.is_raw(top) {
             return Ok(true);
@@ -129,6 +143,15 @@ impl<S: Folder> Disk<S> {
             other => other,
         };
         Chain::new(lower, top)
+    }
+
+    /// A raw disk of which something was lost: its next flush fails. The notes go on saying so, which is
+    /// told once more by each server that follows: it is not known whether the last one came to it.
+    fn write_raw_lost(&mut self, notes: S::File) -> Result<Chain<S::File>> {
+        let mut chain = self.write_mended()?;
+        chain.has_lost();
+        chain.resume_ledger(notes);
+        Ok(chain)
     }
 
     /// Ends what a server that died left unfinished in an image, before the disk is opened again.

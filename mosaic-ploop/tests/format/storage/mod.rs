@@ -5,6 +5,7 @@ mod crash;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use mosaic_ploop::format::storage::{Access, Folder, ImageFile, is_zero};
@@ -60,6 +61,8 @@ struct State {
     has_failed: bool,
     /// Whether all fail after the one that failed.
     stays_broken: bool,
+    /// Flushes of each inode that have failed.
+    failed_flushes: BTreeMap<usize, u64>,
     random: u64,
 }
 
@@ -73,6 +76,8 @@ pub struct MemFile {
     folder: MemFolder,
     inode: usize,
     access: Access,
+    /// Failed flushes that it knows of, as each open file of the kernel does.
+    told: AtomicU64,
 }
 
 impl MemFolder {
@@ -179,10 +184,12 @@ impl Folder for MemFolder {
 
     fn open(&self, name: &str, access: Access) -> io::Result<MemFile> {
         let inode = *self.state().content.names.get(name).ok_or_else(missing)?;
+        let failed = self.state().failed_flushes.get(&inode).copied();
         Ok(MemFile {
             folder: self.clone(),
             inode,
             access,
+            told: AtomicU64::new(failed.unwrap_or_default()),
         })
     }
 
@@ -305,7 +312,15 @@ impl ImageFile for MemFile {
 
     fn flush(&self) -> io::Result<()> {
         let inode = self.inode;
-        self.folder.step(Step::Flush { inode }).map(drop)
+        let done = self.folder.step(Step::Flush { inode }).map(drop);
+        let mut state = self.folder.state();
+        let failed = state.failed_flushes.entry(inode).or_default();
+        *failed += u64::from(done.is_err());
+        let failed = *failed;
+        if self.told.swap(failed, Ordering::SeqCst) == failed {
+            return done;
+        }
+        Err(io::Error::from_raw_os_error(5))
     }
 }
 
