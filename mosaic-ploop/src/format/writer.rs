@@ -186,21 +186,17 @@ impl<F: ImageFile> Writer<F> {
 
     /// Makes durable all that was done.
     ///
+    /// Where the table has no space, or the notes cannot be forgotten, nothing is lost: it is known what
+    /// of the table is not in the file, what it points to is durable, and the notes are of both. So the
+    /// next flush does the rest, or whoever takes over.
+    ///
     /// # Errors
-    /// `Broken`; `Io`, and then nothing more is written.
+    /// `Broken`; `Io`, and then nothing more is written if something may be lost.
     pub fn flush(&mut self) -> Result<()> {
         self.intact()?;
-        self.or_give_up(|writer| {
-            writer.flush_file()?;
-            if !writer.delta.bat.is_clean() {
-                let delta = &mut writer.delta;
-                let written = delta.bat.write(&delta.file, &delta.header);
-                written.map_err(delta.io("write"))?;
-                writer.flush_file()?;
-            }
-            match &mut writer.ledger {
-                Some(ledger) => ledger.clear().map_err(writer.delta.io("forget notes on")),
-                None => Ok(()),
+        self.write_table().inspect_err(|error| {
+            if error.may_have_lost() {
+                self.give_up();
             }
         })?;
         let size = self.header().cluster;
@@ -210,6 +206,21 @@ impl<F: ImageFile> Writer<F> {
             let _ = self.delta.file.punch(at, size.bytes());
         }
         Ok(())
+    }
+
+    /// Makes durable what was written, then the table, and forgets the notes.
+    fn write_table(&mut self) -> Result<()> {
+        self.flush_file()?;
+        let delta = &mut self.delta;
+        if !delta.bat.is_clean() {
+            let written = delta.bat.write(&delta.file, &delta.header);
+            written.map_err(delta.io("write"))?;
+            self.flush_file()?;
+        }
+        match &mut self.ledger {
+            Some(ledger) => ledger.clear().map_err(self.delta.io("forget notes on")),
+            None => Ok(()),
+        }
     }
 
     /// Makes durable what was overwritten, if there is nothing else to be made so. Several may ask for
@@ -276,9 +287,14 @@ impl<F: ImageFile> Writer<F> {
         self.set_mark(Mark::InUse)
     }
 
+    /// Writes nothing more. Whoever takes over may.
+    pub(super) fn stop(&self) {
+        self.is_broken.store(true, Ordering::Relaxed);
+    }
+
     /// Writes nothing more, and lets nobody who takes over do so.
     pub(super) fn give_up(&self) {
-        self.is_broken.store(true, Ordering::Relaxed);
+        self.stop();
         if let Some(ledger) = &self.ledger {
             // Whoever takes over then goes by what the kernel tells him.
             let _ = ledger.give_up();

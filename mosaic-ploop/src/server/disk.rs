@@ -177,8 +177,8 @@ impl ServedDisk {
         } = &mut *open;
         disk.snapshot_open(guid, chain)?;
         if let Err(error) = locks.add_top(disk) {
-            // Nobody is kept from writing to it too.
-            chain.give_up();
+            // Nobody is kept from writing to it too. The next worker takes its own lock.
+            chain.stop();
             return Err(error);
         }
         keep(&locks.files());

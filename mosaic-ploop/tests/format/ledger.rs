@@ -254,7 +254,7 @@ fn assert_stays_broken(kind: Kind, when: &str, fail: impl FnOnce(&MemFolder, &mu
 #[test]
 fn who_takes_over_knows_that_a_write_has_failed() {
     for kind in [V1, V2] {
-        for good in 0..4 {
+        for good in 0..3 {
             let when = format!("step {good} of a flush failed");
             assert_stays_broken(kind, &when, |folder, chain| {
                 put(chain, 7 * CLUSTER, 5);
@@ -269,6 +269,45 @@ fn who_takes_over_knows_that_a_write_has_failed() {
             assert!(folder.heal());
         });
         assert_stays_broken(kind, "given up", |_, chain| chain.give_up());
+    }
+}
+
+/// What was to be flushed is in the notes, and what was not written of the table is known.
+#[test]
+fn a_full_location_or_a_lock_that_another_has_breaks_no_disk() {
+    for kind in [V1, V2] {
+        // The table, behind the data; the notes, behind the table.
+        let cases = [(1, "write"), (3, "forget notes on")];
+        let cases = cases.map(|case| [(case, false), (case, true)]);
+        for ((good, what), is_killed) in cases.into_iter().flatten() {
+            let (mut disk, _) = killed(kind);
+            let (_, mut chain) = take_over(disk.folder());
+            put(&mut chain, 7 * CLUSTER, 6);
+            zero(&mut chain, 5 * CLUSTER);
+            let answered = seen(&chain);
+            disk.folder().fill_after(good);
+            let error = chain.flush().unwrap_err();
+            assert!(disk.folder().heal());
+            let failed = matches!(&error, Error::Io { action, .. } if *action == what);
+            assert!(failed, "{error:?}");
+            if is_killed {
+                drop(chain);
+                chain = take_over(disk.folder()).1;
+            }
+            assert!(seen(&chain) == answered, "{kind:?}, killed {is_killed}");
+            chain.flush().unwrap();
+            put(&mut chain, 8 * CLUSTER, 7);
+            let answered = seen(&chain);
+            chain.stop();
+            let refused = chain.finish().unwrap_err();
+            assert!(matches!(refused, Error::Broken { .. }), "{refused:?}");
+            let (_, chain) = take_over(disk.folder());
+            assert!(seen(&chain) == answered, "{kind:?}, killed {is_killed}");
+            chain.close().unwrap();
+            assert!(seen(&disk.read(Guid::TOP).unwrap()) == answered);
+            disk.folder().remove_name(LEDGER);
+            assert_clean(&mut disk);
+        }
     }
 }
 

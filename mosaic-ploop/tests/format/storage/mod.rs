@@ -61,6 +61,8 @@ struct State {
     has_failed: bool,
     /// Whether all fail after the one that failed.
     stays_broken: bool,
+    /// Why they fail.
+    errno: i32,
     /// Flushes of each inode that have failed.
     failed_flushes: BTreeMap<usize, u64>,
     random: u64,
@@ -107,6 +109,13 @@ impl MemFolder {
         let mut state = self.state();
         state.good = Some(good);
         state.stays_broken = stays_broken;
+        state.errno = 5;
+    }
+
+    /// As [`MemFolder::fail_after`], for want of space.
+    pub fn fill_after(&self, good: usize) {
+        self.fail_after(good, false);
+        self.state().errno = 28;
     }
 
     /// Lets nothing fail any more; whether something did.
@@ -167,7 +176,7 @@ impl MemFolder {
                     &data[..data.len() / 2],
                 );
             }
-            return Err(io::Error::from_raw_os_error(5));
+            return Err(io::Error::from_raw_os_error(state.errno));
         }
         state.good = state.good.map(|good| good.saturating_sub(1));
         state.steps.push(step);
