@@ -143,6 +143,20 @@ impl Bat {
         self.dirty.is_empty()
     }
 
+    /// Takes all of the table that the file has as different from it: what is read of the file is
+    /// perhaps in the page cache alone.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(super) fn doubt(&mut self, file: &impl ImageFile, header: &Header) -> io::Result<()> {
+        let pages = self.pages.len();
+        read(file, header, |at, bytes| {
+            let first = page_at(at);
+            let read = first..first + bytes.len() / PAGE;
+            self.dirty.extend(read.filter(|number| *number < pages));
+        })
+    }
+
     /// Writes the pages that differ from the file, with the header in the first, and forgets that
     /// they did.
     ///

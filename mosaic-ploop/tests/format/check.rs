@@ -6,11 +6,14 @@ use mosaic_ploop::format::check::{Fault, Repair, Report};
 use mosaic_ploop::format::disk::{Disk, DiskReport, Kind};
 use mosaic_ploop::format::entry::EntryFault;
 use mosaic_ploop::format::guid::Guid;
-use mosaic_ploop::format::units::{FileCluster, FileOffset, Sectors, VirtualCluster};
+use mosaic_ploop::format::units::{
+    ClusterSize, DiskOffset, FileCluster, FileOffset, Sectors, VirtualCluster,
+};
 
 use crate::disk::{
-    CLUSTER, MemDisk, V1, V2, assert_clean, bat, change, fill, guid, read_top, small,
+    CLUSTER, MemDisk, V1, V2, assert_clean, bat, change, fill, guid, new, read_top, small,
 };
+use crate::storage::{Loss, after_crash};
 
 /// A disk with data in its first three clusters, and its image changed.
 fn damaged(kind: Kind, damage: impl FnOnce(&mut Vec<u8>)) -> MemDisk {
@@ -140,6 +143,48 @@ fn what_loses_nothing_is_repaired_at_once() {
     assert_eq!((&image[44..48], image[52]), (&[0; 4][..], 0));
     assert_eq!(firsts(&disk), [1, 2, 3, 0]);
     assert_clean(&mut disk);
+}
+
+/// The table of a writer whose flush failed is right in the page cache, and not on storage.
+#[test]
+fn a_repair_writes_the_table_as_a_whole() {
+    for kind in [V1, V2] {
+        // Pages of the table from the first to the last.
+        let clusters = [0, 1007, 1008, 5000, 8999];
+        let mut disk = new(kind, ClusterSize::MIN, 9000 * CLUSTER);
+        for (byte, cluster) in (1..).zip(clusters) {
+            fill(&disk, cluster * CLUSTER, 512, byte);
+        }
+        change(&disk, |chain| {
+            // Storage has the entry of what is taken out.
+            chain
+                .write_zeroes(DiskOffset(5000 * CLUSTER), CLUSTER)
+                .unwrap();
+        });
+        let mut image = disk.folder().bytes("root.hds");
+        image[44..48].copy_from_slice(&0x746f_6e59_u32.to_le_bytes());
+        disk.folder().put("root.hds", &image);
+        let cached = bat(&disk, Guid::TOP);
+        assert_eq!(cached.len(), clusters.len() - 1);
+        let mut storage = disk.folder().content();
+        let inode = storage.names["root.hds"];
+        // All that failed to get there.
+        storage.inodes[inode][64..64 + 4 * 9000].fill(0);
+        set_entry(&mut storage.inodes[inode], 5000, cached[0].1);
+        disk.folder().take_steps();
+        assert!(disk.check(Some(Repair::Safe)).unwrap().is_clean());
+        let steps = disk.folder().take_steps();
+        for done in 0..=steps.len() {
+            let cut = after_crash(&storage, &steps[..done], Loss::All);
+            let cut = Disk::open(cut).unwrap();
+            let is_closed = cut.is_closed().unwrap();
+            assert!(
+                !is_closed || bat(&cut, Guid::TOP) == cached,
+                "{kind:?}: {done}"
+            );
+            assert_eq!(is_closed, done == steps.len(), "{kind:?}: {done}");
+        }
+    }
 }
 
 #[test]

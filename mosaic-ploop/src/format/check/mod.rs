@@ -3,8 +3,8 @@
 //!
 //! Looking changes nothing. A repair is done as a whole or not at all: if something is wrong that
 //! cannot be mended without losing data, the image stays as it is, unless that is asked for
-//! ([`Repair::Hard`]). The order of a repair: the mark, copies of data, entries, the end of the file,
-//! the mark; each is durable before the next.
+//! ([`Repair::Hard`]). The order of a repair: the mark, copies of data, the whole table, the end of the
+//! file, the mark; each is durable before the next.
 
 mod repair;
 

@@ -75,13 +75,19 @@ fn give_copy<F: ImageFile>(
     Ok(())
 }
 
-/// Writes the table, and zeros behind it.
+/// Writes all of the table, and zeros behind it. What once could not be written reads as if it had
+/// been, and is not written again unless it changes: its page is clean afterwards (fs/ext4/page-io.c,
+/// `ext4_finish_bio`, Linux 6.6). Such may be the table of a writer that failed.
+///
+/// A kill or an error in between leaves the mark, and with it a repair as this one.
 fn write_table<F: ImageFile>(delta: &mut Delta<F>, has_strays: bool) -> Result<()> {
     if has_strays {
         let (from, end) = (delta.header.table_end(), delta.header.data_start());
         let zeroed = (delta.file).write_zeros(from, end.0.saturating_sub(from.0));
         zeroed.map_err(delta.io("write"))?;
     }
+    let doubted = delta.bat.doubt(&delta.file, &delta.header);
+    doubted.map_err(delta.io("read"))?;
     let written = delta.bat.write(&delta.file, &delta.header);
     written.map_err(delta.io("write"))?;
     flush(delta)
