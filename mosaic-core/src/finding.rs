@@ -120,6 +120,7 @@ impl Repair {
     }
 
     /// The classes that were named and that nothing is of that a check with this repair found.
+    #[cfg(feature = "host")]
     pub(crate) fn unknown<'r>(&'r self, findings: &[Finding]) -> Vec<&'r str> {
         let Self::Classes(classes) = self else {
             return Vec::new();
