@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the driver promises, a file per verb or question. One program, since each costs a build and
-//! a link; what changes the whole process has one of its own beside this folder. (`quota` gives one
-//! thread a mount namespace, which holds the other tests' mounts too until that thread ends.)
+//! a link; what changes the whole process has one of its own beside this folder.
 
 mod capabilities;
 mod check;

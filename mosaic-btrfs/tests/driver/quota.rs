@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the kernel says of its quotas, wherever it is asked.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 use std::thread;
 
 use crate::common::{ALL_QUOTAS, MIB, Quotas, Site, site, volume};
@@ -10,29 +11,33 @@ use mosaic_btrfs::quota::{self, Account, Mode};
 use mosaic_core::Driver;
 use mosaic_core::volume::Volume;
 use mosaic_tests::run;
-use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::unistd::chroot;
 
-/// Runs in a mount namespace without sysfs.
-fn without_sysfs<T: Send>(step: impl FnOnce() -> T + Send) -> T {
+/// As [`asked`], by a thread that has the site for its root, and so no sysfs. (A mount namespace of its
+/// own would hold a copy of what other tests have mounted.)
+fn without_sysfs(site: &Site, id: u64) -> (Mode, Account, Volume) {
+    let dir = site.dir();
     thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            unshare(CloneFlags::CLONE_NEWNS).unwrap();
-            let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-            mount(None::<&str>, "/", None::<&str>, private, None::<&str>).unwrap();
-            let none = MsFlags::empty();
-            mount(Some("none"), "/sys", Some("tmpfs"), none, None::<&str>).unwrap();
-            step()
+            // This thread's root alone.
+            unshare(CloneFlags::CLONE_FS).unwrap();
+            chroot(&site.path).unwrap();
+            assert!(!Path::new("/sys").exists());
+            asked_by(site, dir.as_fd(), id)
         });
         thread.join().unwrap()
     })
 }
 
 fn asked(site: &Site, id: u64) -> (Mode, Account, Volume) {
-    let dir = site.dir();
+    asked_by(site, site.dir().as_fd(), id)
+}
+
+fn asked_by(site: &Site, dir: BorrowedFd<'_>, id: u64) -> (Mode, Account, Volume) {
     let found = site.driver.find(&volume("vol")).unwrap().unwrap();
-    let account = quota::account(dir.as_fd(), id).unwrap();
-    (quota::mode(dir.as_fd()).unwrap(), account, found)
+    let account = quota::account(dir, id).unwrap();
+    (quota::mode(dir).unwrap(), account, found)
 }
 
 #[test]
@@ -49,7 +54,7 @@ fn root_without_sysfs_the_tree_says_the_same() {
         site.commit();
         let expected = asked(&site, id);
         assert_eq!(expected.1.limit.is_some(), quotas != Quotas::Off);
-        assert_eq!(without_sysfs(|| asked(&site, id)), expected);
+        assert_eq!(without_sysfs(&site, id), expected);
     }
 }
 
@@ -75,7 +80,7 @@ fn root_numbers_that_the_kernel_calls_wrong_are_not_shown() {
     let inconsistent = Mode::Full { inconsistent: true };
     assert_eq!(asked(&site, id).0, inconsistent);
     site.commit();
-    assert_eq!(without_sysfs(|| asked(&site, id)).0, inconsistent);
+    assert_eq!(without_sysfs(&site, id).0, inconsistent);
     let found = site.found("vol");
     assert_eq!((found.used, found.exclusive), (None, None));
     assert!(
