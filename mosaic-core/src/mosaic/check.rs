@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `check`: location, leftovers, volumes, against kernel and storage.
 
-use std::collections::BTreeSet;
-
 use super::Mosaic;
+use super::confirm::{Known, Waiting, confirm};
 use super::guard::{Guard, Names};
 use crate::driver::LockScope;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::finding::{Finding, Remedy, Repair};
 use crate::location::Location;
-use crate::lock::{LockFile, Subject};
 use crate::volume::MountSource;
 
 impl Mosaic {
@@ -18,12 +16,12 @@ impl Mosaic {
     /// [`Mosaic::check_volume`].
     ///
     /// Who only compares takes no lock unless something is wrong with a volume. Then it is looked at
-    /// again while nobody changes it; one that somebody goes on changing is left out, with a warning.
+    /// again while nobody changes it. What is seen of one that somebody goes on changing is a warning.
     ///
     /// # Errors
     /// Whatever kept it from looking; `Busy` for a repair while any changing verb is at work, and where
-    /// all that looked wrong is of volumes that were left out: nobody knows then that all is well. That
-    /// nothing is of a class that was named is a warning.
+    /// there is nothing but such warnings: nobody knows then that all is well. That nothing is of a class
+    /// that was named is a warning.
     pub fn check(&self, repair: &Repair) -> Result<Vec<Finding>> {
         let failed = || format!("cannot check mosaic {:?}", self.config.name);
         let guard = repair
@@ -31,16 +29,28 @@ impl Mosaic {
             .then(|| self.lock_mosaic())
             .transpose()
             .context(failed)?;
-        let mut findings = self.driver.check(repair).context(failed)?;
-        if guard.is_none() {
-            findings = self.confirmed(findings).context(failed)?;
-        }
+        let findings = self.driver.check(repair).context(failed)?;
+        let Known {
+            sure: mut findings,
+            unsure,
+        } = match guard {
+            Some(_) => Known::sure(findings),
+            None => self.confirmed(findings).context(failed)?,
+        };
         findings.extend(
             self.find_leftovers(guard.as_ref(), repair)
                 .context(failed)?,
         );
         self.warn_of_unknown(repair, &findings);
-        Ok(findings)
+        for (Finding { volume, fault, .. }, doubt) in &unsure {
+            let volume = volume.as_deref().unwrap_or_default();
+            let doubt = doubt.chain();
+            self.warn(&format!("not sure of volume {volume:?}: {fault}: {doubt}"));
+        }
+        match unsure.into_iter().next() {
+            Some((_, doubt)) if findings.is_empty() => Err(doubt).context(failed),
+            _ => Ok(findings),
+        }
     }
 
     /// Who mistypes a class is not to take what is said for "nothing is wrong".
@@ -51,63 +61,23 @@ impl Mosaic {
         }
     }
 
-    /// What is still so while nobody changes the volumes that it is about: what a command has begun
-    /// and not ended, such as a file that is longer and a device that is not yet, is no fault.
+    /// What is still so while nobody changes the volumes that it is about.
     ///
-    /// A device that all volumes are behind is not taken for that. Nor are locks that nobody had yet,
-    /// or that are not ours to look at.
-    fn confirmed(&self, found: Vec<Finding>) -> Result<Vec<Finding>> {
-        let volumes: BTreeSet<_> = found.iter().filter_map(|f| f.volume.clone()).collect();
-        if volumes.is_empty() {
-            return Ok(found);
+    /// A device that all volumes are behind is not taken for that.
+    fn confirmed(&self, found: Vec<Finding>) -> Result<Known> {
+        if found.iter().all(|finding| finding.volume.is_none()) {
+            return Ok(Known::sure(found));
         }
         let LockScope::Directory(path) = self.driver.lock_scope()? else {
-            return Ok(found);
+            return Ok(Known::sure(found));
         };
-        let location = Location::open(&path)?;
-        let Ok(Some(locks)) = LockFile::open_to_look(&location) else {
-            return Ok(found);
+        let waiting = Waiting {
+            timeout: self.environment.lock_timeout,
+            services: self.environment.services.as_ref(),
         };
-        let volumes: Vec<_> = volumes.into_iter().collect();
-        let subjects = volumes.iter().map(|stored| Subject::name(stored));
-        // In the order in which everybody takes them.
-        let subjects: Vec<_> = [Subject::mosaic()].into_iter().chain(subjects).collect();
-        let (timeout, services) = (self.environment.lock_timeout, &self.environment.services);
-        let mut refused = locks.share_free(&subjects, timeout, services.as_ref())?;
-        let now = match refused.contains_key(&0) {
-            // Somebody repairs all of it.
-            true => found,
-            false => self.looked_again(found)?,
-        };
-        let is_free = |stored: &str| {
-            let place = volumes.iter().position(|volume| *volume == stored);
-            !refused.contains_key(&0) && place.is_some_and(|at| !refused.contains_key(&(at + 1)))
-        };
-        let (sure, unsure): (Vec<_>, Vec<_>) = now
-            .into_iter()
-            .partition(|finding| finding.volume.as_deref().is_none_or(is_free));
-        match refused.pop_first() {
-            Some((_, error)) if sure.is_empty() && !unsure.is_empty() => Err(error),
-            first => {
-                let host = self.host();
-                for (_, error) in first.into_iter().chain(refused) {
-                    host.warn(&format!("not compared: {}", error.chain()));
-                }
-                Ok(sure)
-            }
-        }
-    }
-
-    /// What the driver finds now; what it has found, where it cannot look once more.
-    fn looked_again(&self, found: Vec<Finding>) -> Result<Vec<Finding>> {
-        match self.driver.check(&Repair::Nothing) {
-            Err(error) if error.kind() != ErrorKind::Interrupted => {
-                let why = error.chain();
-                self.host().warn(&format!("not compared twice: {why}"));
-                Ok(found)
-            }
-            now => now,
-        }
+        confirm(&Location::open(&path)?, &waiting, found, || {
+            self.driver.check(&Repair::Nothing)
+        })
     }
 
     /// Runs the checker of the file system on one idle volume; if `repair` covers that, it mends what

@@ -10,6 +10,7 @@
 mod attach;
 mod change;
 mod check;
+mod confirm;
 mod drop;
 mod entry;
 mod guard;

@@ -40,7 +40,12 @@ fn root_a_check_beside_a_growth_takes_nothing_for_a_fault() {
         // Neither a fault nor that there is none.
         assert_eq!((output.status, output.stdout.as_str()), (5, ""));
         let error = output.stderr;
+        assert!(error.contains("cannot check mosaic"), "{error}");
         assert!(error.contains("volume \"d\" is locked by"), "{error}");
+        // What made it ask.
+        let warning = error.lines().next().unwrap();
+        assert!(warning.contains("not sure of volume \"d\": "), "{error}");
+        assert!(warning.contains("its image 2097152: "), "{error}");
         let mut command = site.command(&["check"]);
         waiting
             .borrow_mut()
@@ -54,6 +59,38 @@ fn root_a_check_beside_a_growth_takes_nothing_for_a_fault() {
         assert_eq!(output.stdout, CLEAN.as_bytes());
         assert!(output.stderr.is_empty(), "{output:?}");
     }
+    site.ok(&["detach", "d"]);
+}
+
+#[test]
+fn root_what_a_check_is_sure_of_is_found_beside_a_growth() {
+    if !requires_root() {
+        return;
+    }
+    const LEFT: &str = ".mosaic/tmp/0123456789abcdef";
+    let (site, outcome) = grow(|site| {
+        let left = site.location().join(LEFT);
+        std::fs::create_dir_all(left.parent().unwrap()).unwrap();
+        std::fs::write(left, "").unwrap();
+        let output = site.run(&["check", "--lock-timeout", "0"]);
+        assert_eq!(output.status, 10, "{output:?}");
+        assert!(output.stdout.contains(LEFT), "{output:?}");
+        assert!(!output.stdout.contains("\"d\""), "{output:?}");
+        let doubt = "not sure of volume \"d\": ";
+        assert!(output.stderr.contains(doubt), "{output:?}");
+        let output = site.run(&["check", "--lock-timeout", "0", "--json"]);
+        assert_eq!((output.status, output.stderr.as_str()), (10, ""));
+        let answer: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
+        assert_eq!(answer["clean"], false);
+        assert_eq!(answer["findings"].as_array().unwrap().len(), 1);
+        let warning = answer["warnings"][0].as_str().unwrap();
+        assert!(warning.contains(doubt), "{warning}");
+        assert!(warning.contains("is locked by pid "), "{warning}");
+        Action::Continue
+    });
+    assert_eq!(outcome, Outcome::Exited(0));
+    site.ok(&["check", "--repair=leftovers"]);
+    site.ok(&["check"]);
     site.ok(&["detach", "d"]);
 }
 
