@@ -26,6 +26,7 @@ pub mod loopdev;
 pub mod mapped_file;
 pub mod mounts;
 pub mod name;
+pub mod ownership;
 #[cfg(feature = "host")]
 mod printable;
 pub mod project_quota;

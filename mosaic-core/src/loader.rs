@@ -16,7 +16,6 @@ mod described;
 mod driver_file;
 mod installed;
 mod note;
-mod ownership;
 mod search_path;
 
 use std::fs::File;

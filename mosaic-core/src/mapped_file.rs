@@ -26,14 +26,6 @@ impl MappedFile {
         Self::at(&std::fs::read("/proc/self/maps").ok()?, function as usize)
     }
 
-    /// The program that runs.
-    pub fn program() -> Option<Self> {
-        Some(Self {
-            path: std::env::current_exe().ok()?,
-            mapping: "/proc/self/exe".into(),
-        })
-    }
-
     /// The file that is mapped at an address. A line of the list, proc_pid_maps(5):
     /// `start-end perms offset dev inode    path`, `(deleted)` behind it if it is not there any more.
     fn at(maps: &[u8], address: usize) -> Option<Self> {

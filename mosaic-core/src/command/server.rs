@@ -2,30 +2,33 @@
 //! Starting a program that goes on by itself: a server that lives as long as what it serves.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
 
+use super::fd_path;
 use super::running::{null, unclear};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::ioctl::spawn::{self, Image, Parting, Report};
 
-/// Runs a program that starts a server and ends at once, so that the server is nobody's child.
+/// Runs an open program that starts a server and ends at once, so that the server is nobody's child.
 ///
-/// `stdin` is its standard input, such as a socket over which it is told what to serve; of our other
+/// `name` is where it was opened, for its arguments and messages. `stdin` is its standard input, such as a socket over which it is told what to serve; of our other
 /// descriptors it gets none.
 ///
 /// # Errors
 /// `Io` if it cannot be run, or does not end well.
-pub fn launch_server(program: &Path, stdin: OwnedFd) -> Result<()> {
-    let failed = || format!("cannot run {program:?}");
-    let path = CString::new(program.as_os_str().as_bytes());
-    let path = path.map_err(std::io::Error::from).context(failed)?;
+pub fn launch_server(program: BorrowedFd<'_>, name: &Path, stdin: OwnedFd) -> Result<()> {
+    let failed = || format!("cannot run {name:?}");
+    let text = |path: &Path| {
+        let text = CString::new(path.as_os_str().as_bytes());
+        text.map_err(std::io::Error::from).context(failed)
+    };
     let image = Image {
-        arguments: vec![path.clone()],
-        path,
+        arguments: vec![text(name)?],
+        path: text(&fd_path(program))?,
         environment: Vec::new(),
     };
     let null = null().context(failed)?;
@@ -36,13 +39,10 @@ pub fn launch_server(program: &Path, stdin: OwnedFd) -> Result<()> {
         Some(Report::Ended(0)) => Ok(()),
         Some(Report::Ended(status)) => {
             let status = ExitStatus::from_raw(status);
-            let why = format!("{program:?} did not start a server: {status}");
+            let why = format!("{name:?} did not start a server: {status}");
             Err(Error::new(ErrorKind::Io, why))
         }
         Some(Report::NotRun(errno)) => Err(errno).context(failed),
-        None => Err(unclear(
-            &program.to_string_lossy(),
-            "it may still be at work",
-        )),
+        None => Err(unclear(&name.to_string_lossy(), "it may still be at work")),
     }
 }

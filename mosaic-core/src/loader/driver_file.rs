@@ -10,9 +10,9 @@ use rustix::fs::{FileType, Mode, OFlags, fstat, open, openat};
 use rustix::io::Errno;
 
 use super::note::{self, DriverNote};
-use super::ownership;
 use super::search_path::{Beside, SearchPath, type_of_file};
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::ownership;
 
 /// An open file in a folder of the search path.
 #[derive(Debug)]
@@ -56,7 +56,15 @@ impl DriverFile {
     /// `Permission`.
     pub fn check_ownership(&self, beside: &Beside) -> Result<()> {
         let folder_path = self.path.parent().unwrap_or(Path::new("/"));
-        ownership::check(&self.folder, folder_path, &self.file, &self.path, beside)
+        let folder = fstat(&self.folder).context(|| format!("cannot look at {folder_path:?}"))?;
+        ownership::check(
+            &self.folder,
+            folder_path,
+            &self.file,
+            &self.path,
+            beside.trusts(&folder),
+            "load a driver",
+        )
     }
 
     /// What the file says of itself. Runs no code of it.

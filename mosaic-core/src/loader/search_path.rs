@@ -7,8 +7,11 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Stat, stat};
+
 use crate::driver::is_type_name;
 use crate::mapped_file::MappedFile;
+use crate::ownership::Trusted;
 
 /// The system's library folder; a packager with another one sets `MOSAIC_LIBDIR` while building.
 const LIBRARY_DIR: &str = match option_env!("MOSAIC_LIBDIR") {
@@ -110,8 +113,19 @@ impl Beside {
         drivers.into_iter().chain([folder.to_owned()]).collect()
     }
 
+    /// Whom to trust with a folder: more than root only beside what runs.
+    pub(super) fn trusts(&self, folder: &Stat) -> Trusted {
+        let is_folder = |path: &PathBuf| {
+            stat(path).is_ok_and(|s| (s.st_dev, s.st_ino) == (folder.st_dev, folder.st_ino))
+        };
+        match self.folders().iter().any(is_folder) {
+            true => Trusted::writers_of(self.file()),
+            false => Trusted::default(),
+        }
+    }
+
     /// The very file that runs, whatever is at its path by now.
-    pub(super) fn file(&self) -> &Path {
+    fn file(&self) -> &Path {
         match self {
             Self::Program => Path::new("/proc/self/exe"),
             Self::Library(file) => &file.mapping,
@@ -172,6 +186,24 @@ mod tests {
                 Path::new("/opt/m/lib")
             ]
         );
+    }
+
+    #[test]
+    fn the_owner_of_the_library_is_trusted_beside_it_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let library = dir.path().join("libmosaic.so.1");
+        std::fs::write(&library, "").unwrap();
+        let beside = Beside::Library(MappedFile {
+            path: library.clone(),
+            mapping: library.clone(),
+        });
+        let owner = |path: &Path, beside: &Beside| beside.trusts(&stat(path).unwrap()).owner();
+        let us = stat(&library).unwrap().st_uid;
+        assert_eq!(owner(dir.path(), &beside), Some(us));
+        assert_eq!(owner(dir.path(), &Beside::Program), None);
+        assert_eq!(owner(Path::new("/usr"), &beside), None);
+        std::fs::remove_file(&library).unwrap();
+        assert_eq!(owner(dir.path(), &beside), None);
     }
 
     #[test]

@@ -1,32 +1,84 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where the block server's program is: beside the driver, whoever loaded it from where.
+//! The block server's program: beside the driver, whoever loaded it from where.
+//!
+//! It is opened once; what is checked then is what is run. The driver itself was loaded so, and by the
+//! same rule ([`ownership`]).
 
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use mosaic_core::mapped_file::MappedFile;
+use mosaic_core::ownership::{self, Trusted};
 use mosaic_core::{Context, Error, ErrorKind, Result};
-use rustix::process::geteuid;
+use rustix::fs::{FileType, Mode, OFlags, fstat, open, openat};
+use rustix::io::Errno;
 
 use crate::server::PROGRAM;
 
-/// The program's path.
-///
-/// # Errors
-/// `Unsupported` if it is not there; `Permission` if others than root or this user can change it.
-pub fn find() -> Result<PathBuf> {
-    let ours = our_file()?;
-    let candidates = [ours.parent(), ours.parent().and_then(above_tests)];
-    let candidates = candidates.into_iter().flatten();
-    let mut candidates = candidates.map(|folder| folder.join(PROGRAM));
-    let Some(program) = candidates.find(|path| path.is_file()) else {
-        return Err(Error::new(
+/// The program, open.
+#[derive(Debug)]
+pub struct Program {
+    file: OwnedFd,
+    path: PathBuf,
+}
+
+impl Program {
+    /// The program of this driver.
+    ///
+    /// # Errors
+    /// `Unsupported` if it is not there, or no program; `Permission` if this process is root and others
+    /// can change it.
+    pub fn find() -> Result<Self> {
+        let ours = our_file()?;
+        // Who can write the driver that runs could have it start anything.
+        let trusted = Trusted::writers_of(&ours.mapping);
+        let beside = ours.path.parent();
+        let folders = [beside, beside.and_then(above_tests)];
+        for folder in folders.into_iter().flatten() {
+            if let Some(program) = Self::open(folder, trusted)? {
+                return Ok(program);
+            }
+        }
+        let ours = ours.path;
+        Err(Error::new(
             ErrorKind::Unsupported,
             format!("the block server {PROGRAM:?} is not installed beside {ours:?}"),
-        ));
-    };
-    refuse_if_loose(&program)?;
-    Ok(program)
+        ))
+    }
+
+    /// The program in a folder; `None` if either is not there.
+    fn open(folder_path: &Path, trusted: Trusted) -> Result<Option<Self>> {
+        let path = folder_path.join(PROGRAM);
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = match open(folder_path, flags, Mode::empty()) {
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+            other => other.context(|| format!("cannot open {folder_path:?}"))?,
+        };
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = match openat(&folder, PROGRAM, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(None),
+            other => other.context(|| format!("cannot open {path:?}"))?,
+        };
+        let stat = fstat(&file).context(|| format!("cannot look at {path:?}"))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            let why = format!("{path:?} is not a regular file, so it is not run; install it there");
+            return Err(Error::new(ErrorKind::Unsupported, why));
+        }
+        let purpose = "run the block server";
+        ownership::check(&folder, folder_path, &file, &path, trusted, purpose)?;
+        Ok(Some(Self { file, path }))
+    }
+
+    /// Where it was.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl AsFd for Program {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
 }
 
 /// Programs of tests are one folder further down than what they are tests of.
@@ -35,36 +87,13 @@ fn above_tests(folder: &Path) -> Option<&Path> {
 }
 
 /// The file that this very code was loaded from: the driver, or a program that has it inside.
-fn our_file() -> Result<PathBuf> {
-    let here = find as fn() -> Result<PathBuf> as *const ();
-    let file = MappedFile::of(here).ok_or_else(|| {
+fn our_file() -> Result<MappedFile> {
+    let here = our_file as fn() -> Result<MappedFile> as *const ();
+    MappedFile::of(here).ok_or_else(|| {
         let why = "cannot find out where the driver was loaded from";
         Error::new(ErrorKind::Io, why)
-    })?;
-    Ok(file.path)
-}
-
-fn refuse_if_loose(program: &Path) -> Result<()> {
-    let found = program
-        .metadata()
-        .context(|| format!("cannot stat {program:?}"))?;
-    let trusted = found.uid() == 0 || found.uid() == geteuid().as_raw();
-    if trusted && found.mode() & 0o022 == 0 {
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorKind::Permission,
-        format!("others can change {program:?}, so it is not run; chown root and chmod go-w it"),
-    ))
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn this_code_is_in_this_program() {
-        let ours = our_file().unwrap();
-        assert_eq!(ours, std::env::current_exe().unwrap());
-    }
-}
+mod tests;

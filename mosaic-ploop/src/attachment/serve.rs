@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use mosaic_core::command::launch_server;
 use mosaic_core::{Context, Error, ErrorKind, Host, Result};
 
-use super::program;
+use super::program::Program;
 use super::{Place, VolumeId};
 use crate::fuse::mount::{FileMount, open_device};
 use crate::server::{Opening, control, handover};
@@ -21,7 +21,7 @@ use crate::server::{Opening, control, handover};
 /// `Busy` with who uses the disk; `Unsupported`, `Permission` where there can be no server; what kept
 /// the server from opening the disk; `Interrupted`; the kernel's.
 pub fn start(host: &Host, place: &Place<'_>, id: VolumeId, opening: Opening) -> Result<OwnedFd> {
-    let program = program::find()?;
+    let program = Program::find()?;
     let private = match place.private()? {
         Some(private) => private,
         // Where nothing was ever made, and perhaps nothing can be: the server needs no socket then.
@@ -36,10 +36,10 @@ pub fn start(host: &Host, place: &Place<'_>, id: VolumeId, opening: Opening) -> 
     };
     let device = open_device()?;
     let mount = FileMount::new(device.as_fd(), &format!("mosaic-ploop:{}", id.numbers()))?;
-    let failed = || format!("cannot start {program:?}");
+    let failed = || format!("cannot start {:?}", program.path());
     let (ours, theirs) = handover::pair().context(failed)?;
-    host.debug(&format!("start {program:?}"));
-    launch_server(&program, theirs)?;
+    host.debug(&format!("start {:?}", program.path()));
+    launch_server(program.as_fd(), program.path(), theirs)?;
     let text = format!("{opening} {}", id.socket());
     let fds = [device.as_fd(), place.folder, private.as_fd()];
     handover::send(&ours, &text, &fds).context(failed)?;

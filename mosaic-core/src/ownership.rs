@@ -1,40 +1,58 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Who could have put a driver there: root runs no code that others can change.
+//! Who could have put code there: root runs none that others can change, be it a driver or a driver's
+//! own program.
 //!
-//! The file is opened once; what is checked here by its descriptor is what is loaded, by
+//! Whoever asks has opened the file once; what is checked here by its descriptor is what is run, by
 //! `/proc/self/fd`. So it does not matter whether somebody swaps the name, or a folder above it,
 //! in between. The folder is checked too, as who can write it chooses among root's files.
-//!
-//! Beside what runs, the program or the library, its owner and, if it lets its group write it, its
-//! group are trusted as root is: they could as well change what runs.
 
-use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
 
 use rustix::fs::{Stat, fstat, stat};
 use rustix::process::geteuid;
 
-use super::search_path::Beside;
 use crate::error::{Context, Error, ErrorKind, Result};
 
-/// Who, besides root, may write a driver.
+/// Who, besides root, may write what root runs. By default nobody.
 #[derive(Debug, Clone, Copy, Default)]
-struct Trusted {
+pub struct Trusted {
     owner: Option<u32>,
     group: Option<u32>,
 }
 
-/// Refuses a driver that others than root can write, if this process is root.
+impl Trusted {
+    /// Who can write code that runs already: the owner of its file and, if it lets its group write it,
+    /// its group. They could as well change that. Nobody, if the file cannot be looked at.
+    pub fn writers_of(file: &Path) -> Self {
+        let Ok(runs) = stat(file) else {
+            return Self::default();
+        };
+        Self {
+            owner: Some(runs.st_uid),
+            group: (runs.st_mode & 0o020 != 0).then_some(runs.st_gid),
+        }
+    }
+
+    /// The user, besides root.
+    #[cfg(all(test, feature = "host"))]
+    pub(crate) fn owner(self) -> Option<u32> {
+        self.owner
+    }
+}
+
+/// Refuses code that others than root can write, if this process is root. `purpose` says what is not
+/// done with it then, as `load a driver`.
 ///
 /// # Errors
 /// `Permission`, with the command that mends it.
-pub(super) fn check(
+pub fn check(
     folder: impl AsFd,
     folder_path: &Path,
-    file: &File,
+    file: impl AsFd,
     path: &Path,
-    beside: &Beside,
+    trusted: Trusted,
+    purpose: &str,
 ) -> Result<()> {
     if !geteuid().is_root() {
         return Ok(());
@@ -42,35 +60,17 @@ pub(super) fn check(
     let unknown = |path: &Path| format!("cannot look at {path:?}");
     let folder = fstat(folder).context(|| unknown(folder_path))?;
     let file = fstat(file).context(|| unknown(path))?;
-    let trusted = trusted(&folder, beside);
     for (stat, path) in [(&folder, folder_path), (&file, path)] {
         if let Some((fact, remedy)) = fault(stat, trusted) {
             return Err(Error::new(
                 ErrorKind::Permission,
                 format!(
-                    "{path:?} {fact}, so root does not load a driver by it; mend it by: {remedy} {path:?}"
+                    "{path:?} {fact}, so root does not {purpose} by it; mend it by: {remedy} {path:?}"
                 ),
             ));
         }
     }
     Ok(())
-}
-
-/// Whom to trust with a folder: more than root only beside what runs.
-fn trusted(folder: &Stat, beside: &Beside) -> Trusted {
-    let is_folder = |path: &Path| {
-        stat(path).is_ok_and(|s| (s.st_dev, s.st_ino) == (folder.st_dev, folder.st_ino))
-    };
-    if !beside.folders().iter().any(|path| is_folder(path)) {
-        return Trusted::default();
-    }
-    let Ok(runs) = stat(beside.file()) else {
-        return Trusted::default();
-    };
-    Trusted {
-        owner: Some(runs.st_uid),
-        group: (runs.st_mode & 0o020 != 0).then_some(runs.st_gid),
-    }
 }
 
 /// What is wrong with the owner and mode of a file or folder, and the command that mends it.
@@ -90,8 +90,10 @@ fn fault(stat: &Stat, trusted: Trusted) -> Option<(String, &'static str)> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
-    use crate::mapped_file::MappedFile;
 
     fn stat_of(uid: u32, gid: u32, mode: u32) -> Stat {
         let mut stat = stat("/").unwrap();
@@ -100,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn only_root_may_write_a_driver_of_root() {
+    fn only_root_may_write_what_root_runs() {
         let remedy =
             |uid, gid, mode| fault(&stat_of(uid, gid, mode), Trusted::default()).map(|f| f.1);
         assert_eq!(remedy(0, 0, 0o100_755), None);
@@ -111,21 +113,18 @@ mod tests {
     }
 
     #[test]
-    fn the_owner_of_the_library_is_trusted_beside_it_only() {
+    fn who_can_write_what_runs_is_trusted() {
         let dir = tempfile::tempdir().unwrap();
-        let library = dir.path().join("libmosaic.so.1");
-        std::fs::write(&library, "").unwrap();
-        let beside = Beside::Library(MappedFile {
-            path: library.clone(),
-            mapping: library.clone(),
-        });
-        let owner = |path: &Path, beside: &Beside| trusted(&stat(path).unwrap(), beside).owner;
-        let us = stat(&library).unwrap().st_uid;
-        assert_eq!(owner(dir.path(), &beside), Some(us));
-        assert_eq!(owner(dir.path(), &Beside::Program), None);
-        assert_eq!(owner(Path::new("/usr"), &beside), None);
-        std::fs::remove_file(&library).unwrap();
-        assert_eq!(owner(dir.path(), &beside), None);
+        let file = dir.path().join("driver");
+        std::fs::write(&file, "").unwrap();
+        let found = stat(&file).unwrap();
+        for (mode, group) in [(0o755, None), (0o775, Some(found.st_gid))] {
+            std::fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+            let trusted = Trusted::writers_of(&file);
+            assert_eq!((trusted.owner, trusted.group), (Some(found.st_uid), group));
+        }
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(Trusted::writers_of(&file).owner, None);
     }
 
     #[test]
