@@ -14,6 +14,19 @@ const NS_MNT_GET_NEXT: u32 = 0x8010_b70b;
 /// `_IOR(0xb7, 12, struct mnt_ns_info)` in include/uapi/linux/nsfs.h.
 const NS_MNT_GET_PREV: u32 = 0x8010_b70c;
 
+/// `struct mnt_ns_info` in include/uapi/linux/nsfs.h, as of `MNT_NS_INFO_SIZE_VER0`. The kernel would take
+/// a null pointer as well; who watches our system calls cannot know that.
+#[derive(Debug, Default)]
+#[repr(C)]
+struct MountNamespaceFacts {
+    size: u32,
+    mounts: u32,
+    id: u64,
+}
+
+const _: () =
+    assert!(size_of::<MountNamespaceFacts>() == (NS_MNT_GET_NEXT as usize >> 16) & 0x3fff);
+
 /// Shows each mount namespace besides this one. Only one is open at a time: an open one keeps all
 /// its mounts.
 ///
@@ -35,8 +48,9 @@ pub(crate) fn each_other_mount_namespace(
 
 /// The mount namespace that was made after, or before, this one; `None` after the last.
 fn neighbour(of: BorrowedFd<'_>, direction: u32) -> rustix::io::Result<Option<OwnedFd>> {
-    // SAFETY: the kernel fills in facts about the namespace only where the argument is not null.
-    let fd = unsafe { libc::ioctl(of.as_raw_fd(), direction.into(), std::ptr::null_mut::<u8>()) };
+    let mut facts = MountNamespaceFacts::default();
+    // SAFETY: the kernel writes at most the size that is part of `direction`, which is that of `facts`.
+    let fd = unsafe { libc::ioctl(of.as_raw_fd(), direction.into(), &raw mut facts) };
     if fd >= 0 {
         // SAFETY: the kernel has just opened this descriptor for us (close-on-exec), nobody else
         // has it.
