@@ -4,12 +4,16 @@
 //! All of it finds the rest of it by its own place: `moctl` and `libmosaic.so` their drivers, a driver
 //! its server, `mosaic.pc` header and library. So a tree can be made in one folder and moved to another.
 
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use mosaic_core::loader::{Beside, SearchPath, installed};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use crate::cargo;
 use crate::man;
@@ -40,14 +44,14 @@ const PACKAGES: [&str; 7] = [
     "mosaic-ploop",
 ];
 
-/// The drivers, and what stands beside them because one of them runs it.
+/// The drivers, behind what one of them runs: at no time is a driver there without it, or newer.
 const DRIVERS: [(&str, u32); 6] = [
+    ("mosaic-ploop-server", PROGRAM),
     ("libmosaic_btrfs.so", FILE),
     ("libmosaic_dmthin.so", FILE),
     ("libmosaic_loop.so", FILE),
     ("libmosaic_plain.so", FILE),
     ("libmosaic_ploop.so", FILE),
-    ("mosaic-ploop-server", PROGRAM),
 ];
 /// Beneath `lib`; the number is the major version of the drivers' ABI.
 const DRIVER_FOLDER: &str = "mosaic/drivers/1";
@@ -65,10 +69,12 @@ const SONAME: &str = "libmosaic.so.1";
 const FILE: u32 = 0o644;
 const PROGRAM: u32 = 0o755;
 
-/// Builds, unless it was told not to, and installs. What is there already is replaced, file by file.
+/// Builds, unless it was told not to, and installs. What is there already is replaced, file by file,
+/// each when all of the new one is on storage: a kill or a power cut leaves the old or the new one, and
+/// perhaps a `.NAME.new`, which the next installation replaces. One installs at a time.
 ///
 /// # Errors
-/// The build failed; a file cannot be read or written.
+/// The build failed; a file cannot be read or written; root would not load a driver from there.
 pub fn run(options: &Options) -> Result<()> {
     if !options.no_build {
         build(options.debug)?;
@@ -76,6 +82,7 @@ pub fn run(options: &Options) -> Result<()> {
     let built = cargo::target().join(if options.debug { "debug" } else { "release" });
     make_folders(&options.root)?;
     let root = options.root.canonicalize()?;
+    let _lock = lock(&root)?;
     let tree = Tree { built, root };
     tree.programs()?;
     tree.drivers()?;
@@ -108,7 +115,8 @@ impl Tree {
         self.copy("moctl", "bin/moctl", PROGRAM)
     }
 
-    /// The drivers, and a link for each other name under which one can be asked for.
+    /// The drivers, and a link for each other name under which one can be asked for. Others that are
+    /// there already may be somebody's: they stay, and are named.
     fn drivers(&self) -> Result<()> {
         let folder = format!("lib/{DRIVER_FOLDER}");
         for (name, mode) in DRIVERS {
@@ -116,11 +124,24 @@ impl Tree {
         }
         let here = self.root.join(&folder);
         let search = SearchPath::new(vec![here.clone()], Vec::new(), Beside::Program);
-        let ours = installed(&search)
-            .into_iter()
-            .filter(|driver| driver.file.parent() == Some(&here));
-        for driver in ours {
+        for driver in installed(&search) {
             let target = driver.file.file_name().context("a file has a name")?;
+            if driver.file.parent() != Some(&here) {
+                continue;
+            }
+            if !DRIVERS.iter().any(|(name, _)| target == *name) {
+                eprintln!(
+                    "not one of these drivers, left alone: {}",
+                    driver.file.display()
+                );
+                continue;
+            }
+            if let Some(why) = driver.refusal {
+                bail!(
+                    "{} is installed, but not loaded: {why}",
+                    driver.file.display()
+                );
+            }
             for alias in &driver.aliases {
                 let name = format!("libmosaic_{}.so", alias.replace('-', "_"));
                 link(Path::new(target), &here.join(name))?;
@@ -151,7 +172,7 @@ impl Tree {
         for page in man::write(&self.root.join("bin/moctl"), pages.path())? {
             let name = page.strip_prefix(pages.path())?;
             let to = self.place(Path::new("share/man").join(name))?;
-            write(std::fs::File::open(&page)?, &to, FILE)?;
+            write(File::open(&page)?, &to, FILE)?;
         }
         Ok(())
     }
@@ -181,7 +202,7 @@ impl Tree {
 
     fn copy(&self, name: &str, to: &str, mode: u32) -> Result<()> {
         let from = self.built.join(name);
-        let source = std::fs::File::open(&from)
+        let source = File::open(&from)
             .with_context(|| format!("cannot open {}, which has to be built", from.display()))?;
         write(source, &self.place(to)?, mode)
     }
@@ -198,6 +219,16 @@ impl Tree {
     }
 }
 
+/// Keeps others from installing into the same folder, until it is dropped; waits for one who does.
+fn lock(root: &Path) -> Result<File> {
+    let folder = File::open(root).with_context(|| format!("cannot open {}", root.display()))?;
+    if flock(&folder, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+        eprintln!("waiting for who else installs into {}", root.display());
+        flock(&folder, FlockOperation::LockExclusive)?;
+    }
+    Ok(folder)
+}
+
 /// Makes a folder and those above it that are not there, which others can enter whatever the umask.
 fn make_folders(path: &Path) -> Result<()> {
     if path.as_os_str().is_empty() || path.is_dir() {
@@ -206,22 +237,24 @@ fn make_folders(path: &Path) -> Result<()> {
     if let Some(above) = path.parent() {
         make_folders(above)?;
     }
-    let made = std::fs::DirBuilder::new().mode(PROGRAM).create(path);
-    made.with_context(|| format!("cannot make {}", path.display()))?;
-    set_mode(path, PROGRAM)
+    match DirBuilder::new().mode(PROGRAM).create(path) {
+        // By who installs beside us.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
+        made => made.with_context(|| format!("cannot make {}", path.display()))?,
+    }
+    set_mode(path, PROGRAM)?;
+    sync_folder_of(path)
 }
 
 /// Writes a file under another name first, so that who runs or maps the old one keeps it whole.
 fn write(mut from: impl std::io::Read, to: &Path, mode: u32) -> Result<()> {
     replace(to, |temporary| {
-        let mut options = std::fs::OpenOptions::new();
-        let mut file = options
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(temporary)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(mode);
+        let mut file = options.open(temporary)?;
         std::io::copy(&mut from, &mut file)?;
-        set_mode(temporary, mode)
+        set_mode(temporary, mode)?;
+        Ok(file.sync_all()?)
     })
 }
 
@@ -229,25 +262,32 @@ fn link(target: &Path, at: &Path) -> Result<()> {
     replace(at, |temporary| Ok(symlink(target, temporary)?))
 }
 
-/// Makes something under a name of its own, and then gives it its name.
+/// Makes something under a name of its own, and then gives it its name, under the lock of the tree.
 fn replace(to: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let name = to.file_name().context("a file has a name")?;
-    let temporary = to.with_file_name(format!(
-        ".{}.{}",
-        name.to_string_lossy(),
-        std::process::id()
-    ));
+    let temporary = to.with_file_name(format!(".{}.new", name.to_string_lossy()));
+    // Of one that was killed.
+    let _ = std::fs::remove_file(&temporary);
     let done = make(&temporary).and_then(|()| Ok(std::fs::rename(&temporary, to)?));
     if done.is_err() {
         // It may not have been made.
         let _ = std::fs::remove_file(&temporary);
     }
-    done.with_context(|| format!("cannot write {}", to.display()))
+    done.and_then(|()| sync_folder_of(to))
+        .with_context(|| format!("cannot write {}", to.display()))
+}
+
+/// Has the name of a file outlive a power cut.
+fn sync_folder_of(path: &Path) -> Result<()> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    Ok(File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?)
 }
 
 fn set_mode(path: &Path, mode: u32) -> Result<()> {
     Ok(std::fs::set_permissions(
         path,
-        std::fs::Permissions::from_mode(mode),
+        Permissions::from_mode(mode),
     )?)
 }

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! An installed tree is complete, works wherever it stands, and can be replaced while it is used.
 
-use std::os::unix::fs::PermissionsExt;
+use std::fs::File;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use mosaic_tests::{Output, build, target_folder};
+use mosaic_tests::{Output, build, eventually, requires_root, target_folder};
+use rustix::fs::{FlockOperation, flock};
 
 fn temporary() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
@@ -15,6 +17,11 @@ fn temporary() -> (tempfile::TempDir, PathBuf) {
 
 /// Installs what the tests were built with.
 fn install(root: &Path) {
+    let output = try_install(root);
+    assert_eq!((output.status, output.stderr.as_str()), (0, ""));
+}
+
+fn try_install(root: &Path) -> Output {
     build(&["libmosaic"]).unwrap();
     let target = target_folder().unwrap();
     let mut command = Command::new("sh");
@@ -32,8 +39,7 @@ fn install(root: &Path) {
     if !target.ends_with("release") {
         command.arg("--debug");
     }
-    let output: Output = command.stdin(Stdio::null()).output().unwrap().into();
-    assert_eq!((output.status, output.stderr.as_str()), (0, ""));
+    command.stdin(Stdio::null()).output().unwrap().into()
 }
 
 /// Every file and link beneath, by its path from there.
@@ -190,19 +196,51 @@ fn a_second_installation_replaces_the_first_one() {
     std::fs::remove_file(kept).unwrap();
     assert_eq!(older, "an older one");
     assert_complete(&root);
-    install(&root);
+    // One that was killed leaves such a name.
+    std::fs::write(root.join("bin/.moctl.new"), "half a mo").unwrap();
+    let drivers = root.join("lib/mosaic/drivers/1");
+    let theirs = drivers.join("libmosaic_zfs.so");
+    std::fs::copy(drivers.join("libmosaic_plain.so"), &theirs).unwrap();
+    let output = try_install(&root);
+    let said = format!(
+        "not one of these drivers, left alone: {}\n",
+        theirs.display()
+    );
+    assert_eq!((output.status, output.stderr), (0, said));
+    std::fs::remove_file(theirs).unwrap();
     assert_complete(&root);
+}
+
+#[test]
+fn root_a_folder_that_others_can_write_is_said_to_keep_root_from_its_drivers() {
+    if !requires_root() {
+        return;
+    }
+    let (_owner, root) = temporary();
+    let drivers = root.join("lib/mosaic/drivers/1");
+    std::fs::create_dir_all(&drivers).unwrap();
+    std::fs::set_permissions(&drivers, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let output = try_install(&root);
+    assert_eq!(output.status, 1, "{}", output.stderr);
+    let remedy = format!("mend it by: chmod go-w {drivers:?}");
+    assert!(output.stderr.contains(&remedy), "{}", output.stderr);
+    assert_eq!(mode(&drivers), 0o777, "it is not ours to change");
+}
+
+/// Installs from where nothing was built, which fails.
+fn install_nothing(root: &Path) -> Output {
+    let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
+        .args(["install", "--no-build", "--root"])
+        .arg(root)
+        .env("CARGO_TARGET_DIR", root.join("nothing"))
+        .output();
+    output.unwrap().into()
 }
 
 #[test]
 fn what_was_not_built_is_named() {
     let (_owner, root) = temporary();
-    let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
-        .args(["install", "--no-build", "--root"])
-        .arg(root.join("root"))
-        .env("CARGO_TARGET_DIR", root.join("nothing"))
-        .output();
-    let output: Output = output.unwrap().into();
+    let output = install_nothing(&root.join("root"));
     assert_eq!(output.status, 1);
     assert!(
         output
@@ -210,5 +248,27 @@ fn what_was_not_built_is_named() {
             .contains("release/moctl, which has to be built"),
         "{}",
         output.stderr
+    );
+}
+
+#[test]
+fn who_installs_beside_another_waits_for_him() {
+    let (_owner, root) = temporary();
+    let held = File::open(&root).unwrap();
+    flock(&held, FlockOperation::LockExclusive).unwrap();
+    let inode = format!(":{} ", held.metadata().unwrap().ino());
+    let at = root.clone();
+    let other = std::thread::spawn(move || install_nothing(&at));
+    // A line with an arrow is of one who waits: proc_locks(5).
+    let is_awaited = |line: &str| line.contains("-> FLOCK") && line.contains(&inode);
+    assert!(eventually(|| {
+        let locks = std::fs::read_to_string("/proc/locks").unwrap();
+        locks.lines().any(is_awaited)
+    }));
+    drop(held);
+    let said = other.join().unwrap().stderr;
+    assert!(
+        said.starts_with("waiting for who else installs into ") && said.contains("release/moctl"),
+        "{said}"
     );
 }
