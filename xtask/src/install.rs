@@ -63,7 +63,8 @@ const COMPLETIONS: [(&str, &str); 3] = [
     ("fish", "fish/vendor_completions.d/moctl.fish"),
 ];
 
-/// The number of the C library's ABI. What is added to it counts up the version behind it.
+/// The C library's file, by the number of its ABI alone: of several with more numbers ldconfig(8) would
+/// take the highest one, be it of an older version.
 const SONAME: &str = "libmosaic.so.1";
 
 const FILE: u32 = 0o644;
@@ -152,18 +153,14 @@ impl Tree {
 
     /// The C library, as shared object and as archive, its header, and how to find them.
     fn library(&self) -> Result<()> {
-        let version = env!("CARGO_PKG_VERSION");
-        let (_, rest) = version.split_once('.').context("a version has dots")?;
-        let full = format!("{SONAME}.{rest}");
-        self.copy("libmosaic.so", &format!("lib/{full}"), FILE)?;
-        link(Path::new(&full), &self.root.join("lib").join(SONAME))?;
+        self.copy("libmosaic.so", &format!("lib/{SONAME}"), FILE)?;
         link(Path::new(SONAME), &self.root.join("lib/libmosaic.so"))?;
         self.copy("libmosaic.a", "lib/libmosaic.a", FILE)?;
         let sources = cargo::workspace().join("libmosaic");
         let header = std::fs::read(sources.join("include/mosaic/mosaic.h"))?;
         self.put(&header, "include/mosaic/mosaic.h")?;
         let pc = std::fs::read_to_string(sources.join("mosaic.pc.in"))?;
-        let pc = pc.replace("@VERSION@", version);
+        let pc = pc.replace("@VERSION@", env!("CARGO_PKG_VERSION"));
         self.put(pc.as_bytes(), "lib/pkgconfig/mosaic.pc")
     }
 
