@@ -175,6 +175,11 @@ pub(crate) fn last_changed() -> bool {
     CHANGED.get()
 }
 
+/// The call has changed something, though it fails.
+pub(crate) fn set_last_changed() {
+    CHANGED.set(true);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

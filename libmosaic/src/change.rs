@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Volumes are made, cloned, dropped, renamed, and given other sizes.
 
+use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_long, c_ulong};
 
 use mosaic_core::mosaic::{Changed, DropOptions, ResizeTo, VolumeRequest};
 use mosaic_core::{Bytes, Result};
 
 use crate::c::{Data, Each, Text};
-use crate::call::change;
+use crate::call::{change, set_last_changed};
 use crate::flags::{EXIST_OK, Flags, MISSING_OK, SHRINK, WAIT};
 use crate::handle::{Handle, OpenMosaic, OpenVolume};
 use crate::mosaic::tell_lines;
@@ -83,19 +84,31 @@ extern "C" fn mosaic_clone_vol_sized(
 }
 
 /// Drops the volume, which closes its handle; what gives its space back later.
+///
+/// No other call of the handle goes on meanwhile, and none begins afterwards: it would meet whatever
+/// others give the name to.
 fn remove(handle: &Handle<OpenVolume>, flags: Flags) -> Result<(Vec<String>, Changed)> {
     let flags = flags.only(MISSING_OK | WAIT)?;
-    let volume = handle.enter()?;
-    let _turn = volume.turn()?;
-    // Another thread may have dropped it before: what has the name now is none of this handle's.
-    handle.get()?;
+    let (volume, name, inside) = handle.enter_alone()?.into_parts();
     let options = DropOptions {
         missing_ok: flags.has(MISSING_OK),
         wait: flags.has(WAIT),
     };
-    let (changed, dropped) = volume.core().drop_volume(volume.name(), &options)?;
-    handle.close_dropped();
-    Ok((dropped.pending, changed))
+    let is_gone = Cell::new(false);
+    let gone = || {
+        handle.close_dropped();
+        is_gone.set(true);
+        drop(inside);
+    };
+    match volume.core().drop_volume_then(&name, &options, gone) {
+        Ok((changed, dropped)) => Ok((dropped.pending, changed)),
+        Err(error) => {
+            if is_gone.get() {
+                set_last_changed();
+            }
+            Err(error)
+        }
+    }
 }
 
 #[unsafe(no_mangle)]
@@ -121,8 +134,10 @@ extern "C" fn mosaic_drop_vol_pending(
 extern "C" fn mosaic_rename_vol(volume: Handle<OpenVolume>, name: Text, flags: Flags) -> c_int {
     change(|| {
         flags.none()?;
-        let (volume, to) = (volume.get()?, name.utf8("volume name")?);
-        volume.rename(to, |core, from| core.rename(from, to))?;
+        let to = name.utf8("volume name")?;
+        let volume = volume.enter_alone()?;
+        volume.core().rename(volume.name(), to)?;
+        volume.set_name(to);
         Ok((0, Changed::Yes))
     })
 }

@@ -2,16 +2,27 @@
 //! A gate that the calls of one handle go through: many at once, or one alone.
 //!
 //! A call can call the program (the log, progress, cancel), and that the library again. So a thread
-//! that is inside passes its own gate as often as it likes, and one that is inside of any gate waits
-//! at another only for a time, as it could wait for ever for somebody who waits for it.
+//! that is inside passes its own gate as often as it likes. Nobody waits for ever: what the program
+//! holds, such as a lock of its own, may be what the one inside waits for.
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use mosaic_core::{Error, ErrorKind, Result};
+use mosaic_core::{Error, ErrorKind, Result, Services};
+
+/// How often somebody who waits is asked whether to stop.
+const STEP: Duration = Duration::from_millis(100);
+
+/// How to wait.
+pub(crate) struct Waiting<'a> {
+    /// No longer than that.
+    pub(crate) patience: Duration,
+    /// Who is asked whether to stop.
+    pub(crate) services: &'a dyn Services,
+}
 
 /// The gate.
 #[derive(Debug, Default)]
@@ -43,17 +54,16 @@ impl Gate {
     }
 
     /// Goes inside with others. This waits for one who is alone, and lets those go first who want to
-    /// be.
+    /// be, unless one of them may be waiting for this thread.
     ///
     /// # Errors
-    /// `Busy` after `patience` of a thread that is inside of another gate.
-    pub(crate) fn share(self: &Arc<Self>, patience: Duration) -> Result<Pass> {
+    /// `Busy`, `Interrupted`.
+    pub(crate) fn share(self: &Arc<Self>, waiting: &Waiting<'_>) -> Result<Pass> {
         let mut inside = self.lock();
         if !self.is_mine() {
-            inside = match is_inside_of_any() {
-                false => self.wait(inside, |inside| inside.is_alone || inside.wanted > 0),
-                true => self.wait_for(inside, patience, |inside| inside.is_alone)?,
-            };
+            let is_first = is_inside_of_any();
+            let is_shut = |inside: &Inside| inside.is_alone || inside.wanted > 0 && !is_first;
+            inside = self.wait(inside, waiting, is_shut)?;
         }
         inside.shared += 1;
         drop(inside);
@@ -63,8 +73,8 @@ impl Gate {
     /// Goes inside when nobody else is.
     ///
     /// # Errors
-    /// `Busy` after `patience`; `Invalid` if this thread is inside already.
-    pub(crate) fn alone(self: &Arc<Self>, patience: Duration) -> Result<Pass> {
+    /// `Busy`, `Interrupted`; `Invalid` if this thread is inside already.
+    pub(crate) fn alone(self: &Arc<Self>, waiting: &Waiting<'_>) -> Result<Pass> {
         if self.is_mine() {
             return Err(Error::new(
                 ErrorKind::Invalid,
@@ -74,7 +84,7 @@ impl Gate {
         let mut inside = self.lock();
         inside.wanted += 1;
         let is_taken = |inside: &Inside| inside.is_alone || inside.shared > 0;
-        let waited = self.wait_for(inside, patience, is_taken);
+        let waited = self.wait(inside, waiting, is_taken);
         let outcome = waited.map(|mut inside| inside.is_alone = true);
         self.lock().wanted -= 1;
         self.changed.notify_all();
@@ -87,29 +97,31 @@ impl Gate {
 
     fn wait<'a>(
         &'a self,
-        inside: MutexGuard<'a, Inside>,
-        is_shut: impl Fn(&Inside) -> bool,
-    ) -> MutexGuard<'a, Inside> {
-        let waited = self.changed.wait_while(inside, |inside| is_shut(inside));
-        waited.unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait_for<'a>(
-        &'a self,
-        inside: MutexGuard<'a, Inside>,
-        patience: Duration,
+        mut inside: MutexGuard<'a, Inside>,
+        waiting: &Waiting<'_>,
         is_shut: impl Fn(&Inside) -> bool,
     ) -> Result<MutexGuard<'a, Inside>> {
-        let waited = self
-            .changed
-            .wait_timeout_while(inside, patience, |inside| is_shut(inside));
-        let (inside, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        match is_shut(&inside) {
-            false => Ok(inside),
-            true => Err(Error::new(
-                ErrorKind::Busy,
-                "another call on this handle has not come to its end",
-            )),
+        let started = Instant::now();
+        loop {
+            let left = waiting.patience.saturating_sub(started.elapsed());
+            let waited = self
+                .changed
+                .wait_timeout_while(inside, left.min(STEP), |inside| is_shut(inside));
+            (inside, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            if !is_shut(&inside) {
+                return Ok(inside);
+            }
+            drop(inside);
+            let (kind, why) = if waiting.services.cancelled() {
+                (ErrorKind::Interrupted, "interrupted while it waited for")
+            } else if started.elapsed() >= waiting.patience {
+                (ErrorKind::Busy, "no end has come to")
+            } else {
+                inside = self.lock();
+                continue;
+            };
+            let why = format!("{why} another call on this handle");
+            return Err(Error::new(kind, why));
         }
     }
 
@@ -164,9 +176,29 @@ mod tests {
     use std::sync::mpsc;
     use std::thread;
 
+    use mosaic_core::Level;
+
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(60);
+    /// A program, and whether it wants to stop.
+    struct Program(bool);
+
+    impl Services for Program {
+        fn log(&self, _: Level, _: &str) {}
+        fn progress(&self, _: u64, _: u64, _: &str) {}
+        fn cancelled(&self) -> bool {
+            self.0
+        }
+    }
+
+    const LONG: Waiting<'_> = patient(60_000);
+
+    const fn patient(milliseconds: u64) -> Waiting<'static> {
+        Waiting {
+            patience: Duration::from_millis(milliseconds),
+            services: &Program(false),
+        }
+    }
 
     fn kind(outcome: Result<Pass>) -> Option<ErrorKind> {
         outcome.err().map(|error| error.kind())
@@ -187,16 +219,16 @@ mod tests {
     #[test]
     fn many_are_inside_or_one_alone() {
         let gate = Arc::new(Gate::default());
-        let shared = gate.share(LONG).unwrap();
-        assert_eq!(elsewhere(|| gate.share(Duration::ZERO)), None);
-        let busy = elsewhere(|| gate.alone(Duration::ZERO));
+        let shared = gate.share(&LONG).unwrap();
+        assert_eq!(elsewhere(|| gate.share(&patient(0))), None);
+        let busy = elsewhere(|| gate.alone(&patient(0)));
         assert_eq!(busy, Some(ErrorKind::Busy));
         drop(shared);
-        let alone = gate.alone(LONG).unwrap();
-        let busy = elsewhere(|| gate.alone(Duration::from_millis(1)));
+        let alone = gate.alone(&LONG).unwrap();
+        let busy = elsewhere(|| gate.alone(&patient(1)));
         assert_eq!(busy, Some(ErrorKind::Busy));
         drop(alone);
-        assert_eq!(elsewhere(|| gate.alone(Duration::ZERO)), None);
+        assert_eq!(elsewhere(|| gate.alone(&patient(0))), None);
         let inside = gate.lock();
         assert!(inside.shared == 0 && inside.wanted == 0 && !inside.is_alone);
         assert!(!gate.is_mine() && !is_inside_of_any());
@@ -206,35 +238,53 @@ mod tests {
     fn who_is_inside_passes_again_but_never_alone() {
         let gate = Arc::new(Gate::default());
         for first in [Gate::share, Gate::alone] {
-            let outer = first(&gate, LONG).unwrap();
-            let inner = gate.share(Duration::ZERO).unwrap();
-            assert_eq!(kind(gate.alone(LONG)), Some(ErrorKind::Invalid));
+            let outer = first(&gate, &LONG).unwrap();
+            let inner = gate.share(&patient(0)).unwrap();
+            assert_eq!(kind(gate.alone(&LONG)), Some(ErrorKind::Invalid));
             drop(inner);
             assert!(gate.is_mine());
-            assert_eq!(kind(gate.alone(LONG)), Some(ErrorKind::Invalid));
+            assert_eq!(kind(gate.alone(&LONG)), Some(ErrorKind::Invalid));
             drop(outer);
             assert!(!gate.is_mine());
         }
     }
 
     #[test]
-    fn who_is_inside_of_another_gate_waits_only_for_a_time() {
+    fn nobody_waits_for_ever() {
         let (one, other) = (Arc::new(Gate::default()), Arc::new(Gate::default()));
         let (tell, told) = mpsc::channel();
         let (end, ended) = mpsc::channel::<()>();
         thread::scope(|scope| {
             let other = &other;
             scope.spawn(move || {
-                let _alone = other.alone(LONG).unwrap();
+                let _alone = other.alone(&LONG).unwrap();
                 tell.send(()).unwrap();
                 ended.recv().unwrap_err();
             });
             told.recv().unwrap();
-            let pass = one.share(LONG).unwrap();
-            let busy = kind(other.share(Duration::from_millis(1)));
+            let busy = kind(other.share(&patient(1)));
+            assert_eq!(busy, Some(ErrorKind::Busy));
+            let pass = one.share(&LONG).unwrap();
+            let busy = kind(other.share(&patient(1)));
             assert_eq!(busy, Some(ErrorKind::Busy));
             drop((pass, end));
         });
+    }
+
+    #[test]
+    fn who_waits_is_asked_whether_to_stop() {
+        let gate = Arc::new(Gate::default());
+        let pass = gate.alone(&LONG).unwrap();
+        let waiting = Waiting {
+            services: &Program(true),
+            ..LONG
+        };
+        for ask in [Gate::share, Gate::alone] {
+            let stopped = elsewhere(|| ask(&gate, &waiting));
+            assert_eq!(stopped, Some(ErrorKind::Interrupted));
+        }
+        drop(pass);
+        assert_eq!(elsewhere(|| gate.share(&waiting)), None);
     }
 
     #[test]
@@ -242,17 +292,17 @@ mod tests {
         let gate = Arc::new(Gate::default());
         let (tell, told) = mpsc::channel();
         thread::scope(|scope| {
-            let pass = gate.share(LONG).unwrap();
+            let pass = gate.share(&LONG).unwrap();
             let (gate, first) = (&gate, tell.clone());
             scope.spawn(move || {
-                let _alone = gate.alone(LONG).unwrap();
+                let _alone = gate.alone(&LONG).unwrap();
                 first.send("alone").unwrap();
             });
             await_wanted(gate, 1);
             // It would wait for ever, if it waited for the one who waits for it.
-            drop(gate.share(Duration::ZERO).unwrap());
+            drop(gate.share(&patient(0)).unwrap());
             scope.spawn(move || {
-                let _shared = gate.share(LONG).unwrap();
+                let _shared = gate.share(&LONG).unwrap();
                 tell.send("shared").unwrap();
             });
             drop(pass);

@@ -12,9 +12,13 @@ use mosaic_core::mosaic::Mosaic;
 use mosaic_core::{Error, ErrorKind, Result};
 
 use crate::call::Failed;
-use crate::gate::{Gate, Pass};
+use crate::gate::{Gate, Pass, Waiting};
 use crate::services::Callbacks;
 use crate::table::{Table, was_given};
+
+/// At least so long a call waits for the others on its handle: they are the program's own, and most of
+/// them are short.
+const LEAST_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A mosaic that a program has opened.
 #[derive(Debug)]
@@ -27,7 +31,17 @@ pub(crate) struct OpenMosaic {
     pub(crate) lock_timeout: Duration,
 }
 
-/// A volume that a program has opened: a name in a mosaic. Nothing of the storage is held.
+impl OpenMosaic {
+    /// How a call waits for others on its handle.
+    fn waiting(&self) -> Waiting<'_> {
+        Waiting {
+            patience: self.lock_timeout.max(LEAST_PATIENCE),
+            services: self.callbacks.as_ref(),
+        }
+    }
+}
+
+/// A volume that a program has opened: a name in a mosaic, which is open as long as this is.
 #[derive(Debug)]
 pub(crate) struct OpenVolume {
     /// Its mosaic, also when its own handle has been closed.
@@ -66,33 +80,21 @@ impl OpenVolume {
         lock(&self.name).clone()
     }
 
+    /// It has another name now. For who is alone.
+    pub(crate) fn set_name(&self, name: &str) {
+        name.clone_into(&mut lock(&self.name));
+    }
+
     /// Keeps other calls out that need a turn too, until it is dropped. A thread that has it gets none
     /// for what its call has called.
     ///
     /// # Errors
-    /// `Busy` after the time that a lock is waited for.
+    /// `Busy`, `Interrupted`.
     pub(crate) fn turn(&self) -> Result<Option<Pass>> {
         match self.turn.is_mine() {
             true => Ok(None),
-            false => self.turn.alone(self.mosaic.lock_timeout).map(Some),
+            false => self.turn.alone(&self.mosaic.waiting()).map(Some),
         }
-    }
-
-    /// Has `rename` give the volume another name, while no other call of the handle goes on.
-    ///
-    /// # Errors
-    /// Those of `rename`; `Busy` if other calls have not ended in time, `Invalid` in one of them.
-    pub(crate) fn rename(
-        &self,
-        to: &str,
-        rename: impl FnOnce(&Mosaic, &str) -> Result<()>,
-    ) -> Result<()> {
-        let alone = self.gate.alone(self.mosaic.lock_timeout);
-        let _alone = alone
-            .map_err(|error| error.context(format!("cannot rename volume {:?}", self.name())))?;
-        rename(self.core(), &self.name())?;
-        to.clone_into(&mut lock(&self.name));
-        Ok(())
     }
 
     /// The device that the program was given by this handle.
@@ -106,18 +108,24 @@ impl OpenVolume {
     }
 }
 
-/// A call on a volume's handle, which is not renamed as long as this is there.
+/// A call on a volume's handle, which is neither renamed nor dropped as long as this is there, unless
+/// by this call.
 #[derive(Debug)]
 pub(crate) struct Entered {
     volume: Arc<OpenVolume>,
     name: String,
-    _inside: Pass,
+    inside: Pass,
 }
 
 impl Entered {
     /// The volume's name.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Volume, name, and what keeps other calls out.
+    pub(crate) fn into_parts(self) -> (Arc<OpenVolume>, String, Pass) {
+        (self.volume, self.name, self.inside)
     }
 }
 
@@ -237,15 +245,33 @@ impl Handle<OpenVolume> {
     /// Begins a call on it.
     ///
     /// # Errors
-    /// Those of `get()`; `Busy` in a function that a call has called, if another thread renames it.
+    /// Those of `get()`; `Busy`, `Interrupted` while another thread renames it or drops it.
     pub(crate) fn enter(&self) -> Result<Entered> {
+        self.enter_by(Gate::share)
+    }
+
+    /// Begins a call on it beside which no other goes on.
+    ///
+    /// # Errors
+    /// Those of `get()`; `Busy`, `Interrupted` while another call goes on; `Invalid` in one.
+    pub(crate) fn enter_alone(&self) -> Result<Entered> {
+        self.enter_by(Gate::alone)
+    }
+
+    fn enter_by(
+        &self,
+        enter: impl FnOnce(&Arc<Gate>, &Waiting<'_>) -> Result<Pass>,
+    ) -> Result<Entered> {
         let volume = self.get()?;
-        let inside = volume.gate.share(volume.mosaic.lock_timeout)?;
+        let inside = enter(&volume.gate, &volume.mosaic.waiting())
+            .map_err(|error| error.context(format!("cannot use volume {:?}", volume.name())))?;
+        // Meanwhile it may have been dropped: what has the name now is none of this handle's.
+        self.get()?;
         let name = volume.name();
         Ok(Entered {
             volume,
             name,
-            _inside: inside,
+            inside,
         })
     }
 }

@@ -32,7 +32,7 @@ extern "C" fn mosaic_close_vol(volume: Handle<OpenVolume>) {
 
 #[unsafe(no_mangle)]
 extern "C" fn mosaic_get_vol_name(volume: Handle<OpenVolume>, buf: Buffer, len: c_int) -> c_int {
-    look(|| buf.write(len, volume.enter()?.name().as_bytes()))
+    look(|| buf.write(len, volume.get()?.name().as_bytes()))
 }
 
 #[unsafe(no_mangle)]

@@ -22,8 +22,8 @@
  * the library, and close the very handle; only the volumes that a call is about are locked as long as
  * it has not come to its end, for its log, progress and cancel functions too. What a list goes through
  * is complete before the first call, and nothing is locked. To end it they should say more than 0
- * (in a check more than 1): -1 is what a failure gives. They end by returning: nothing may be thrown out of them, and neither
- * longjmp(3) nor pthread_exit(3) may leave them.
+ * (in a check more than 1): -1 is what a failure gives. They end by returning: nothing may be thrown out
+ * of them, and neither longjmp(3) nor pthread_exit(3) may leave them.
  *
  * Threads. Every function can be called from every thread at any time, also on one handle: calls
  * that change one volume wait for each other. A handle that is closed while a call on it runs in
@@ -111,7 +111,8 @@ const char *mosaic_error_kind_name(int kind);
 /*
  * Whether the last call of this thread that succeeded changed anything: 0 where MOSAIC_EXIST_OK or
  * MOSAIC_MISSING_OK found all as asked for, where the size was the same, and after calls that only
- * look; else 1. Calls about the library itself (close, free, set) leave it as it is.
+ * look; else 1. Calls about the library itself (close, free, set) leave it as it is. A drop whose wait
+ * has failed makes it 1.
  */
 int mosaic_last_changed(void);
 
@@ -159,7 +160,8 @@ typedef void (*mosaic_progress_fn)(uint64_t done, uint64_t total, const char *wh
 
 /*
  * Says whether the call is to stop: other than 0 for yes. The call then undoes what it began and
- * fails with MOSAIC_ERR_INTERRUPTED, unless it is past the point where it is done.
+ * fails with MOSAIC_ERR_INTERRUPTED, unless it is past the point where it is done. A wait for what comes
+ * then, MOSAIC_WAIT, fails so too.
  */
 typedef int (*mosaic_cancel_fn)(void *data);
 
@@ -424,8 +426,10 @@ int mosaic_clone_vol(volume_t from, const char *name, int flags);
 int mosaic_clone_vol_sized(volume_t from, const char *name, unsigned long blocks, int flags);
 
 /*
- * Destroys a volume and all its data. It closes the handle when it succeeds, as mosaic_close_vol()
- * would; to close it once more is no error. flags: MOSAIC_MISSING_OK, MOSAIC_WAIT.
+ * Destroys a volume and all its data. It closes the handle as soon as the volume is gone, as
+ * mosaic_close_vol() would; to close it once more is no error. Until then it waits for the other calls
+ * on the handle, as mosaic_rename_vol() does. With MOSAIC_WAIT it can fail when the volume is gone:
+ * mosaic_last_changed() is 1 then. flags: MOSAIC_MISSING_OK, MOSAIC_WAIT.
  */
 int mosaic_drop_vol(volume_t volume, int flags);
 

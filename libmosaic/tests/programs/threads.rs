@@ -87,6 +87,19 @@ fn one_handle_is_looked_at_and_dropped_beside_renames() {
 }
 
 #[test]
+fn a_handle_touches_nothing_that_has_its_name_after_a_drop() {
+    if !requires_compilers() {
+        return;
+    }
+    for how in [How::C, How::WatchedMemory] {
+        let site = Site::in_folder("plain", "").unwrap();
+        let location = site.location().to_str().unwrap();
+        run(site.moctl(), &program("one_name", how), &["m", location]);
+        assert_eq!(site.entries(), [""; 0]);
+    }
+}
+
+#[test]
 fn root_all_threads_are_given_the_one_device_of_a_handle() {
     if !requires_root() || !requires_compilers() || !requires_program("mkfs.ext4") {
         return;

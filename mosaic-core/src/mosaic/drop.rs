@@ -28,8 +28,24 @@ impl Mosaic {
     /// `NotFound` unless `missing_ok`; `Busy`, naming the user. With `wait` also what kept the space
     /// from coming back, `Interrupted` among it: the volume is gone then.
     pub fn drop_volume(&self, volume: &str, options: &DropOptions) -> Result<(Changed, Dropped)> {
+        self.drop_volume_then(volume, options, || {})
+    }
+
+    /// The same. `gone` is called as soon as there is no such volume, before anybody can make another
+    /// one of that name: what follows may take long, and may fail.
+    ///
+    /// # Errors
+    /// Those of [`Mosaic::drop_volume`].
+    pub fn drop_volume_then(
+        &self,
+        volume: &str,
+        options: &DropOptions,
+        gone: impl FnOnce(),
+    ) -> Result<(Changed, Dropped)> {
         let failed = || format!("cannot drop volume {volume:?}");
-        let Some((dropped, emptied)) = self.try_drop(volume, options.missing_ok).context(failed)?
+        let Some((dropped, emptied)) = self
+            .try_drop(volume, options.missing_ok, gone)
+            .context(failed)?
         else {
             return Ok((Changed::Unchanged, Dropped::default()));
         };
@@ -48,7 +64,12 @@ impl Mosaic {
 
     /// What the driver answered, and whether the trash is empty; `None` if there is no such volume.
     /// No lock is held afterwards.
-    fn try_drop(&self, volume: &str, missing_ok: bool) -> Result<Option<(Dropped, Result<()>)>> {
+    fn try_drop(
+        &self,
+        volume: &str,
+        missing_ok: bool,
+        gone: impl FnOnce(),
+    ) -> Result<Option<(Dropped, Result<()>)>> {
         let name = self.name(volume)?;
         let guard = self.lock_names(&Names {
             exclusive: vec![&name],
@@ -56,11 +77,13 @@ impl Mosaic {
         })?;
         self.sweep(&guard)?;
         if missing_ok && self.driver.find(&name)?.is_none() {
+            gone();
             return Ok(None);
         }
         self.existing(&name)?;
         let scratch = guard.scratch(Place::Trash)?;
         let dropped = self.driver.drop_volume(&name, &scratch)?;
+        gone();
         guard.release_name(&name);
         let emptied = match &guard {
             Guard::Directory { location, .. } => {
