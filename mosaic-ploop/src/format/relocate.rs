@@ -40,10 +40,20 @@ impl<F: ImageFile> Writer<F> {
                     return Err(error);
                 }
             }
-            for done in moves {
-                self.delta.bat.set(done.cluster, done.entry);
-                self.space.give_up(done.from);
+            // Where the table cannot be written now the new places are written to all the same.
+            let mut noted = Ok(());
+            for planned in moves {
+                if noted.is_ok() {
+                    noted = self.note(planned.cluster, planned.entry);
+                }
+                if noted.is_ok() {
+                    self.delta.bat.set(planned.cluster, planned.entry);
+                    self.space.give_up(planned.from);
+                } else {
+                    self.space.free(planned.to);
+                }
             }
+            noted?;
             self.flush()?;
         }
         Ok(())

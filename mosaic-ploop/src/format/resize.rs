@@ -31,9 +31,13 @@ impl<F: ImageFile> Writer<F> {
         }
         self.flush()?;
         self.make_room(&new)?;
-        self.delta.header = new;
-        self.delta.bat.resize(self.delta.header.entries);
-        self.write_header()
+        let entries = self.header().entries;
+        self.delta.bat.resize(new.entries);
+        let done = self.change_header(|header| *header = new);
+        if done.is_err() {
+            self.delta.bat.resize(entries);
+        }
+        done
     }
 
     /// Clears the part of the file that the new BAT takes.
@@ -106,8 +110,7 @@ impl<F: ImageFile> Writer<F> {
             places.extend(self.delta.file_cluster(cluster)?);
         }
         // The header is the instant at which the disk is small; stray entries behind it are safe.
-        self.delta.header = new;
-        self.write_header()?;
+        self.change_header(|header| *header = new)?;
         self.delta.bat.resize(entries);
         for place in places {
             self.space.give_up(place);

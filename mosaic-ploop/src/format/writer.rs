@@ -53,8 +53,10 @@ impl<F: ImageFile> Writer<F> {
         }
         let space = take_stock(&delta)?;
         let mut writer = Self::of(delta, space);
-        writer.delta.header.extension = Sectors(0);
-        writer.set_mark(Mark::InUse)?;
+        writer.change_header(|header| {
+            header.extension = Sectors(0);
+            header.mark = Mark::InUse;
+        })?;
         Ok(writer)
     }
 
@@ -252,9 +254,10 @@ impl<F: ImageFile> Writer<F> {
         self.flush()?;
         self.trim_end()?;
         let is_empty = self.bat().is_empty();
-        let flags = self.header().flags.with(Flags::EMPTY, is_empty);
-        self.delta.header.flags = flags;
-        self.set_mark(Mark::Closed)?;
+        self.change_header(|header| {
+            header.flags = header.flags.with(Flags::EMPTY, is_empty);
+            header.mark = Mark::Closed;
+        })?;
         // Nothing is written without the mark.
         *self.is_broken.get_mut() = true;
         Ok(())
@@ -268,7 +271,7 @@ impl<F: ImageFile> Writer<F> {
         }
     }
 
-    fn note(&mut self, cluster: VirtualCluster, entry: Entry) -> Result<()> {
+    pub(super) fn note(&mut self, cluster: VirtualCluster, entry: Entry) -> Result<()> {
         match &mut self.ledger {
             Some(ledger) => {
                 let noted = ledger.note(cluster, entry);
@@ -284,7 +287,11 @@ impl<F: ImageFile> Writer<F> {
     /// `Io`, and then nothing is written.
     pub(super) fn reopen(&mut self) -> Result<()> {
         *self.is_broken.get_mut() = false;
-        self.set_mark(Mark::InUse)
+        let reopened = self.change_header(|header| header.mark = Mark::InUse);
+        if reopened.is_err() {
+            self.give_up();
+        }
+        reopened
     }
 
     /// Writes nothing more. Whoever takes over may.
@@ -299,15 +306,6 @@ impl<F: ImageFile> Writer<F> {
             // Whoever takes over then goes by what the kernel tells him.
             let _ = ledger.give_up();
         }
-    }
-
-    /// Does what is not to fail: nobody would know what is in the file.
-    fn or_give_up(&mut self, step: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
-        let done = step(self);
-        if done.is_err() {
-            self.give_up();
-        }
-        done
     }
 
     /// Notes changes where those of another image were noted, which are durable.
@@ -341,15 +339,33 @@ impl<F: ImageFile> Writer<F> {
         self.flush_file()
     }
 
-    /// Writes the header as it is in memory and makes it durable; the BAT is clean.
-    pub(super) fn write_header(&mut self) -> Result<()> {
+    /// Changes the header and makes that durable; the BAT is clean. For want of space it stays as it
+    /// was.
+    ///
+    /// # Errors
+    /// `Broken`; `Io`, and then nothing more is written if something may be lost.
+    pub(super) fn change_header(&mut self, change: impl FnOnce(&mut Header)) -> Result<()> {
         self.intact()?;
-        self.or_give_up(|writer| {
-            let delta = &mut writer.delta;
-            let written = delta.bat.write_header(&delta.file, &delta.header);
-            written.map_err(delta.io("write"))?;
-            writer.flush_file()
+        let old = self.header().clone();
+        change(&mut self.delta.header);
+        self.write_header().inspect_err(|error| {
+            if error.may_have_lost() {
+                self.give_up();
+                return;
+            }
+            // A part of the new one may be in the file, and is to be neither found nor kept there.
+            let delta = &mut self.delta;
+            delta.header = old;
+            let _ = delta.bat.write_header(&delta.file, &delta.header);
+            delta.bat.doubt_header();
         })
+    }
+
+    fn write_header(&mut self) -> Result<()> {
+        let delta = &mut self.delta;
+        let written = delta.bat.write_header(&delta.file, &delta.header);
+        written.map_err(delta.io("write"))?;
+        self.flush_file()
     }
 
     /// The kernel reports a failed flush once: another one would say that all is well.
@@ -384,11 +400,6 @@ impl<F: ImageFile> Writer<F> {
             });
         }
         Ok(())
-    }
-
-    fn set_mark(&mut self, mark: Mark) -> Result<()> {
-        self.delta.header.mark = mark;
-        self.write_header()
     }
 
     fn allocate(&mut self) -> Result<FileCluster> {

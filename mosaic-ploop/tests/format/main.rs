@@ -7,6 +7,7 @@ mod crash;
 mod disk;
 mod flushes;
 mod killed_tool;
+mod killed_writer;
 mod ledger;
 mod model;
 mod online;

@@ -8,6 +8,7 @@ use super::Disk;
 use crate::format::chain::Chain;
 use crate::format::check::Repair;
 use crate::format::delta::Delta;
+use crate::format::descriptor::DESCRIPTOR;
 use crate::format::error::{Error, Result};
 use crate::format::guid::Guid;
 use crate::format::header::{Header, Version};
@@ -78,15 +79,20 @@ impl<S: Folder> Disk<S> {
     /// told is noted before anything else is done. Between those two, and without `held`, a failure is
     /// forgotten.
     ///
+    /// The folder is made durable first: who put the descriptor there may have been killed before he did
+    /// that, and what is flushed from now on is of the disk that it describes.
+    ///
     /// # Errors
     /// `Overtaken` if somebody changed it in between; as [`Disk::write`], but for `InUse`, and as
     /// [`Disk::check`].
     pub fn serve(&mut self, notes: S::File, held: Option<S::File>) -> Result<Chain<S::File>> {
         let failed = |e| Error::io("read the notes on", "the disk", e);
         let pending = ledger::load(&notes).map_err(failed)?;
+        let synced = self.folder.sync(DESCRIPTOR);
+        let synced = synced.map_err(|e| Error::io("flush the folder of", DESCRIPTOR, e));
         let opened = match pending {
             Some(mut pending) => {
-                if !pending.is_broken && !self.is_all_durable(held)? {
+                if !pending.is_broken && (synced.is_err() || !self.is_all_durable(held)?) {
                     pending.is_broken = true;
                     let _ = ledger::give_up(&notes);
                 }
@@ -103,7 +109,7 @@ impl<S: Folder> Disk<S> {
                 }
                 opened
             }
-            None => self.write_mended(),
+            None => synced.and_then(|()| self.write_mended()),
         };
         let mut chain = opened?;
         chain.keep_ledger(notes)?;
