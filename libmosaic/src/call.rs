@@ -13,6 +13,7 @@ use mosaic_core::{Error, ErrorKind, Level, Result, printable};
 use nix::errno::Errno;
 
 use crate::c::{owned, uncancelled};
+use crate::error::words;
 use crate::log;
 
 /// What a function gives that failed.
@@ -107,7 +108,7 @@ fn caught<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
 /// Keeps the error for the thread, and logs it. What the log function calls may fail too; that is not
 /// what failed last.
 fn keep(error: &Error) {
-    let line = error.line();
+    let line = error.line_in(words);
     let failure = Rc::new(Failure {
         message: owned(printable(&line).as_bytes()),
         kind: error.kind(),

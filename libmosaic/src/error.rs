@@ -5,7 +5,7 @@ use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr;
 use std::sync::LazyLock;
 
-use mosaic_core::ErrorKind;
+use mosaic_core::{ErrorKind, Needs};
 
 use crate::call;
 
@@ -15,6 +15,15 @@ const NONE: c_int = 0;
 /// The number of a kind, one of `enum mosaic_error_kind`.
 pub(crate) fn number(kind: Option<ErrorKind>) -> c_int {
     kind.map_or(NONE, |kind| c_int::from(kind.exit_status()))
+}
+
+/// How a program asks for what a call needs.
+pub(crate) fn words(needs: Needs) -> &'static str {
+    match needs {
+        Needs::Shrink => "say MOSAIC_SHRINK",
+        Needs::ShrunkClone => "clone, then resize with MOSAIC_SHRINK",
+        Needs::ReadOnlyMount => "mount it with MS_RDONLY",
+    }
 }
 
 #[unsafe(no_mangle)]

@@ -8,6 +8,10 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 
+mod needs;
+
+pub use needs::{Needs, text_in};
+
 /// Shorthand for a result with [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -108,6 +112,7 @@ pub struct Error {
     message: String,
     errno: Option<i32>,
     key: Option<String>,
+    needs: Option<Needs>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -119,6 +124,7 @@ impl Error {
             message: message.into(),
             errno: None,
             key: None,
+            needs: None,
             source: None,
         }
     }
@@ -132,6 +138,7 @@ impl Error {
             message: message.into(),
             errno,
             key: None,
+            needs: None,
             source: Some(Box::new(source)),
         }
     }
@@ -152,6 +159,7 @@ impl Error {
             message: message.into(),
             errno: self.errno,
             key: self.key.clone(),
+            needs: None,
             source: Some(Box::new(self)),
         }
     }
@@ -210,31 +218,39 @@ impl Error {
 
     /// The whole chain in one line, joined by `: `.
     pub fn chain(&self) -> String {
-        let mut line = self.to_string();
-        for cause in self.causes() {
-            line.push_str(": ");
-            line.push_str(&cause);
-        }
-        line
+        self.texts(text_of).join(": ")
     }
 
     /// The same, and really one line: several faults of a config file are split by `; `.
     pub fn line(&self) -> String {
-        let chain = self.chain();
-        let faults: Vec<&str> = chain.lines().collect();
-        faults.join("; ")
+        one_line(&self.chain())
+    }
+
+    /// The same line, with a face's words for what the call [`Needs`].
+    pub fn line_in(&self, words: fn(Needs) -> &'static str) -> String {
+        one_line(&self.texts(|error| text_in(error, words)).join(": "))
     }
 
     /// The causes' texts, outermost first; see [`text_of`].
     pub fn causes(&self) -> Vec<String> {
+        self.texts(text_of).split_off(1)
+    }
+
+    /// What the errors of the chain say, this one first.
+    fn texts(&self, text: impl Fn(&(dyn StdError + 'static)) -> String) -> Vec<String> {
         let mut texts = Vec::new();
-        let mut next = self.source();
-        while let Some(cause) = next {
-            texts.push(text_of(cause));
-            next = cause.source();
+        let mut next: Option<&(dyn StdError + 'static)> = Some(self);
+        while let Some(error) = next {
+            texts.push(text(error));
+            next = error.source();
         }
         texts
     }
+}
+
+fn one_line(chain: &str) -> String {
+    let faults: Vec<&str> = chain.lines().collect();
+    faults.join("; ")
 }
 
 /// What one error of a chain says: the kernel's words come without Rust's `(os error N)`.
@@ -248,7 +264,11 @@ pub fn text_of(error: &(dyn StdError + 'static)) -> String {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.message)?;
+        match self.needs {
+            Some(needs) => write!(f, ": {needs}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -51,7 +51,7 @@ pub mod mosaic;
 pub mod places;
 
 pub use driver::{Driver, LockScope};
-pub use error::{Context, Error, ErrorKind, Result};
+pub use error::{Context, Error, ErrorKind, Needs, Result};
 pub use host_services::{Host, Level, Services};
 pub use location::Location;
 pub use name::VolumeName;

@@ -275,6 +275,7 @@ static void use_sizes(volume_t v)
 	CHECK(mosaic_resize_vol_by(v, (long)MIB(16), 0) == 0);
 	CHECK(mosaic_get_vol_size(v, &blocks) == 0 && blocks == MIB(96));
 	FAILS(MOSAIC_ERR_INVALID, mosaic_resize_vol_by(v, -(long)MIB(16), 0));
+	CHECK(strstr(mosaic_last_error(), "data may be lost: say MOSAIC_SHRINK") != NULL);
 	if (can(MOSAIC_FEATURE_SHRINK)) {
 		CHECK(mosaic_resize_vol_by(v, -(long)MIB(16), MOSAIC_SHRINK) == 0);
 		CHECK(mosaic_get_vol_size(v, &blocks) == 0 && blocks == MIB(80));

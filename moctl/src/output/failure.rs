@@ -4,9 +4,11 @@
 //! On stderr each is one line, but for a config file's faults: one line each. With `--json` stderr
 //! stays empty and the object on stdout has it all.
 
-use mosaic_core::error::text_of;
+use mosaic_core::error::text_in;
 use mosaic_core::{ErrorKind, printable};
 use serde::Serialize;
+
+use super::words;
 
 /// An error, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -65,7 +67,7 @@ impl From<&anyhow::Error> for Failure {
         let known = error
             .chain()
             .find_map(|e| e.downcast_ref::<mosaic_core::Error>());
-        let mut texts = error.chain().map(text_of);
+        let mut texts = error.chain().map(|e| text_in(e, words::needs));
         Self {
             kind: known.map_or(ErrorKind::Io, mosaic_core::Error::kind),
             message: texts.next().unwrap_or_default(),
@@ -118,6 +120,16 @@ mod tests {
             serde_json::to_string(&failure).unwrap(),
             r#"{"kind":"busy","message":"cannot drop volume \"a\"","errno":16,"causes":["cannot do\nthis","Device or resource busy"]}"#
         );
+    }
+
+    #[test]
+    fn what_a_call_needs_is_an_option() {
+        let error = mosaic_core::Error::new(ErrorKind::Invalid, "1M is less than its 2M")
+            .that_needs(mosaic_core::Needs::Shrink);
+        let failure = Failure::from(&anyhow::Error::new(error.context("cannot resize")));
+        let text = "moctl: cannot resize: 1M is less than its 2M: say --shrink\n";
+        assert_eq!(failure.text(false), text);
+        assert_eq!(failure.causes, ["1M is less than its 2M: say --shrink"]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Words for people: kinds, sizes, features.
 
-use mosaic_core::Bytes;
 use mosaic_core::volume::{Attachment, Capability, Kind, Lifetime, capability};
+use mosaic_core::{Bytes, Needs};
 
 /// `disk`, `ext4`; `fs` is a tree in the location's own file system, `fs?` a historic volume that
 /// does not say what it holds.
@@ -12,6 +12,15 @@ pub fn kind(kind: &Kind) -> &str {
         Kind::Fs { assumed: true, .. } => "fs?",
         Kind::Fs { fs: Some(fs), .. } => fs,
         Kind::Fs { fs: None, .. } => "fs",
+    }
+}
+
+/// How to ask for what a call needs.
+pub fn needs(needs: Needs) -> &'static str {
+    match needs {
+        Needs::Shrink => "say --shrink",
+        Needs::ShrunkClone => "clone, then resize --shrink",
+        Needs::ReadOnlyMount => "mount it with -o ro",
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::guard::Names;
 use super::{Changed, Mosaic};
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Context, Error, ErrorKind, Needs, Result};
 use crate::name::VolumeName;
 use crate::scratch::Place;
 use crate::size::Bytes;
@@ -218,8 +218,9 @@ fn check_clone_size(source: &Volume, size: Bytes) -> Result<()> {
     match source.size {
         Some(least) if size < least => Err(Error::new(
             ErrorKind::Invalid,
-            format!("a clone of {least} cannot have {size}; clone, then resize --shrink"),
-        )),
+            format!("a clone of {least} cannot have {size}"),
+        )
+        .that_needs(Needs::ShrunkClone)),
         Some(least) if size > least => {
             Mosaic::file_system(source)?.map_or(Ok(()), |fs| fs.check_growth(size))
         }

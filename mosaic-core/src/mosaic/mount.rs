@@ -11,7 +11,7 @@ use rustix::fs::{StatVfsMountFlags, fstatvfs};
 use super::Mosaic;
 use super::guard::Names;
 use crate::busy;
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Context, Error, ErrorKind, Needs, Result};
 use crate::mounts::{self, MountOptions, Mountpoint, Target};
 use crate::name::VolumeName;
 use crate::volume::{Access, Kind, Lifetime, MountSource, Volume};
@@ -99,8 +99,9 @@ impl Mosaic {
         if volume.read_only && !read_only {
             return Err(Error::new(
                 ErrorKind::Invalid,
-                "it is read-only; mount it with -o ro, or clone it and mount the clone",
-            ));
+                "it is read-only, and its clones are not",
+            )
+            .that_needs(Needs::ReadOnlyMount));
         }
         if let Some(attachment) = &volume.attachment
             && attachment.read_only
@@ -108,11 +109,9 @@ impl Mosaic {
         {
             return Err(Error::new(
                 ErrorKind::Busy,
-                format!(
-                    "it is in use read-only at {}; mount it with -o ro",
-                    attachment.device.display()
-                ),
-            ));
+                format!("it is in use read-only at {}", attachment.device.display()),
+            )
+            .that_needs(Needs::ReadOnlyMount));
         }
         // A second mount shares the superblock of the first, which has been made for that one.
         let fresh = volume.attachment.as_ref().is_none_or(|attachment| {
@@ -143,8 +142,9 @@ impl Mosaic {
         if now.f_flag.contains(StatVfsMountFlags::RDONLY) && !options.is_read_only() {
             return Err(Error::new(
                 ErrorKind::Permission,
-                "its file system is mounted read-only; mount it with -o ro",
-            ));
+                "its file system is mounted read-only",
+            )
+            .that_needs(Needs::ReadOnlyMount));
         }
         mounts::mount_directory(dir, target, options)
     }

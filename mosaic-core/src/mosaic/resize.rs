@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::guard::Names;
 use super::{Changed, Mosaic};
 use crate::busy;
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Context, Error, ErrorKind, Needs, Result};
 use crate::fs::FsType;
 use crate::loopdev::PASSING;
 use crate::mounts;
@@ -104,8 +104,9 @@ impl Mosaic {
                 if !allow_shrink {
                     return Err(Error::new(
                         ErrorKind::Invalid,
-                        format!("{to} is less than its {size}; data may be lost: say --shrink"),
-                    ));
+                        format!("{to} is less than its {size}; data may be lost"),
+                    )
+                    .that_needs(Needs::Shrink));
                 }
                 self.require(capability::SHRINK, Some(&name))?;
                 self.shrink(&name, &found, to)?;

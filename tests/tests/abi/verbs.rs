@@ -58,7 +58,7 @@ fn root_a_read_only_volume_is_mounted_read_only_or_not_at_all() {
     let kept = Kept::new();
     let at = kept.at.to_str().unwrap();
     let refused = kept.expect(2, &["mount", "one", at]);
-    let way_out = "it is read-only; mount it with -o ro, or clone it and mount the clone";
+    let way_out = "it is read-only, and its clones are not: mount it with -o ro";
     assert!(refused.stderr.contains(way_out), "{}", refused.stderr);
     // So far it is the driver's own refusal.
     kept.expect(5, &["mount", "one", at, "-o", "ro"]);
