@@ -81,9 +81,10 @@ impl Command {
     }
 
     /// Never stops the program half-way: a wish to stop is not heard while it runs, and it goes on
-    /// if we are killed. SIGTERM, SIGHUP and SIGINT, as of a service that is stopped, are ignored in it
-    /// unless it handles them itself, as e2fsck(8) does to end in order. For steps on a volume's only copy that leave damage when they are cut,
-    /// such as moving blocks for a smaller size.
+    /// if we are killed. SIGTERM, SIGHUP and SIGINT, as of a service that is stopped, are ignored
+    /// in it unless it handles them itself, as e2fsck(8) does to end in order. For steps on a
+    /// volume's only copy that leave damage when they are cut, such as moving blocks for a smaller
+    /// size.
     #[must_use]
     pub fn to_the_end(mut self) -> Self {
         self.parting = Parting::GoesOn;

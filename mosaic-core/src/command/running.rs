@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A running child: its output is read while it runs, within bounds, and it never stays behind.
 //!
-//! One poll waits for its end (the pidfd of its keeper, [`spawn`]) and for both pipes; the user's wish
-//! to stop is a flag that is looked at in between. Where the keeper was killed the end of both pipes
-//! is the program's: nothing else has their other ends.
+//! One poll waits for its end (the pidfd of its waiter, [`spawn`]) and for both pipes; the user's
+//! wish to stop is a flag that is looked at in between. Where the waiter was killed the end of both
+//! pipes is the program's: nothing else has their other ends.
 
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,7 +16,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::Output;
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::ioctl::spawn::{self, Image, Keeper, Parting, Report};
+use crate::ioctl::spawn::{self, Image, Parting, Report, Waiter};
 
 /// What is kept of each stream, from its end.
 const KEPT: usize = 64 * 1024;
@@ -40,9 +40,10 @@ pub(super) enum End {
     Cancelled,
 }
 
-/// A program in its own process group; dropping it kills the group, unless it is to go on, and waits.
+/// A program in its own process group; dropping it kills the group, unless it is to go on, and
+/// waits.
 pub(super) struct Running {
-    keeper: Keeper,
+    waiter: Waiter,
     parting: Parting,
     streams: [Stream; 2],
     program: String,
@@ -61,7 +62,7 @@ impl Running {
         let streams = [Stream::new(stdout)?, Stream::new(stderr)?];
         let theirs = [stdin.as_fd(), out.as_fd(), err.as_fd()];
         Ok(Self {
-            keeper: spawn::start(image, theirs, parting)?,
+            waiter: spawn::start(image, theirs, parting)?,
             parting,
             streams,
             program: program.to_owned(),
@@ -83,7 +84,7 @@ impl Running {
             }
         }
         self.waited = true;
-        let status = match self.keeper.reap() {
+        let status = match self.waiter.reap() {
             Some(Report::Ended(status)) => ExitStatus::from_raw(status),
             Some(Report::NotRun(errno)) => {
                 return Err(errno).context(|| format!("cannot run {}", self.program));
@@ -104,8 +105,8 @@ impl Running {
         })
     }
 
-    /// What is left to do where the keeper was killed: locks and devices are not let go while the
-    /// program is at work. One that dies with its keeper is about to; a wish to stop is heard.
+    /// What is left to do where the waiter was killed: locks and devices are not let go while the
+    /// program is at work. One that dies with its waiter is about to; a wish to stop is heard.
     fn lost(&mut self, buffer: &mut [u8], is_cancelled: impl Fn() -> bool) -> Error {
         while self.streams.iter().any(|stream| stream.pipe.is_some()) {
             if is_cancelled() {
@@ -127,9 +128,9 @@ impl Running {
         unclear(&self.program, "it has ended by now")
     }
 
-    /// Waits for one event; `true`: the program has ended, or its keeper was killed.
+    /// Waits for one event; `true`: the program has ended, or its waiter was killed.
     fn step(&mut self, buffer: &mut [u8]) -> rustix::io::Result<bool> {
-        let mut polled = vec![PollFd::new(&self.keeper.end, PollFlags::IN)];
+        let mut polled = vec![PollFd::new(&self.waiter.end, PollFlags::IN)];
         for stream in &self.streams {
             if let Some(pipe) = &stream.pipe {
                 polled.push(PollFd::new(pipe, PollFlags::IN));
@@ -147,17 +148,17 @@ impl Running {
         Ok(ended)
     }
 
-    /// Kills the group, unless the program is to go on, and waits until the program is gone. Nobody reads
-    /// what it writes meanwhile.
+    /// Kills the group, unless the program is to go on, and waits until the program is gone. Nobody
+    /// reads what it writes meanwhile.
     fn stop(&mut self) {
         if self.parting == Parting::Dies {
-            self.keeper.stop();
+            self.waiter.stop();
         }
         for stream in &mut self.streams {
             stream.pipe = None;
         }
         // It was to end, and how it did is of no interest.
-        let _ = self.keeper.reap();
+        let _ = self.waiter.reap();
         self.waited = true;
     }
 }

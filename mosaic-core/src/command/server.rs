@@ -33,9 +33,9 @@ pub fn launch_server(program: BorrowedFd<'_>, name: &Path, stdin: OwnedFd) -> Re
     };
     let null = null().context(failed)?;
     let streams = [stdin.as_fd(), null.as_fd(), null.as_fd()];
-    let keeper = spawn::start(&image, streams, Parting::Leaves).context(failed)?;
+    let waiter = spawn::start(&image, streams, Parting::Leaves).context(failed)?;
     drop(stdin);
-    match keeper.reap() {
+    match waiter.reap() {
         Some(Report::Ended(0)) => Ok(()),
         Some(Report::Ended(status)) => {
             let status = ExitStatus::from_raw(status);

@@ -279,8 +279,8 @@ fn what_waits_for_a_program_is_nowhere_and_has_nothing_open() {
     passes_in(&[], name);
 }
 
-/// Runs the test `name` again in a process of its own, which env(1) starts with these options. The test
-/// calls `std::process::exit` there.
+/// Runs the test `name` again in a process of its own, which env(1) starts with these options. The
+/// test calls `std::process::exit` there.
 fn passes_in(options: &[&str], name: &str) {
     let output = std::process::Command::new("env")
         .args(options)
@@ -293,8 +293,8 @@ fn passes_in(options: &[&str], name: &str) {
     assert_eq!(output.status.code(), Some(77), "{words}");
 }
 
-/// What holds whatever the program around us does: statuses are told apart, and nothing is taken for
-/// success.
+/// What holds whatever the program around us does: statuses are told apart, and nothing is taken
+/// for success.
 fn statuses_are_right() {
     for status in [0, 3, 255] {
         let ended = sh(&format!("echo out; exit {status}"))

@@ -2,17 +2,17 @@
 //! Starting a program from inside another one, whatever that has done to its signals, children and
 //! descriptors.
 //!
-//! Between us and the program is a keeper, a small process of our own that waits for the program and
-//! says how it ended. The keeper has no exit signal (clone(2)): a program around us that ignores
-//! SIGCHLD, or that waits for any child, neither loses nor takes its end, and never hears of it. The
-//! program itself could not be started like that: execve(2) gives it SIGCHLD again, and is why the
-//! keeper never executes anything.
+//! Between us and the program is a waiter, a small process of our own that waits for the program
+//! and says how it ended. The waiter has no exit signal (clone(2)): a program around us that
+//! ignores SIGCHLD, or that waits for any child, neither loses nor takes its end, and never hears
+//! of it. The program itself could not be started like that: execve(2) gives it SIGCHLD again, and
+//! is why the waiter never executes anything.
 //!
-//! Both start as copies of a process that may have threads: until it executes the program, a copy may
-//! only make async-signal-safe calls (fork(2)): no allocation, no lock, plain system calls. All
+//! Both start as copies of a process that may have threads: until it executes the program, a copy
+//! may only make async-signal-safe calls (fork(2)): no allocation, no lock, plain system calls. All
 //! signals are blocked from before the copy is made, so that no handler of ours runs in it.
 //!
-//! The keeper has a copy-on-write copy of our memory until the program has ended, but none of our
+//! The waiter has a copy-on-write copy of our memory until the program has ended, but none of our
 //! descriptors and not our directory.
 
 use std::ffi::{CString, c_char};
@@ -40,15 +40,16 @@ const P_PIDFD: c_long = 3;
 /// What a child that did not execute its program ends with; nobody looks at it.
 const NOT_RUN: c_long = 127;
 
-/// What becomes of the program when the thread that started it ends, and of what it has started when
-/// it ends itself.
+/// What becomes of the program when the thread that started it ends, and of what it has started
+/// when it ends itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Parting {
     /// It is killed; so is what it leaves behind.
     Dies,
-    /// It goes on to its end. Neither a write to a pipe that nobody reads any more kills it, nor what a
-    /// service that is stopped, or a terminal that is closed, sends to it or its keeper: SIGTERM, SIGHUP
-    /// and SIGINT, unless it has a handler of its own. What it leaves behind is killed.
+    /// It goes on to its end. Neither a write to a pipe that nobody reads any more kills it, nor
+    /// what a service that is stopped, or a terminal that is closed, sends to it or its waiter:
+    /// SIGTERM, SIGHUP and SIGINT, unless it has a handler of its own. What it leaves behind is
+    /// killed.
     GoesOn,
     /// It goes on, and so does what it leaves behind.
     Leaves,
@@ -74,10 +75,11 @@ pub(crate) enum Report {
     Ended(c_int),
 }
 
-/// The process that waits for a program. Whoever drops it has called [`Keeper::reap`].
+/// The process that waits for a program. Whoever drops it has called [`Waiter::reap`].
 #[derive(Debug)]
-pub(crate) struct Keeper {
-    /// A pidfd: readable when the keeper has ended, and so the program, unless the keeper was killed.
+pub(crate) struct Waiter {
+    /// A pidfd: readable when the waiter has ended, and so the program, unless the waiter was
+    /// killed.
     pub(crate) end: OwnedFd,
     report: OwnedFd,
 }
@@ -104,7 +106,7 @@ pub(crate) fn start(
     image: &Image,
     streams: [BorrowedFd<'_>; 3],
     parting: Parting,
-) -> io::Result<Keeper> {
+) -> io::Result<Waiter> {
     let (report, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
     rustix::io::ioctl_fionbio(&report, true)?;
     // Beyond the numbers that they are to have: 0 to 2 may have been closed when ours were opened.
@@ -131,25 +133,25 @@ pub(crate) fn start(
     };
     let mut end: c_int = -1;
     let before = set_mask(u64::MAX);
-    // SAFETY: no memory is shared, so the copy is as of fork(2); it only runs `keep`, which makes
+    // SAFETY: no memory is shared, so the copy is as of fork(2); it only runs `wait`, which makes
     // system calls and never returns. The kernel writes one int to `end`, in the parent.
-    let keeper = unsafe { copy(CLONE_PIDFD, &raw mut end) };
-    if keeper == 0 {
-        keep(&plan);
+    let waiter = unsafe { copy(CLONE_PIDFD, &raw mut end) };
+    if waiter == 0 {
+        wait(&plan);
     }
     let failed = io::Error::last_os_error();
     set_mask(before);
-    if keeper < 0 {
+    if waiter < 0 {
         return Err(failed);
     }
     // SAFETY: the kernel has just opened it for us (close-on-exec), nobody else has it.
     let end = unsafe { OwnedFd::from_raw_fd(end) };
-    Ok(Keeper { end, report })
+    Ok(Waiter { end, report })
 }
 
-impl Keeper {
-    /// Has a program that [`Parting::Dies`] killed, and its group, also if the keeper was stopped. The
-    /// keeper is still to be waited for.
+impl Waiter {
+    /// Has a program that [`Parting::Dies`] killed, and its group, also if the waiter was stopped.
+    /// The waiter is still to be waited for.
     pub(crate) fn stop(&self) {
         for signal in [Signal::TERM, Signal::CONT] {
             // It can only be gone already.
@@ -157,14 +159,14 @@ impl Keeper {
         }
     }
 
-    /// Waits for the keeper's end, and says what it has said. `None`: it was killed before, or could not
-    /// learn how the program ended; the program may still be at work.
+    /// Waits for the waiter's end, and says what it has said. `None`: it was killed before, or
+    /// could not learn how the program ended; the program may still be at work.
     pub(crate) fn reap(&self) -> Option<Report> {
         let fd = c_long::from(self.end.as_raw_fd());
         let flags = c_long::from(libc::WEXITED | libc::__WALL);
         loop {
-            // SAFETY: waitid(2) by the system call, with its fifth argument, which libc's function does
-            // not have: both pointers are null, so nothing is written.
+            // SAFETY: waitid(2) by the system call, with its fifth argument, which libc's function
+            // does not have: both pointers are null, so nothing is written.
             let waited = unsafe {
                 let null = ptr::null_mut::<u8>();
                 libc::syscall(libc::SYS_waitid, P_PIDFD, fd, null, flags, null)
@@ -201,15 +203,15 @@ unsafe fn copy(flags: c_long, pidfd: *mut c_int) -> c_long {
     }
 }
 
-/// The keeper: runs the program, waits for it, kills what is left of its group, says how it ended.
-fn keep(plan: &Plan) -> ! {
+/// The waiter: runs the program, waits for it, kills what is left of its group, says how it ended.
+fn wait(plan: &Plan) -> ! {
     // Of what others in this process have open, and of its directory, nothing is kept in use.
     close_all_but(&plan.kept);
     call(libc::SYS_chdir, [address(c"/".as_ptr()), 0, 0, 0]);
     call(libc::SYS_setpgid, [0, 0, 0, 0]);
     call(
         libc::SYS_prctl,
-        [PR_SET_NAME, address(c"mosaic-keeper".as_ptr()), 0, 0],
+        [PR_SET_NAME, address(c"mosaic-waiter".as_ptr()), 0, 0],
     );
     if let Err(errno) = default_dispositions(plan.parting) {
         say(plan.report, errno, 0);
@@ -263,10 +265,10 @@ fn keep(plan: &Plan) -> ! {
 }
 
 /// Becomes the program.
-fn execute(plan: &Plan, keeper: c_long) -> ! {
+fn execute(plan: &Plan, waiter: c_long) -> ! {
     call(libc::SYS_setpgid, [0, 0, 0, 0]);
     if plan.parting == Parting::Dies {
-        dies_with(keeper, libc::SIGKILL);
+        dies_with(waiter, libc::SIGKILL);
     }
     for (number, stream) in (0..).zip(plan.streams) {
         // Ours are beyond 2, so this never meets a descriptor with itself.
@@ -295,7 +297,7 @@ fn execute(plan: &Plan, keeper: c_long) -> ! {
 }
 
 /// Dispositions as at login: an ignored signal would stay ignored over exec, and a handler of ours
-/// would run in the keeper.
+/// would run in the waiter.
 ///
 /// By the system call itself, since libc's function refuses the two signals that libc uses, which
 /// a careless ancestor may have set to be ignored.
@@ -325,7 +327,8 @@ fn default_dispositions(parting: Parting) -> Result<(), c_int> {
     Ok(())
 }
 
-/// Has a signal sent to this process when its parent ends; it ends now if that has happened already.
+/// Has a signal sent to this process when its parent ends; it ends now if that has happened
+/// already.
 fn dies_with(parent: c_long, signal: c_int) {
     call(
         libc::SYS_prctl,
@@ -349,8 +352,8 @@ fn set_mask(mask: u64) -> u64 {
     before
 }
 
-/// Waits for SIGCHLD or SIGTERM, which are blocked, and so come even if they are ignored: which of them
-/// came.
+/// Waits for SIGCHLD or SIGTERM, which are blocked, and so come even if they are ignored: which of
+/// them came.
 fn next_signal() -> c_long {
     let set: u64 = [libc::SIGCHLD, libc::SIGTERM]
         .iter()
@@ -388,7 +391,8 @@ fn has_ended(child: c_long) -> Result<bool, c_int> {
     }
 }
 
-/// Writes what [`Keeper::reap`] understands. Signals are blocked: a reader that is gone kills nobody.
+/// Writes what [`Waiter::reap`] understands. Signals are blocked: a reader that is gone kills
+/// nobody.
 fn say(report: RawFd, errno: c_int, status: c_int) {
     let message = [errno, status];
     let bytes = address(message.as_ptr());
@@ -421,8 +425,8 @@ fn address<T>(of: *const T) -> c_long {
 /// A system call; -1 and an errno if it failed.
 fn call(number: c_long, arguments: [c_long; 4]) -> c_long {
     let [a, b, c, d] = arguments;
-    // SAFETY: whoever calls this file-private function passes what the manual of that call asks for:
-    // numbers, and addresses of what lives until it returns.
+    // SAFETY: whoever calls this file-private function passes what the manual of that call asks
+    // for: numbers, and addresses of what lives until it returns.
     unsafe { libc::syscall(number, a, b, c, d) }
 }
 
