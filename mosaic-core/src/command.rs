@@ -6,6 +6,7 @@
 //! (`ioctl::spawn`). A program dies with us unless it is in a step that must not stop half-way
 //! ([`Command::to_the_end`]).
 
+mod parting;
 mod running;
 mod server;
 mod words;
@@ -19,7 +20,8 @@ use rustix::fs::Access;
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host_services::Host;
-use crate::ioctl::spawn::{Image, Parting};
+use crate::ioctl::spawn::Image;
+use parting::Parting;
 use running::{End, Running};
 pub use server::launch_server;
 pub(crate) use words::one_line;

@@ -15,8 +15,9 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::Output;
+use super::parting::Parting;
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::ioctl::spawn::{self, Image, Parting, Report, Waiter};
+use crate::ioctl::spawn::{self, Image, Report, Waiter};
 
 /// What is kept of each stream, from its end.
 const KEPT: usize = 64 * 1024;
@@ -62,7 +63,7 @@ impl Running {
         let streams = [Stream::new(stdout)?, Stream::new(stderr)?];
         let theirs = [stdin.as_fd(), out.as_fd(), err.as_fd()];
         Ok(Self {
-            waiter: spawn::start(image, theirs, parting)?,
+            waiter: spawn::start(image, theirs, parting.manner())?,
             parting,
             streams,
             program: program.to_owned(),

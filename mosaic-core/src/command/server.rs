@@ -9,14 +9,16 @@ use std::path::Path;
 use std::process::ExitStatus;
 
 use super::fd_path;
+use super::parting::Parting;
 use super::running::{null, unclear};
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::ioctl::spawn::{self, Image, Parting, Report};
+use crate::ioctl::spawn::{self, Image, Report};
 
-/// Runs an open program that starts a server and ends at once, so that the server is nobody's child.
+/// Runs an open program that starts a server and ends at once, so that the server is nobody's
+/// child.
 ///
-/// `name` is where it was opened, for its arguments and messages. `stdin` is its standard input, such as a socket over which it is told what to serve; of our other
-/// descriptors it gets none.
+/// `name` is where it was opened, for its arguments and messages. `stdin` is its standard input, such
+/// as a socket over which it is told what to serve; of our other descriptors it gets none.
 ///
 /// # Errors
 /// `Io` if it cannot be run, or does not end well.
@@ -33,7 +35,7 @@ pub fn launch_server(program: BorrowedFd<'_>, name: &Path, stdin: OwnedFd) -> Re
     };
     let null = null().context(failed)?;
     let streams = [stdin.as_fd(), null.as_fd(), null.as_fd()];
-    let waiter = spawn::start(&image, streams, Parting::Leaves).context(failed)?;
+    let waiter = spawn::start(&image, streams, Parting::Leaves.manner()).context(failed)?;
     drop(stdin);
     match waiter.reap() {
         Some(Report::Ended(0)) => Ok(()),
