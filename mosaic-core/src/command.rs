@@ -9,6 +9,7 @@
 mod parting;
 mod running;
 mod server;
+mod waiter;
 mod words;
 
 use std::ffi::{CString, OsStr, OsString};
@@ -100,7 +101,9 @@ impl Command {
     /// program has ended: nothing it started outlives it.
     ///
     /// # Errors
-    /// `Unsupported` if it is not installed; `Interrupted`; `Io` with its name, status and last
+    /// `Unsupported` if it is not installed, or if this process makes its children in another pid
+    /// namespace than its own; `Interrupted`, also where what waited for the program did not answer
+    /// for some seconds and was killed; `Io` with its name, status and last
     /// words for a status that is not accepted, or a signal. `Io` as well if nobody knows how it ended,
     /// since what waited for it was killed: the program has then closed both its outputs, as it does
     /// when it ends, or a wish to stop was heard.
@@ -110,7 +113,7 @@ impl Command {
         host.debug(&self.shown());
         let cannot_run = || format!("cannot run {path:?}");
         let image = self.image(&path).context(cannot_run)?;
-        let running = Running::start(&image, self.parting, &self.program).context(cannot_run)?;
+        let running = Running::start(&image, self.parting, &self.program)?;
         let hears = self.parting == Parting::Dies;
         match running.wait(|| hears && host.is_cancelled())? {
             End::Exited(output) => self.judged(host, output),
@@ -118,10 +121,15 @@ impl Command {
                 host.debug(&format!("{} was killed by signal {signal}", self.program));
                 Err(self.failed(&format!("was killed by signal {signal}"), &output))
             }
-            End::Cancelled => Err(Error::new(
-                ErrorKind::Interrupted,
-                format!("{} was stopped: interrupted", self.program),
-            )),
+            End::Cancelled(is_gone) => {
+                let now = if is_gone {
+                    ""
+                } else {
+                    "; it may still be at work"
+                };
+                let why = format!("{} was stopped: interrupted{now}", self.program);
+                Err(Error::new(ErrorKind::Interrupted, why))
+            }
         }
     }
 

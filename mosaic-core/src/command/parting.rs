@@ -16,7 +16,7 @@ pub(super) enum Parting {
     /// SIGTERM, SIGHUP and SIGINT, unless it has a handler of its own. What it leaves behind is
     /// killed.
     GoesOn,
-    /// It goes on, and so does what it leaves behind.
+    /// It goes on, and so does what it leaves behind. Until it has ended it can be stopped.
     Leaves,
 }
 
@@ -25,7 +25,7 @@ impl Parting {
     pub(super) fn manner(self) -> Manner {
         Manner {
             dies_with_us: self == Self::Dies,
-            can_be_stopped: self == Self::Dies,
+            can_be_stopped: self != Self::GoesOn,
             takes_group_along: self != Self::Leaves,
             ignored: match self {
                 Self::Dies => &[],

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A running child: its output is read while it runs, within bounds, and it never stays behind.
 //!
-//! One poll waits for its end (the pidfd of its waiter, [`spawn`]) and for both pipes; the user's
+//! One poll waits for its end (the pidfd of its waiter) and for both pipes; the user's
 //! wish to stop is a flag that is looked at in between. Where the waiter was killed the end of both
 //! pipes is the program's: nothing else has their other ends.
 
@@ -9,25 +9,22 @@ use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::Output;
 use super::parting::Parting;
+use super::waiter::{self, ANSWERS_WITHIN, LOOK_UP};
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::ioctl::spawn::{self, Image, Report, Waiter};
+use crate::ioctl::spawn::{Image, Report, Waiter};
 
 /// What is kept of each stream, from its end.
 const KEPT: usize = 64 * 1024;
 /// Read at once: the default size of a pipe (pipe(7)).
 const CHUNK: usize = 64 * 1024;
-/// How long a wish to stop may stay unheard. Signals end the wait at once.
-const LOOK_UP: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: 100_000_000,
-};
 /// Chunks that are read after the end: what a pipe can hold, even one made larger.
 const LAST_CHUNKS: usize = 32;
 
@@ -37,8 +34,8 @@ pub(super) enum End {
     Exited(Output),
     /// By a signal that we did not send.
     Signalled(i32, Output),
-    /// Because the user asked to stop.
-    Cancelled,
+    /// Because the user asked to stop; `false`: perhaps not yet.
+    Cancelled(bool),
 }
 
 /// A program in its own process group; dropping it kills the group, unless it is to go on, and
@@ -55,15 +52,19 @@ impl Running {
     /// Starts a program with an empty standard input.
     ///
     /// # Errors
-    /// The kernel's. Whether the program could be executed [`Running::wait`] says.
-    pub(super) fn start(image: &Image, parting: Parting, program: &str) -> std::io::Result<Self> {
-        let stdin = null()?;
-        let (stdout, out) = pipe_with(PipeFlags::CLOEXEC)?;
-        let (stderr, err) = pipe_with(PipeFlags::CLOEXEC)?;
-        let streams = [Stream::new(stdout)?, Stream::new(stderr)?];
-        let theirs = [stdin.as_fd(), out.as_fd(), err.as_fd()];
+    /// `Unsupported` if nobody could wait for it; the kernel's. Whether the program could be executed
+    /// [`Running::wait`] says.
+    pub(super) fn start(image: &Image, parting: Parting, program: &str) -> Result<Self> {
+        let prepared = || -> std::io::Result<_> {
+            let (stdout, out) = pipe_with(PipeFlags::CLOEXEC)?;
+            let (stderr, err) = pipe_with(PipeFlags::CLOEXEC)?;
+            let streams = [Stream::new(stdout)?, Stream::new(stderr)?];
+            Ok((streams, [null()?, out, err]))
+        };
+        let (streams, theirs) = prepared().context(|| format!("cannot run {program}"))?;
+        let theirs = theirs.each_ref().map(AsFd::as_fd);
         Ok(Self {
-            waiter: spawn::start(image, theirs, parting.manner())?,
+            waiter: waiter::start(image, theirs, parting, program)?,
             parting,
             streams,
             program: program.to_owned(),
@@ -76,8 +77,7 @@ impl Running {
         let mut buffer = vec![0; CHUNK];
         loop {
             if is_cancelled() {
-                self.stop();
-                return Ok(End::Cancelled);
+                return Ok(End::Cancelled(self.stop()));
             }
             let ended = self.step(&mut buffer);
             if ended.context(|| format!("cannot wait for {}", self.program))? {
@@ -90,6 +90,7 @@ impl Running {
             Some(Report::NotRun(errno)) => {
                 return Err(errno).context(|| format!("cannot run {}", self.program));
             }
+            Some(Report::Elsewhere) => return Err(waiter::elsewhere(&self.program)),
             None => return Err(self.lost(&mut buffer, is_cancelled)),
         };
         for stream in &mut self.streams {
@@ -109,9 +110,18 @@ impl Running {
     /// What is left to do where the waiter was killed: locks and devices are not let go while the
     /// program is at work. One that dies with its waiter is about to; a wish to stop is heard.
     fn lost(&mut self, buffer: &mut [u8], is_cancelled: impl Fn() -> bool) -> Error {
+        let now = match self.outputs_are_closed(buffer, is_cancelled) {
+            true => "it has ended by now",
+            false => "it may still be at work",
+        };
+        unclear(&self.program, now)
+    }
+
+    /// Whether the program closed both its outputs, as it does when it ends, before we give up.
+    fn outputs_are_closed(&mut self, buffer: &mut [u8], gives_up: impl Fn() -> bool) -> bool {
         while self.streams.iter().any(|stream| stream.pipe.is_some()) {
-            if is_cancelled() {
-                return unclear(&self.program, "it may still be at work");
+            if gives_up() {
+                return false;
             }
             // The pidfd stays readable: the pipes are waited for alone.
             let mut pipes = Vec::new();
@@ -120,13 +130,13 @@ impl Running {
             }
             match poll(&mut pipes, Some(&LOOK_UP)) {
                 Ok(_) | Err(Errno::INTR | Errno::NOMEM | Errno::AGAIN) => {}
-                Err(_) => return unclear(&self.program, "it may still be at work"),
+                Err(_) => return false,
             }
             for stream in &mut self.streams {
                 stream.read(buffer);
             }
         }
-        unclear(&self.program, "it has ended by now")
+        true
     }
 
     /// Waits for one event; `true`: the program has ended, or its waiter was killed.
@@ -149,18 +159,20 @@ impl Running {
         Ok(ended)
     }
 
-    /// Kills the group, unless the program is to go on, and waits until the program is gone. Nobody
-    /// reads what it writes meanwhile.
-    fn stop(&mut self) {
-        if self.parting == Parting::Dies {
-            self.waiter.stop();
-        }
-        for stream in &mut self.streams {
-            stream.pipe = None;
-        }
-        // It was to end, and how it did is of no interest.
-        let _ = self.waiter.reap();
+    /// Kills the group, unless the program is to go on, and waits until the program is gone; nobody
+    /// looks at what it writes meanwhile. `false`: its waiter did not answer, and perhaps it is
+    /// not.
+    fn stop(&mut self) -> bool {
         self.waited = true;
+        if self.parting == Parting::GoesOn {
+            for stream in &mut self.streams {
+                stream.pipe = None;
+            }
+            return self.waiter.reap().is_some();
+        }
+        let start = Instant::now();
+        let too_long = || start.elapsed() > 3 * ANSWERS_WITHIN;
+        waiter::stop(&mut self.waiter) || self.outputs_are_closed(&mut vec![0; CHUNK], too_long)
     }
 }
 

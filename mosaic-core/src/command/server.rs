@@ -11,8 +11,10 @@ use std::process::ExitStatus;
 use super::fd_path;
 use super::parting::Parting;
 use super::running::{null, unclear};
+use super::waiter;
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::ioctl::spawn::{self, Image, Report};
+use crate::host_services::Host;
+use crate::ioctl::spawn::{Image, Report};
 
 /// Runs an open program that starts a server and ends at once, so that the server is nobody's
 /// child.
@@ -21,8 +23,14 @@ use crate::ioctl::spawn::{self, Image, Report};
 /// as a socket over which it is told what to serve; of our other descriptors it gets none.
 ///
 /// # Errors
-/// `Io` if it cannot be run, or does not end well.
-pub fn launch_server(program: BorrowedFd<'_>, name: &Path, stdin: OwnedFd) -> Result<()> {
+/// `Io` if it cannot be run, or does not end well; `Unsupported` if this process makes its children in
+/// another pid namespace than its own; `Interrupted`.
+pub fn launch_server(
+    host: &Host,
+    program: BorrowedFd<'_>,
+    name: &Path,
+    stdin: OwnedFd,
+) -> Result<()> {
     let failed = || format!("cannot run {name:?}");
     let text = |path: &Path| {
         let text = CString::new(path.as_os_str().as_bytes());
@@ -35,8 +43,16 @@ pub fn launch_server(program: BorrowedFd<'_>, name: &Path, stdin: OwnedFd) -> Re
     };
     let null = null().context(failed)?;
     let streams = [stdin.as_fd(), null.as_fd(), null.as_fd()];
-    let waiter = spawn::start(&image, streams, Parting::Leaves.manner()).context(failed)?;
+    let shown = format!("{name:?}");
+    let mut waiter = waiter::start(&image, streams, Parting::Leaves, &shown)?;
     drop(stdin);
+    while !waiter::ends_soon(&waiter).context(failed)? {
+        if host.is_cancelled() {
+            waiter::stop(&mut waiter);
+            let why = format!("{shown} was stopped: interrupted");
+            return Err(Error::new(ErrorKind::Interrupted, why));
+        }
+    }
     match waiter.reap() {
         Some(Report::Ended(0)) => Ok(()),
         Some(Report::Ended(status)) => {
@@ -45,6 +61,7 @@ pub fn launch_server(program: BorrowedFd<'_>, name: &Path, stdin: OwnedFd) -> Re
             Err(Error::new(ErrorKind::Io, why))
         }
         Some(Report::NotRun(errno)) => Err(errno).context(failed),
+        Some(Report::Elsewhere) => Err(waiter::elsewhere(&shown)),
         None => Err(unclear(&name.to_string_lossy(), "it may still be at work")),
     }
 }

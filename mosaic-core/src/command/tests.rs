@@ -6,6 +6,8 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+mod stopping;
+
 use super::*;
 use crate::host_services::{Level, Services, Silent};
 

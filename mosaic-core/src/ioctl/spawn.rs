@@ -13,9 +13,9 @@
 //! signals are blocked from before the copy is made, so that no handler of ours runs in it.
 //!
 //! The waiter has none of our descriptors and not our directory, and of our memory little more than
-//! code: the rest would be copied, page by page, as we write to it, and files that we have mapped would
-//! stay in use until the program has ended. It lets go of it before it copies itself, so that of a
-//! large process there is one copy, and that for as long as copying took.
+//! code: the rest would be copied, page by page, as we write to it, and files that we have mapped
+//! would stay in use until the program has ended. It lets go of it before it copies itself, so that
+//! of a large process there is one copy, and that for as long as copying took.
 
 mod maps;
 mod plain;
@@ -41,16 +41,25 @@ const P_PIDFD: c_long = 3;
 /// What a child that did not execute its program ends with; nobody looks at it.
 const NOT_RUN: c_long = 127;
 
+/// What a waiter says: a word, and a number that belongs to it.
+const SAYS_NOT_RUN: c_int = 1;
+const SAYS_ENDED: c_int = 2;
+const SAYS_ELSEWHERE: c_int = 3;
+/// It is told to stop; another word follows.
+const SAYS_HEARD: c_int = 4;
+
 /// What the waiter and the kernel do to the program, and what the program ignores.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Manner {
     /// It is killed when the thread that starts it ends.
     pub(crate) dies_with_us: bool,
-    /// It is killed, with its group, by [`Waiter::stop`], and by whoever else sends its waiter SIGTERM.
+    /// It is killed, with its group, by [`Waiter::stop`], and by whoever else sends its waiter
+    /// SIGTERM.
     pub(crate) can_be_stopped: bool,
     /// What is left of its group when it has ended is killed.
     pub(crate) takes_group_along: bool,
-    /// Signals that are ignored in it, until it has a handler of its own. All others are as at login.
+    /// Signals that are ignored in it, until it has a handler of its own. All others are as at
+    /// login.
     pub(crate) ignored: &'static [Signal],
 }
 
@@ -100,6 +109,8 @@ pub(crate) enum Report {
     NotRun(Errno),
     /// It was, and this is its status as of wait(2).
     Ended(c_int),
+    /// It was not: the waiter is in another pid namespace than we are.
+    Elsewhere,
 }
 
 /// The process that waits for a program. Whoever drops it has called [`Waiter::reap`].
@@ -108,14 +119,18 @@ pub(crate) struct Waiter {
     /// A pidfd: readable when the waiter has ended, and so the program, unless the waiter was
     /// killed.
     pub(crate) end: OwnedFd,
-    report: OwnedFd,
+    /// Readable when it has said something.
+    pub(crate) report: OwnedFd,
+    heard: bool,
+    said: Option<Report>,
 }
 
 /// What the copies need, ready to be used without allocating.
 struct Plan {
     /// Path, arguments and environment, each ended by a NUL.
     texts: Vec<u8>,
-    /// Where in them the path is, then the arguments and the environment, both with a null at the end.
+    /// Where in them the path is, then the arguments and the environment, both with a null at the
+    /// end.
     pointers: Vec<*const c_char>,
     /// The first pointer of the environment.
     environment: usize,
@@ -173,7 +188,12 @@ pub(crate) fn start(
     }
     // SAFETY: the kernel has just opened it for us (close-on-exec), nobody else has it.
     let end = unsafe { OwnedFd::from_raw_fd(end) };
-    Ok(Waiter { end, report })
+    Ok(Waiter {
+        end,
+        report,
+        heard: false,
+        said: None,
+    })
 }
 
 impl Waiter {
@@ -186,9 +206,22 @@ impl Waiter {
         }
     }
 
+    /// Has it killed, and by that a program that [`Manner::dies_with_us`]. It is still to be waited
+    /// for.
+    pub(crate) fn kill(&self) {
+        // It can only be gone already.
+        let _ = rustix::process::pidfd_send_signal(&self.end, Signal::KILL);
+    }
+
+    /// Whether it has killed the program, as [`Waiter::stop`] told it.
+    pub(crate) fn has_heard(&mut self) -> bool {
+        self.listen();
+        self.heard
+    }
+
     /// Waits for the waiter's end, and says what it has said. `None`: it was killed before, or
     /// could not learn how the program ended; the program may still be at work.
-    pub(crate) fn reap(&self) -> Option<Report> {
+    pub(crate) fn reap(&mut self) -> Option<Report> {
         let fd = c_long::from(self.end.as_raw_fd());
         let flags = c_long::from(libc::WEXITED | libc::__WALL);
         loop {
@@ -203,13 +236,24 @@ impl Waiter {
                 break;
             }
         }
+        self.listen();
+        self.said
+    }
+
+    /// Reads all that it has said.
+    fn listen(&mut self) {
         let mut message = [0_u8; 8];
-        let got = rustix::io::retry_on_intr(|| rustix::io::read(&self.report, &mut message));
-        let word = |at: usize| i32::from_ne_bytes(std::array::from_fn(|byte| message[at + byte]));
-        match got {
-            Ok(8) if word(0) != 0 => Some(Report::NotRun(Errno::from_raw_os_error(word(0)))),
-            Ok(8) => Some(Report::Ended(word(4))),
-            _ => None,
+        while let Ok(8) = rustix::io::retry_on_intr(|| rustix::io::read(&self.report, &mut message))
+        {
+            let word = |at| i32::from_ne_bytes(std::array::from_fn(|byte| message[at + byte]));
+            match (word(0), word(4)) {
+                (SAYS_NOT_RUN, errno) => {
+                    self.said = Some(Report::NotRun(Errno::from_raw_os_error(errno)));
+                }
+                (SAYS_ENDED, status) => self.said = Some(Report::Ended(status)),
+                (SAYS_ELSEWHERE, _) => self.said = Some(Report::Elsewhere),
+                _ => self.heard = true,
+            }
         }
     }
 }
@@ -223,7 +267,12 @@ fn wait(plan: &Plan) -> ! {
     plain::set_name(c"mosaic-waiter");
     let manner = &plan.manner;
     if let Err(errno) = plain::default_dispositions(manner.ignored) {
-        say(plan.report, errno, 0);
+        say(plan.report, SAYS_NOT_RUN, errno);
+        leave(NOT_RUN);
+    }
+    // Who is in no namespace of ours is nobody.
+    if call(libc::SYS_getppid, [0, 0, 0, 0]) == 0 {
+        say(plan.report, SAYS_ELSEWHERE, 0);
         leave(NOT_RUN);
     }
     if manner.dies_with_us && !plain::dies_with(plan.parent, Signal::TERM) {
@@ -241,18 +290,23 @@ fn wait(plan: &Plan) -> ! {
         execute(plan, us);
     }
     if program < 0 {
-        say(plan.report, plain::last_errno(), 0);
+        say(plan.report, SAYS_NOT_RUN, plain::last_errno());
         leave(NOT_RUN);
     }
     // Once more there, so that it is done before anybody is told to stop.
     call(libc::SYS_setpgid, [program, program, 0, 0]);
     plain::close_all_but(slice::from_ref(&plan.report));
+    let mut heard = false;
     let mut known = plain::has_ended(program);
     while known == Ok(false) {
         if plain::is_told_to_stop() && manner.can_be_stopped {
             // It may have left its group.
             plain::kill(program, Signal::KILL);
             plain::kill(-program, Signal::KILL);
+            if !heard {
+                say(plan.report, SAYS_HEARD, 0);
+            }
+            heard = true;
         }
         known = plain::has_ended(program);
     }
@@ -262,7 +316,7 @@ fn wait(plan: &Plan) -> ! {
     }
     // If nobody knew, it is not stopped: this waits for it, or fails as well.
     if let Some(status) = plain::reap(program) {
-        say(plan.report, 0, status);
+        say(plan.report, SAYS_ENDED, status);
     }
     leave(0)
 }
@@ -288,7 +342,7 @@ fn execute(plan: &Plan, waiter: c_long) -> ! {
         let environment = address(&raw const plan.pointers[plan.environment]);
         call(libc::SYS_execve, [path, arguments, environment, 0]);
     }
-    say(plan.report, plain::last_errno(), 0);
+    say(plan.report, SAYS_NOT_RUN, plain::last_errno());
     leave(NOT_RUN)
 }
 
@@ -297,15 +351,15 @@ fn take_stream(plan: &Plan, number: u8) {
     let stream = c_long::from(plan.streams[usize::from(number)]);
     // Ours are beyond 2, so this never meets a descriptor with itself.
     if call(libc::SYS_dup3, [stream, number.into(), 0, 0]) < 0 {
-        say(plan.report, plain::last_errno(), 0);
+        say(plan.report, SAYS_NOT_RUN, plain::last_errno());
         leave(NOT_RUN);
     }
 }
 
 /// Writes what [`Waiter::reap`] understands. Signals are blocked: a reader that is gone kills
 /// nobody.
-fn say(report: RawFd, errno: c_int, status: c_int) {
-    let message = [errno, status];
+fn say(report: RawFd, word: c_int, number: c_int) {
+    let message = [word, number];
     let bytes = address(message.as_ptr());
     call(libc::SYS_write, [c_long::from(report), bytes, 8, 0]);
 }

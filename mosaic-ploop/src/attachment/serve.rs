@@ -39,7 +39,7 @@ pub fn start(host: &Host, place: &Place<'_>, id: VolumeId, opening: Opening) -> 
     let failed = || format!("cannot start {:?}", program.path());
     let (ours, theirs) = handover::pair().context(failed)?;
     host.debug(&format!("start {:?}", program.path()));
-    launch_server(program.as_fd(), program.path(), theirs)?;
+    launch_server(host, program.as_fd(), program.path(), theirs)?;
     let text = format!("{opening} {}", id.socket());
     let fds = [device.as_fd(), place.folder, private.as_fd()];
     handover::send(&ours, &text, &fds).context(failed)?;

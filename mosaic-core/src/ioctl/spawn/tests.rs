@@ -14,6 +14,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use crate::command::Command;
+use crate::error::ErrorKind;
 use crate::host_services::{Host, Silent};
 
 const MIB: usize = 1 << 20;
@@ -172,6 +173,33 @@ fn root_a_program_runs_where_nobody_says_what_is_mapped() {
         assert!(!Path::new("/proc/self").exists());
         while_it_waits(|_| ());
     });
+}
+
+/// Also where only the waiter knows. Nothing is run there.
+#[test]
+fn root_children_in_another_pid_namespace_are_refused() {
+    if !requires_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mark = folder.path().join("mark");
+    let command = Command::new("sh").args(["-c", "echo > $0"]).arg(&mark);
+    for command in [command.clone(), command.to_the_end()] {
+        for is_told in [true, false] {
+            with_mounts_of_its_own(|| {
+                // SAFETY: only children of this thread are concerned, which ends soon.
+                unsafe { unshare_unsafe(UnshareFlags::NEWPID) }.unwrap();
+                if !is_told {
+                    let flags = MountFlags::empty();
+                    rustix::mount::mount("none", "/proc", "tmpfs", flags, None).unwrap();
+                }
+                let error = command.run(&Host::new(Arc::new(Silent))).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Unsupported, "{}", error.chain());
+                assert!(error.to_string().contains("pid namespace"), "{error}");
+            });
+            assert!(!mark.exists());
+        }
+    }
 }
 
 #[test]

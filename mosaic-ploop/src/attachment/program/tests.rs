@@ -3,7 +3,9 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::sync::Arc;
 
+use mosaic_core::host_services::Silent;
 use mosaic_tests::{Scratch, requires_root};
 
 use super::*;
@@ -87,7 +89,8 @@ fn the_server_that_is_run_is_the_one_that_was_opened() {
     std::fs::rename(&other, &program).unwrap();
     let launched = |program: &Program| {
         let (_ours, theirs) = crate::server::handover::pair().unwrap();
-        mosaic_core::command::launch_server(program.as_fd(), program.path(), theirs)
+        let host = mosaic_core::Host::new(Arc::new(Silent));
+        mosaic_core::command::launch_server(&host, program.as_fd(), program.path(), theirs)
     };
     launched(&opened).unwrap();
     let new = Program::open(scratch.path(), Trusted::default())
