@@ -20,10 +20,11 @@
  *
  * Functions that the library is given are called in the thread that called the library. They can call
  * the library, and close the very handle; only the volumes that a call is about are locked as long as
- * it has not come to its end, for its log, progress and cancel functions too. What a list goes through
- * is complete before the first call, and nothing is locked. To end it they should say more than 0
- * (in a check more than 1): -1 is what a failure gives. They end by returning: nothing may be thrown out
- * of them, and neither longjmp(3) nor pthread_exit(3) may leave them.
+ * it has not come to its end, for its log, progress and cancel functions too (the whole mosaic by a check
+ * that mends, and by whatever changes a thin pool). What a list goes through is complete before the
+ * first call, and nothing is locked. To end it they should say more than 0 (in a check more than 1):
+ * -1 is what a failure gives. They end by returning: nothing may be thrown out of them, and neither
+ * longjmp(3) nor pthread_exit(3) may leave them.
  *
  * Threads. Every function can be called from every thread at any time, also on one handle: calls
  * that change one volume wait for each other. A handle that is closed while a call on it runs in
