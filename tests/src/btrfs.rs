@@ -186,14 +186,7 @@ impl MountedFs {
     pub fn check(&self) -> Result<()> {
         let words = ["scrub", "start", "-B"].map(Path::new);
         shell::run("btrfs", &[&words[..], &[self.path()]].concat())?;
-        self.umount()?;
-        // A mount namespace that another test made before has copies of all mounts as long as it is
-        // there: for the whole of that test, it may be.
-        let alone = OFlags::RDONLY | OFlags::EXCL;
-        let is_free = eventually_within(Duration::from_secs(60), || {
-            rustix::fs::open(self.device(), alone, Mode::empty()).is_ok()
-        });
-        ensure!(is_free, "{} is in use", self.device().display());
+        self.umount_everywhere()?;
         let words = ["check", "--readonly"].map(Path::new);
         let checked = shell::run("btrfs", &[&words[..], &[self.device()]].concat());
         self.mount()?;
@@ -209,6 +202,18 @@ impl MountedFs {
             }
             other => other,
         }
+    }
+
+    /// Unmounts it, and waits until no other mount namespace has it: one that another test made before
+    /// has copies of all mounts as long as it is there, for the whole of that test, it may be.
+    pub(crate) fn umount_everywhere(&self) -> Result<()> {
+        self.umount()?;
+        let alone = OFlags::RDONLY | OFlags::EXCL;
+        let is_free = eventually_within(Duration::from_secs(60), || {
+            rustix::fs::open(self.device(), alone, Mode::empty()).is_ok()
+        });
+        ensure!(is_free, "{} is in use", self.device().display());
+        Ok(())
     }
 }
 

@@ -3,8 +3,9 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
+use crate::await_condition::eventually;
 use crate::btrfs;
 use crate::mounted_fs::MountedFs;
 use crate::shell;
@@ -34,9 +35,16 @@ impl MountedFs {
                 break;
             }
         }
-        self.umount()?;
+        // The last umount writes, and may be another namespace's.
+        self.umount_everywhere()?;
         copy(&then, self.image())?;
-        shell::run("blockdev", &[Path::new("--flushbufs"), self.device()])?;
+        let cut = btrfs::superblock(&then)?;
+        // A page that somebody reads just now, looking for a file system, is not forgotten.
+        let is_back = || {
+            let flushed = shell::run("blockdev", &[Path::new("--flushbufs"), self.device()]);
+            flushed.is_ok() && btrfs::superblock(self.device()).is_ok_and(|now| now == cut)
+        };
+        ensure!(eventually(is_back), "the device shows what the cut took");
         self.mount()
     }
 }
