@@ -140,8 +140,8 @@ fn a_machine_that_hangs_is_killed() {
     if !requires_qemu() {
         return;
     }
-    // On a busy machine the first limit may not be enough for a start.
-    for seconds in [12, 120] {
+    // On a busy machine the first limits may not be enough for a start.
+    for seconds in [4, 20, 120] {
         let setup = Setup {
             limit: std::time::Duration::from_secs(seconds),
             ..Setup::new(Job::shell("echo before; sleep 1000"))

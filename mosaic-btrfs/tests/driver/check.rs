@@ -175,12 +175,15 @@ fn root_errors_of_a_device_are_found() {
     let fs = site.fs;
     drop(site.driver);
     fs.umount().unwrap();
-    let image = std::fs::read(fs.image()).unwrap();
-    let mut blocks = image.chunks(4096);
-    let block = blocks.position(|block| block.starts_with(b"########"));
-    let file = File::options().write(true).open(fs.image()).unwrap();
-    file.write_all_at(b"?", block.unwrap() as u64 * 4096)
-        .unwrap();
+    let image = File::options().read(true).write(true).open(fs.image());
+    let image = image.unwrap();
+    let mut start = [0; 8];
+    let is_block = |at: &u64| {
+        image.read_exact_at(&mut start, *at).unwrap();
+        start == *b"########"
+    };
+    let at = (0..).step_by(4096).find(is_block).unwrap();
+    image.write_all_at(b"?", at).unwrap();
     run("blockdev", &["--flushbufs".as_ref(), fs.device()]).unwrap();
     fs.mount().unwrap();
     assert!(std::fs::read(site.path.join("v/file")).is_err());

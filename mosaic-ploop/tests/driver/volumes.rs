@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Volumes come, change and go.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 
 use mosaic_core::ErrorKind;
 use mosaic_core::fs::FsType;
@@ -133,8 +133,15 @@ fn flat(scratch: &Scratch, disks: &Disks, partition: &str) -> std::path::PathBuf
         "gpt" => (MIB, 318 * MIB),
         _ => (0, 320 * MIB),
     };
+    let file = std::fs::File::create(&path).unwrap();
+    file.set_len(bytes).unwrap();
     let data = disks.read("a", at, usize::try_from(bytes).unwrap());
-    std::fs::write(&path, data).unwrap();
+    let empty = [0; 64 << 10];
+    for (offset, part) in (0..).step_by(empty.len()).zip(data.chunks(empty.len())) {
+        if part != &empty[..part.len()] {
+            file.write_all_at(part, offset).unwrap();
+        }
+    }
     path
 }
 
