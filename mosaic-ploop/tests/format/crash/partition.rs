@@ -8,7 +8,7 @@ use mosaic_ploop::format::units::{DiskOffset, Sectors};
 use mosaic_ploop::{gpt, partition};
 use mosaic_tests::{is_quick, left_out};
 
-use super::{HALVES, flushes, repair};
+use super::{HALVES, flushes, repair, stride};
 use crate::disk::{CLUSTER, CLUSTERS, MemDisk, V1, V2, change, fill, guid, read_top, small};
 use crate::storage::{Content, Loss, MemFolder, Step, after_crash};
 
@@ -113,11 +113,6 @@ fn crc32(bytes: &[u8]) -> u32 {
     let byte =
         |crc: u32, byte: &u8| REMAINDERS[usize::from(crc.to_le_bytes()[0] ^ byte)] ^ (crc >> 8);
     !bytes.iter().fold(u32::MAX, byte)
-}
-
-/// Each how many steps the change is disturbed.
-fn stride() -> usize {
-    if is_quick() { 4 } else { 1 }
 }
 
 type Resize = fn(&mut MemDisk, Sectors) -> Result<()>;

@@ -5,8 +5,9 @@
 use mosaic_ploop::format::chain::Chain;
 use mosaic_ploop::format::disk::{Disk, Kind};
 use mosaic_ploop::format::units::DiskOffset;
+use mosaic_tests::{is_quick, left_out};
 
-use super::repair;
+use super::{repair, stride};
 use crate::disk::{CLUSTER, CLUSTERS, MemDisk, V1, V2, fill, guid, read_top, small};
 use crate::storage::{Loss, MemFile, after_crash};
 
@@ -92,7 +93,10 @@ fn survives(disk: &MemDisk) {
         });
     }
     drop(chain);
-    for at in 0..=steps.len() {
+    if is_quick() {
+        left_out("3 of 4 steps");
+    }
+    for at in (0..=steps.len()).step_by(stride()) {
         for loss in [Loss::Nothing, Loss::All, Loss::Half(at as u64)] {
             let when = format!("crash before step {at}, {loss:?}");
             let mut disk = Disk::open(after_crash(&start, &steps[..at], loss)).unwrap();
