@@ -415,8 +415,8 @@ fn clones_while_written(at: &str, fs: &str, size: u64, times: usize) {
 
 fn times() -> usize {
     if is_quick() {
-        left_out("40 of 50 clones");
-        10
+        left_out("46 of 50 clones");
+        4
     } else {
         50
     }

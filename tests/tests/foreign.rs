@@ -14,6 +14,7 @@ use mosaic_core::volume::capability;
 use mosaic_core::{Bytes, Error, ErrorKind};
 use mosaic_tests::{
     Interrupts, Lingering, Site, ThinPool, requires_program, requires_root, requires_thin_pools,
+    requires_time,
 };
 
 const MIB: u64 = 1 << 20;
@@ -165,7 +166,7 @@ fn root_signals_that_interrupt_system_calls_interrupt_no_verb() {
 /// The suspend before the clone of a mounted volume is the one call that a signal can really end.
 #[test]
 fn root_signals_that_interrupt_system_calls_interrupt_no_suspend() {
-    if !requires_thin_pools() || !requires_program("mkfs.ext4") {
+    if !requires_time() || !requires_thin_pools() || !requires_program("mkfs.ext4") {
         return;
     }
     let pool = ThinPool::new(1 << 30, 4 << 20).unwrap();

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use mosaic_tests::{
-    Moctl, MountedFs, ThinPool, requires_program, requires_root, requires_thin_pools,
+    Moctl, MountedFs, ThinPool, requires_program, requires_root, requires_thin_pools, requires_time,
 };
 
 /// The indented blocks below a headline.
@@ -71,7 +71,7 @@ fn root_the_thirty_seconds_are_true() {
 
 #[test]
 fn root_the_same_commands_work_with_a_thin_pool() {
-    if !requires_thin_pools() || !requires_program("mkfs.xfs") {
+    if !requires_time() || !requires_thin_pools() || !requires_program("mkfs.xfs") {
         return;
     }
     let blocks = blocks("## 30 seconds");

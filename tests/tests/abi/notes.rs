@@ -95,13 +95,18 @@ fn a_cut_or_damaged_file_is_a_reason_and_never_a_panic() {
         count += 1;
         folder.write(&format!("libmosaic_damaged{count}.so"), bytes);
     };
-    for len in (0..1024).chain((1024..whole.len()).step_by(whole.len() / 20)) {
+    let step = if is_quick() { 8 } else { 1 };
+    if is_quick() {
+        left_out("7 of 8 files");
+    }
+    let cuts = (0..1024).chain((1024..whole.len()).step_by(whole.len() / 20));
+    for len in cuts.step_by(step) {
         put(&whole[..len]);
     }
     // The headers, and the notes behind them, with one byte replaced at a time.
     let mut bytes = whole[..4096].to_vec();
     let mut random = 0x2545_f491_4f6c_dd1d_u64;
-    for _ in 0..3000 {
+    for _ in 0..3000 / step {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
@@ -115,7 +120,10 @@ fn a_cut_or_damaged_file_is_a_reason_and_never_a_panic() {
     // A whole one would be refused too, for its name, but by another reason.
     let damaged = |d: &&InstalledDriver| !d.refusal.as_ref().unwrap().contains("name must be");
     let damaged = found.iter().filter(damaged).count();
-    assert!(damaged > 1000 && damaged < count, "{damaged} of {count}");
+    assert!(
+        damaged > 1000 / step && damaged < count,
+        "{damaged} of {count}"
+    );
 }
 
 #[test]

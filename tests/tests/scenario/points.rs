@@ -5,8 +5,9 @@ use std::cell::Cell;
 
 use mosaic_tests::{Action, SystemCall, Traced, Tracee, did, is_long, is_quick, left_out};
 
-/// How many system calls of each command a quick run disturbs.
-const SAMPLE: usize = 4;
+/// How many system calls of each command a quick run disturbs, of those that may change something and
+/// of those that only ask.
+const SAMPLE: [usize; 2] = [3, 2];
 
 /// Most calls of a command that are disturbed.
 #[derive(Debug, Clone, Copy)]
@@ -117,7 +118,13 @@ fn disturb_those(
     judge: &dyn Fn(&Traced, &str),
 ) {
     let points = calls.iter().filter(|call| is_point(call)).count();
-    let limit = if is_quick() { SAMPLE.min(most) } else { most };
+    let asks = calls
+        .iter()
+        .any(|call| is_point(call) && call.leaves_nothing());
+    let limit = match is_quick() {
+        true => SAMPLE[usize::from(asks)].min(most),
+        false => most,
+    };
     if limit == 0 {
         left_out(&format!("{points} system calls that only ask"));
         return;
@@ -137,8 +144,7 @@ fn disturb_those(
     }
     // From run to run a program makes a few calls more or less.
     // What it asks /proc follows the processes of the machine, whoever starts and ends them.
-    let asks = |call: &SystemCall| is_point(call) && call.leaves_nothing();
-    let least = match calls.iter().any(asks) {
+    let least = match asks {
         true => most / 2,
         false => (most * 9 / 10).max(most.min(1)),
     };
