@@ -114,22 +114,26 @@ impl Settings {
 }
 
 fn test(options: &Options, settings: &Settings, tally: &mut Tally) -> Result<()> {
-    let mut words = TEST.to_vec();
     if settings.is_quick() {
-        test_here::run(&options.filter, settings, tally)?;
-        words.push("--doc");
+        return test_here::run(&options.filter, settings, tally);
     }
-    let mut command = cargo::command(&words);
-    if !options.filter.is_empty() {
-        command.arg("--").args(&options.filter);
-    }
-    println!("$ cargo {}", words.join(" "));
+    println!("$ cargo {}", TEST.join(" "));
     let failed = tally.failed();
+    let mut command = cargo(&TEST, &options.filter);
     let success = run_and_read(&mut command, settings, tally)?;
     if !success && tally.failed() == failed {
         tally.add_failure("cargo test, without a failed test: a test binary crashed");
     }
     Ok(())
+}
+
+/// `cargo test`, of the tests whose name holds one of these words.
+pub fn cargo(words: &[&str], filter: &[String]) -> Command {
+    let mut command = cargo::command(words);
+    if !filter.is_empty() {
+        command.arg("--").args(filter);
+    }
+    command
 }
 
 /// Shows what a command writes, counts what tests say in it, gives whether it succeeded.
