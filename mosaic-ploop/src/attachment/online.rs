@@ -57,15 +57,6 @@ impl Attached {
         grow_device(&device, bytes)
     }
 
-    /// Makes durable what was written.
-    ///
-    /// # Errors
-    /// `Io`, also if there is no server any more.
-    pub fn flush(&self, host: &Host, place: &Place<'_>) -> Result<()> {
-        let answer = self.ask(host, place, Command::Flush);
-        answer.map(drop).map_err(|(error, _)| error)
-    }
-
     /// Whether the server says that the disk is not written any more, since a write has failed.
     /// Where it cannot say, it is not.
     pub(super) fn is_broken(&self, host: &Host, place: &Place<'_>) -> bool {

@@ -28,15 +28,20 @@ impl Flushes {
         self.owes_failure.store(true, Ordering::Release);
     }
 
+    /// How many have failed until now.
+    pub(super) fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Acquire)
+    }
+
     /// Has its turn, or fails as another one did that ended while this one waited.
     ///
     /// # Errors
     /// Those of `flush`.
     pub(super) fn run(&self, flush: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        let before = self.failed.load(Ordering::Acquire);
+        let before = self.failed();
         // Nothing is left half-done there by one that panics.
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.failed.load(Ordering::Acquire) != before
+        if self.failed() != before
             && let Some(error) = &*last
         {
             return Err(same(error));

@@ -143,6 +143,11 @@ impl<F: ImageFile> RawImage<F> {
         self.flushes.owe_failure();
     }
 
+    /// How many flushes have failed since it was opened.
+    pub(super) fn failed_flushes(&self) -> u64 {
+        self.flushes.failed()
+    }
+
     /// The image, for reading from now on.
     pub(super) fn into_read_only(mut self, file: F) -> Self {
         self.file = file;

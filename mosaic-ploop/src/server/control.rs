@@ -47,10 +47,8 @@ pub enum Command {
     Freeze(Guid),
     /// Become larger.
     Grow(Sectors),
-    /// Make durable what was written.
-    Flush,
-    /// Say whether the disk is not written any more, since a write has failed: [`YES`] or [`NO`]. What
-    /// was written is made durable once more to find that out.
+    /// Say whether the disk is not written any more, since something has failed for good: [`YES`] or
+    /// [`NO`]. What was written is made durable once more to find that out.
     IsBroken,
     /// Nothing: to be there is the answer.
     Ping,
@@ -61,7 +59,6 @@ impl fmt::Display for Command {
         match self {
             Self::Freeze(guid) => write!(f, "freeze {guid}"),
             Self::Grow(size) => write!(f, "grow {}", size.0),
-            Self::Flush => write!(f, "flush"),
             Self::IsBroken => write!(f, "is-broken"),
             Self::Ping => write!(f, "ping"),
         }
@@ -76,7 +73,6 @@ impl FromStr for Command {
         Ok(match verb {
             "freeze" => Self::Freeze(rest.parse().map_err(|_| Errno::PROTO)?),
             "grow" => Self::Grow(Sectors(rest.parse().map_err(|_| Errno::PROTO)?)),
-            "flush" => Self::Flush,
             "is-broken" => Self::IsBroken,
             "ping" => Self::Ping,
             _ => return Err(Errno::PROTO),
@@ -288,7 +284,6 @@ mod tests {
         for command in [
             Command::Freeze(guid),
             Command::Grow(Sectors(u64::MAX)),
-            Command::Flush,
             Command::IsBroken,
             Command::Ping,
         ] {

@@ -175,7 +175,7 @@ impl ServedDisk {
         let Open {
             disk, chain, locks, ..
         } = &mut *open;
-        disk.snapshot_open(guid, chain)?;
+        chain.for_another(|chain| disk.snapshot_open(guid, chain))?;
         if let Err(error) = locks.add_top(disk) {
             // Nobody is kept from writing to it too. The next worker takes its own lock.
             chain.stop();
@@ -199,18 +199,18 @@ impl ServedDisk {
             partition,
             ..
         } = &mut *open;
-        if partition.is_some() {
-            // What cannot follow is said before the disk has grown. A table that is damaged in front is
-            // mended: its copy will not be at the end any more, where it is looked for.
-            partition::is_due(chain, size)?;
-            let now = chain.size();
-            partition::follow(chain, now)?;
-        }
-        disk.grow_open(size, chain)?;
-        if let Some(shown) = partition {
-            *shown = partition::follow(chain, chain.size())?;
-        }
+        chain.for_another(|chain| grow(disk, chain, partition.as_mut(), size))?;
         Ok(open.shown().bytes)
+    }
+
+    /// Whether the disk is not written any more, since something has failed for good. What was written
+    /// is made durable once more to find that out.
+    ///
+    /// # Errors
+    /// As [`ServedDisk::flush`], of a disk that is written on; whoever writes it is told too.
+    pub fn is_broken(&self) -> Result<bool> {
+        let mut open = self.alone();
+        open.chain.for_another(Chain::is_broken)
     }
 
     /// Makes all durable and closes the disk: what comes afterwards is refused.
@@ -234,6 +234,27 @@ impl ServedDisk {
     fn alone(&self) -> RwLockWriteGuard<'_, Open> {
         self.0.write().unwrap_or_else(|e| e.into_inner())
     }
+}
+
+/// Makes a disk larger, and the partition that is shown of it.
+fn grow(
+    disk: &mut Disk<ServedFolder>,
+    chain: &mut Chain<ServedFile>,
+    shown: Option<&mut Window>,
+    size: Sectors,
+) -> mosaic_core::Result<()> {
+    if shown.is_some() {
+        // What cannot follow is said before the disk has grown. A table that is damaged in front is
+        // mended: its copy will not be at the end any more, where it is looked for.
+        partition::is_due(chain, size)?;
+        let now = chain.size();
+        partition::follow(chain, now)?;
+    }
+    disk.grow_open(size, chain)?;
+    if let Some(shown) = shown {
+        *shown = partition::follow(chain, chain.size())?;
+    }
+    Ok(())
 }
 
 impl Steady<'_> {
@@ -320,3 +341,6 @@ impl Open {
         (is_same && stays).then_some(below)
     }
 }
+
+#[cfg(test)]
+mod tests;

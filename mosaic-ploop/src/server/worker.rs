@@ -18,7 +18,6 @@ use super::files::ServedFolder;
 use super::orders::{Orders, Turn};
 use super::{LOCKED, handover, report};
 use crate::attachment::VolumeId;
-use crate::format::Error;
 use crate::fuse::Connection;
 use crate::lock_file::LockFile;
 
@@ -169,14 +168,10 @@ impl Service {
                 let _ = self.connection.notify_length(bytes);
                 Ok(bytes.to_string())
             }
-            Command::Flush => {
-                self.disk.flush()?;
-                Ok(String::new())
+            Command::IsBroken => {
+                let is_broken = self.disk.is_broken()?;
+                Ok(if is_broken { control::YES } else { control::NO }.to_owned())
             }
-            Command::IsBroken => match self.disk.flush() {
-                Err(Error::Broken { .. }) => Ok(control::YES.to_owned()),
-                done => Ok(done.map(|()| control::NO.to_owned())?),
-            },
             Command::Ping => Ok(String::new()),
         }
     }

@@ -62,6 +62,8 @@ fn root_a_server_that_does_not_answer_is_not_waited_for_against_the_users_will()
         return;
     }
     let site = Site::new("silent", 64);
+    // The one that it has.
+    let size = Sectors(64 * MIB / 512);
     site.attach();
     let attached = site.find().unwrap();
     let worker = site.servers()[1].to_string();
@@ -69,7 +71,7 @@ fn root_a_server_that_does_not_answer_is_not_waited_for_against_the_users_will()
     let user = Arc::new(User::default());
     let host = Host::new(user.clone());
     let done = std::thread::scope(|scope| {
-        let asked = scope.spawn(|| attached.flush(&host, &site.place()));
+        let asked = scope.spawn(|| attached.grow(&host, &site.place(), size));
         let is_waiting = !eventually_over(|| asked.is_finished());
         user.0.store(true, Ordering::Relaxed);
         let is_heard = eventually(|| asked.is_finished());
@@ -78,7 +80,7 @@ fn root_a_server_that_does_not_answer_is_not_waited_for_against_the_users_will()
         asked.join().unwrap()
     });
     assert_eq!(done.unwrap_err().kind(), ErrorKind::Interrupted);
-    attached.flush(&site.host, &site.place()).unwrap();
+    attached.grow(&site.host, &site.place(), size).unwrap();
     site.detach();
     site.assert_nothing_left();
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use mosaic_core::{ErrorKind, Host, Level, Services};
 use mosaic_ploop::format::pages::{PAGE, Pages};
-use mosaic_ploop::format::units::DiskOffset;
+use mosaic_ploop::format::units::{DiskOffset, Sectors};
 use mosaic_tests::{eventually, requires_root};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open};
 
@@ -69,7 +69,9 @@ fn root_a_server_that_cannot_be_called_gets_what_was_written() {
     site.remove_sockets();
     let attached = site.find().unwrap();
     assert!(attached.is_served(&site.place()).unwrap());
-    let refused = attached.flush(&site.host, &site.place()).unwrap_err();
+    let size = Sectors(64 * MIB / 512);
+    let refused = attached.grow(&site.host, &site.place(), size);
+    let refused = refused.unwrap_err();
     assert!(refused.chain().contains("socket"), "{}", refused.chain());
     let busy = attached.detach(&site.host, &site.place()).unwrap_err();
     assert_eq!(busy.kind(), ErrorKind::Busy);

@@ -63,6 +63,24 @@ impl<F: ImageFile> Chain<F> {
         }
     }
 
+    /// Does work that somebody else wants than who writes. A flush of a raw top that fails meanwhile is
+    /// told to who writes too, with his next one: what is lost is his, and the kernel tells it once.
+    pub fn for_another<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        let before = self.failed_flushes();
+        let done = work(self);
+        if self.failed_flushes() != before {
+            self.has_lost();
+        }
+        done
+    }
+
+    fn failed_flushes(&self) -> u64 {
+        match &self.top {
+            Layer::Raw(raw) => raw.failed_flushes(),
+            Layer::Writer(_) | Layer::Delta(_) => 0,
+        }
+    }
+
     /// Ends the top: all of it is durable, it has no mark, and nothing is written to it any more. The
     /// empty delta is ready to be written in its place, no longer than `limit`.
     ///

@@ -236,6 +236,19 @@ impl<F: ImageFile> Chain<F> {
         }
     }
 
+    /// Whether nothing is written any more, since something has failed for good. What was written is
+    /// made durable once more to find that out.
+    ///
+    /// # Errors
+    /// `Io`, and it is written on.
+    pub fn is_broken(&mut self) -> Result<bool> {
+        let flushed = self.flush();
+        match &self.top {
+            Layer::Writer(writer) if writer.intact().is_err() => Ok(true),
+            _ => flushed.map(|()| false),
+        }
+    }
+
     /// Makes all durable and takes the top's mark away.
     ///
     /// # Errors
