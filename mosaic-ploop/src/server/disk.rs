@@ -175,15 +175,32 @@ impl ServedDisk {
         let Open {
             disk, chain, locks, ..
         } = &mut *open;
-        chain.for_another(|chain| disk.snapshot_open(guid, chain))?;
-        if let Err(error) = locks.add_top(disk) {
-            // Nobody is kept from writing to it too. The next worker takes its own lock.
-            chain.stop();
+        // Locked before the disk has it: where that cannot be, the old top is written on.
+        let (mut new, mut refused) = (None, None);
+        let frozen = chain.for_another(|chain| {
+            disk.snapshot_open_with(guid, chain, |folder, name| {
+                match ImageLocks::lock_new_top(folder, name) {
+                    Ok(locked) => new = Some(locked),
+                    Err(error) => {
+                        refused = Some(error);
+                        let busy = std::io::ErrorKind::WouldBlock.into();
+                        return Err(Error::io("lock", name, busy));
+                    }
+                }
+                Ok(())
+            })
+        });
+        let is_top = locks.go_on_with(new, disk);
+        if let Some(error) = refused {
             return Err(error);
         }
-        keep(&locks.files());
-        locks.share_lower()?;
-        Ok(guid)
+        let shared = frozen.map_err(mosaic_core::Error::from);
+        let shared = shared.and_then(|()| locks.share_lower());
+        // Last: a worker that finds the new top not among the keeper's files shares what is beneath it.
+        if is_top {
+            keep(&locks.files());
+        }
+        shared.map(|()| guid)
     }
 
     /// Makes the disk larger, and the partition with it; in bytes, what is shown then. Called again

@@ -34,6 +34,10 @@ struct Locked {
     is_given: bool,
 }
 
+/// An image that is locked, and no disk has it yet.
+#[derive(Debug)]
+pub struct NewTop(Locked);
+
 impl ImageLocks {
     /// Locks all images: the top against all others, what is beneath it against writers. The base
     /// stands for the whole disk where nobody else has it too. `given` are those that an earlier
@@ -73,16 +77,22 @@ impl ImageLocks {
         Ok(locks)
     }
 
-    /// Locks the top that a disk has now, upon those that it had.
+    /// Locks an image that is to be the next top of a disk.
     ///
     /// # Errors
     /// As [`ImageLocks::take`].
-    pub fn add_top(&mut self, disk: &Disk<ServedFolder>) -> Result<()> {
-        if let Some(name) = images(disk).pop() {
-            let lock = take_patiently(disk.folder(), name, &Hold::WRITE)?;
-            self.0.push(Locked::new(name, lock, false));
-        }
-        Ok(())
+    pub fn lock_new_top(folder: &ServedFolder, name: &str) -> Result<NewTop> {
+        let lock = take_patiently(folder, name, &Hold::WRITE)?;
+        Ok(NewTop(Locked::new(name, lock, false)))
+    }
+
+    /// Goes on with that one upon the others, if it is the top that a disk has now. Whether it is.
+    pub fn go_on_with(&mut self, new: Option<NewTop>, disk: &Disk<ServedFolder>) -> bool {
+        let top = images(disk).pop();
+        let new = new.filter(|NewTop(locked)| Some(locked.name.as_str()) == top);
+        let is_top = new.is_some();
+        self.0.extend(new.map(|NewTop(locked)| locked));
+        is_top
     }
 
     /// Lets another disk read what is beneath the top: a clone is made of it.

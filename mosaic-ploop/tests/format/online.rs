@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Changes to a disk that is open.
 
+use std::io;
+
 use mosaic_ploop::format::Error;
 use mosaic_ploop::format::disk::{Disk, Kind};
 use mosaic_ploop::format::guid::Guid;
+use mosaic_ploop::format::storage::{Access, Folder};
 use mosaic_ploop::format::units::{DiskOffset, Sectors};
 
 use crate::disk::{
@@ -132,6 +135,40 @@ fn after_a_failed_snapshot_nothing_is_lost() {
         }
     }
     assert!(steps > 10, "{steps}");
+}
+
+/// What must be so before the disk has the new top, and is not.
+#[test]
+fn a_new_top_that_is_refused_leaves_the_old_one_written_on() {
+    for kind in KINDS {
+        let mut disk = small(kind);
+        let notes = disk.folder().create("ledger", false).unwrap();
+        let mut chain = disk.serve(notes, None).unwrap();
+        chain.write(&[2], DiskOffset(0)).unwrap();
+        let mut named = String::new();
+        let refused = disk.snapshot_open_with(guid(1), &mut chain, |folder, name| {
+            assert!(folder.names().contains(&name.to_owned()));
+            name.clone_into(&mut named);
+            Err(Error::io("lock", name, io::ErrorKind::WouldBlock.into()))
+        });
+        let is_refusal = matches!(refused, Err(Error::Io { action: "lock", .. }));
+        assert!(is_refusal, "{kind:?}: {refused:?}");
+        assert!(!disk.folder().names().contains(&named));
+        assert!(disk.descriptor().shot(guid(1)).is_none());
+        chain.write(&[3], DiskOffset(1)).unwrap();
+        assert!(!chain.is_broken().unwrap());
+        // Killed: whoever comes next knows of no new top.
+        chain.write(&[4], DiskOffset(2)).unwrap();
+        drop(chain);
+        let notes = disk.folder().open("ledger", Access::Write).unwrap();
+        let chain = disk.serve(notes, None).unwrap();
+        let mut found = [0; 3];
+        chain.read(&mut found, DiskOffset(0)).unwrap();
+        assert_eq!(found, [2, 3, 4], "{kind:?}");
+        chain.close().unwrap();
+        disk.folder().remove_name("ledger");
+        assert_clean(&mut disk);
+    }
 }
 
 #[test]

@@ -139,13 +139,6 @@ impl<F: ImageFile> Chain<F> {
         old.reopen()
     }
 
-    /// Writes nothing more. Nothing is lost: whoever takes over goes on with what was noted.
-    pub fn stop(&self) {
-        if let Layer::Writer(writer) = &self.top {
-            writer.stop();
-        }
-    }
-
     /// Writes nothing more, nor does whoever takes over: it is not known what the disk is on storage.
     pub fn give_up(&self) {
         if let Layer::Writer(writer) = &self.top {

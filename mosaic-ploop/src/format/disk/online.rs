@@ -26,6 +26,20 @@ impl<S: Folder> Disk<S> {
     /// As [`Disk::snapshot`] and [`Chain::end_top`]. The chain reads what it read before, and either
     /// goes on with the old top or writes nothing more (`Broken`).
     pub fn snapshot_open(&mut self, guid: Guid, chain: &mut Chain<S::File>) -> Result<()> {
+        self.snapshot_open_with(guid, chain, |_, _| Ok(()))
+    }
+
+    /// The same; `claim` is given the new top by its name, before the disk has it. If that fails the
+    /// chain goes on with the old one.
+    ///
+    /// # Errors
+    /// As [`Disk::snapshot_open`]; those of `claim`.
+    pub fn snapshot_open_with(
+        &mut self,
+        guid: Guid,
+        chain: &mut Chain<S::File>,
+        claim: impl FnOnce(&S, &str) -> Result<()>,
+    ) -> Result<()> {
         // One that is only read may be of a writer that died, and nothing can be put upon that.
         if let Layer::Delta(top) = chain.top() {
             top.ensure_closed()?;
@@ -47,6 +61,7 @@ impl<S: Folder> Disk<S> {
         let mut next = None;
         let replaced = self.replace(new, Some(&file), |disk| {
             let delta = Delta::open(&file, disk.create_delta(&file, &header)?)?;
+            claim(&disk.folder, &file)?;
             next = Some(chain.end_top(delta, limit)?);
             Ok(())
         });
