@@ -3,11 +3,9 @@
 
 use std::ffi::c_int;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 
 use mosaic_core::Result;
-use mosaic_core::mosaic::Changed;
-use mosaic_core::volume::Lifetime;
+use mosaic_core::mosaic::{Attached, Changed, Earlier};
 
 use crate::c::Buffer;
 use crate::call::change;
@@ -15,22 +13,19 @@ use crate::flags::{EXIST_OK, Flags, Known, MISSING_OK, RDONLY};
 use crate::handle::{Entered, Handle, OpenVolume};
 
 /// Attaches the volume, or finds that it is attached as this handle has done before.
-fn attach(volume: &Entered, flags: Known) -> Result<(PathBuf, Changed)> {
+fn attach(volume: &Entered, flags: Known) -> Result<Attached> {
     let _turn = volume.turn()?;
-    let (core, name, read_only) = (volume.core(), volume.name(), flags.has(RDONLY));
-    if let Some(given) = volume.given_device() {
-        let there = core.volume(name)?.attachment;
-        let is_same = there.is_some_and(|there| {
-            let explicit = there.lifetime == Lifetime::Explicit && !there.foreign;
-            there.device == given && there.read_only == read_only && explicit
-        });
-        if is_same {
-            return Ok((given, Changed::Unchanged));
-        }
-    }
-    let (changed, attachment) = core.attach(name, read_only, flags.has(EXIST_OK))?;
-    volume.set_given_device(Some(attachment.device.clone()));
-    Ok((attachment.device, changed))
+    let given = volume.given_device();
+    let earlier = match (flags.has(EXIST_OK), &given) {
+        (true, _) => Earlier::Accepted,
+        (false, Some(given)) => Earlier::Only(given),
+        (false, None) => Earlier::Refused,
+    };
+    let attached = volume
+        .core()
+        .attach(volume.name(), flags.has(RDONLY), earlier)?;
+    volume.set_given_device(Some(attached.identity.clone()));
+    Ok(attached)
 }
 
 #[unsafe(no_mangle)]
@@ -45,9 +40,10 @@ extern "C" fn mosaic_get_vol_bdev(
         let volume = volume.enter()?;
         // Before anything is attached.
         dev.check(len)?;
-        let (device, changed) = attach(&volume, flags)?;
-        let length = dev.write(len, device.as_os_str().as_bytes())?;
-        Ok((length, changed))
+        let attached = attach(&volume, flags)?;
+        let device = attached.attachment.device.as_os_str();
+        let length = dev.write(len, device.as_bytes())?;
+        Ok((length, attached.changed))
     })
 }
 

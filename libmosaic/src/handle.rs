@@ -3,12 +3,11 @@
 
 use std::marker::PhantomData;
 use std::ops::Deref;
-use std::path::PathBuf;
 use std::ptr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use mosaic_core::mosaic::Mosaic;
+use mosaic_core::mosaic::{DeviceIdentity, Mosaic};
 use mosaic_core::{Error, ErrorKind, Result};
 
 use crate::call::Failed;
@@ -47,7 +46,7 @@ pub(crate) struct OpenVolume {
     /// Its mosaic, also when its own handle has been closed.
     pub(crate) mosaic: Arc<OpenMosaic>,
     name: Mutex<String>,
-    given_device: Mutex<Option<PathBuf>>,
+    given_device: Mutex<Option<DeviceIdentity>>,
     /// A call is inside as long as the name is the one that it took.
     gate: Arc<Gate>,
     /// A call is alone in it that goes by what another of its kind has left here.
@@ -98,12 +97,12 @@ impl OpenVolume {
     }
 
     /// The device that the program was given by this handle.
-    pub(crate) fn given_device(&self) -> Option<PathBuf> {
+    pub(crate) fn given_device(&self) -> Option<DeviceIdentity> {
         lock(&self.given_device).clone()
     }
 
     /// The program has been given that device, or has put it back.
-    pub(crate) fn set_given_device(&self, device: Option<PathBuf>) {
+    pub(crate) fn set_given_device(&self, device: Option<DeviceIdentity>) {
         *lock(&self.given_device) = device;
     }
 }

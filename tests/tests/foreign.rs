@@ -8,7 +8,7 @@ use std::time::Duration;
 use mosaic_core::finding::Repair;
 use mosaic_core::host_services::{Level, Services};
 use mosaic_core::loader::{Beside, SearchPath};
-use mosaic_core::mosaic::{DropOptions, Environment, Mosaic, ResizeTo, VolumeRequest};
+use mosaic_core::mosaic::{DropOptions, Earlier, Environment, Mosaic, ResizeTo, VolumeRequest};
 use mosaic_core::mounts::MountOptions;
 use mosaic_core::volume::capability;
 use mosaic_core::{Bytes, Error, ErrorKind};
@@ -129,7 +129,7 @@ fn all_verbs(mosaic: &Mosaic, site: &Site, name: &str) {
         done_or_unsupported("shrink", mosaic.resize(name, to, true));
     }
     if has(name, capability::BDEV) {
-        done("attach", mosaic.attach(name, false, false));
+        done("attach", mosaic.attach(name, false, Earlier::Refused));
         done("detach", mosaic.detach(name, false));
     }
     done("check volume", mosaic.check_volume(name, &Repair::Nothing));

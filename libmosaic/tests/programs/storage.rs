@@ -121,6 +121,18 @@ fn root_a_historic_program_runs_on_thin_volumes() {
 }
 
 #[test]
+fn root_a_device_is_of_the_handle_that_was_given_it() {
+    if !requires_root() || !requires_compilers() {
+        return;
+    }
+    for driver in ["loop", "ploop"] {
+        let site = Site::on("ext4", driver, "").unwrap();
+        run(site.moctl(), &program("device", How::C), &["m"]);
+        assert_nothing_left(&site);
+    }
+}
+
+#[test]
 fn the_program_that_uses_every_function_does() {
     if !requires_compilers() || !requires_program("nm") {
         return;

@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 
-use mosaic_core::mosaic::{Changed, Mosaic};
+use mosaic_core::mosaic::{Changed, Earlier, Mosaic};
 use serde::Serialize;
 
 use super::{ChangeJson, Context};
@@ -26,13 +26,17 @@ struct AttachJson<'a> {
 pub fn run(context: &Context, mosaic: &OsStr, arguments: &Attach) -> anyhow::Result<Report> {
     let mosaic = Mosaic::open(&context.environment(), mosaic)?;
     let volume = &arguments.volume;
-    let (changed, attachment) = mosaic.attach(volume, arguments.ro, arguments.exist_ok)?;
+    let earlier = match arguments.exist_ok {
+        true => Earlier::Accepted,
+        false => Earlier::Refused,
+    };
+    let attached = mosaic.attach(volume, arguments.ro, earlier)?;
     let report = Report::new(AttachJson {
-        change: ChangeJson::new("attach", &mosaic, volume, changed),
-        attachment: (&attachment).into(),
+        change: ChangeJson::new("attach", &mosaic, volume, attached.changed),
+        attachment: (&attached.attachment).into(),
     });
-    let report = report.line(format!("Device: {}", attachment.device.display()));
-    Ok(match changed {
+    let report = report.line(format!("Device: {}", attached.attachment.device.display()));
+    Ok(match attached.changed {
         Changed::Yes => report,
         Changed::Unchanged => context.remark(report, "unchanged"),
     })

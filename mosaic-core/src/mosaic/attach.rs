@@ -5,7 +5,50 @@ use super::guard::Names;
 use super::{Changed, Mosaic};
 use crate::busy;
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::mounts::device::DeviceIdentity;
 use crate::volume::{Attachment, Lifetime, Volume, capability};
+
+/// Which device of an earlier attach with the same access is as good as a new one.
+#[derive(Debug, Clone, Copy)]
+pub enum Earlier<'a> {
+    /// None: the volume is busy.
+    Refused,
+    /// Any, whoever asked for it.
+    Accepted,
+    /// Only this one: it has not been taken away since.
+    Only(&'a DeviceIdentity),
+}
+
+impl Earlier<'_> {
+    fn accepts(self, attachment: &Attachment) -> bool {
+        match self {
+            Self::Refused => false,
+            Self::Accepted => true,
+            Self::Only(known) => DeviceIdentity::of(&attachment.device) == *known,
+        }
+    }
+}
+
+/// A volume that is shown as a block device.
+#[derive(Debug, Clone)]
+pub struct Attached {
+    /// Whether the device is a new one.
+    pub changed: Changed,
+    /// The device.
+    pub attachment: Attachment,
+    /// Which one it is of all that have its path sooner or later.
+    pub identity: DeviceIdentity,
+}
+
+impl Attached {
+    fn new(changed: Changed, attachment: Attachment) -> Self {
+        Self {
+            changed,
+            identity: DeviceIdentity::of(&attachment.device),
+            attachment,
+        }
+    }
+}
 
 impl Mosaic {
     /// Shows a volume as a block device that stays until [`Mosaic::detach`].
@@ -14,24 +57,14 @@ impl Mosaic {
     /// before leaves nothing, after it the device, which `detach` takes away.
     ///
     /// # Errors
-    /// `Busy` if it is attached, mounted or in use otherwise, saying where (`exist_ok` accepts a
-    /// device of an earlier attach with the same access); `Unsupported`; `Permission`.
-    pub fn attach(
-        &self,
-        volume: &str,
-        read_only: bool,
-        exist_ok: bool,
-    ) -> Result<(Changed, Attachment)> {
+    /// `Busy` if it is attached otherwise than `earlier` accepts, mounted or in use otherwise, saying
+    /// where; `Unsupported`; `Permission`.
+    pub fn attach(&self, volume: &str, read_only: bool, earlier: Earlier<'_>) -> Result<Attached> {
         let failed = || format!("cannot attach volume {volume:?}");
-        self.try_attach(volume, read_only, exist_ok).context(failed)
+        self.try_attach(volume, read_only, earlier).context(failed)
     }
 
-    fn try_attach(
-        &self,
-        volume: &str,
-        read_only: bool,
-        exist_ok: bool,
-    ) -> Result<(Changed, Attachment)> {
+    fn try_attach(&self, volume: &str, read_only: bool, earlier: Earlier<'_>) -> Result<Attached> {
         let name = self.name(volume)?;
         // First: who may not attach at all is told that, not what the driver lacks.
         Self::require_root("attaching a volume")?;
@@ -43,17 +76,20 @@ impl Mosaic {
         // Not looked at before: the driver proves that nobody uses it, at a cost that does not grow
         // with other people's devices, and waits for one that goes away after a last mount.
         match self.driver.attach(&name, read_only) {
-            Err(error) if exist_ok && error.kind() == ErrorKind::Busy => {
-                let attached = self.existing(&name)?.attachment.filter(|attachment| {
-                    attachment.lifetime == Lifetime::Explicit
-                        && !attachment.foreign
-                        && attachment.read_only == read_only
+            Err(error)
+                if error.kind() == ErrorKind::Busy && !matches!(earlier, Earlier::Refused) =>
+            {
+                let there = self.existing(&name)?.attachment.filter(|there| {
+                    there.lifetime == Lifetime::Explicit
+                        && !there.foreign
+                        && there.read_only == read_only
+                        && earlier.accepts(there)
                 });
-                attached
-                    .map(|attachment| (Changed::Unchanged, attachment))
+                there
+                    .map(|there| Attached::new(Changed::Unchanged, there))
                     .ok_or(error)
             }
-            other => other.map(|attachment| (Changed::Yes, attachment)),
+            other => other.map(|attachment| Attached::new(Changed::Yes, attachment)),
         }
     }
 

@@ -40,6 +40,8 @@ use crate::mounts::MountTable;
 use crate::name::VolumeName;
 use crate::volume::{About, Access, Attachment, Capability, InitOptions, Space, Volume};
 
+pub use crate::mounts::device::DeviceIdentity;
+pub use attach::{Attached, Earlier};
 pub use change::VolumeRequest;
 pub use drop::DropOptions;
 pub use entry::{MosaicEntry, list_mosaics};

@@ -33,6 +33,31 @@ pub(crate) fn device_number(device: &Path) -> Result<Dev> {
     Ok(stat.st_rdev)
 }
 
+/// A block device, told from others that have its path before or after it.
+///
+/// Where the kernel does not number devices the path is all that there is.
+///
+/// Kernel: `/sys/block/DISK/diskseq`, sysfs-block in Documentation/ABI, since Linux 5.15.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceIdentity {
+    path: PathBuf,
+    sequence: Option<String>,
+}
+
+impl DeviceIdentity {
+    /// The device that has the path now.
+    pub(crate) fn of(path: &Path) -> Self {
+        let sequence = device_number(path).ok().and_then(|number| {
+            let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
+            std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/diskseq")).ok()
+        });
+        Self {
+            path: path.to_owned(),
+            sequence,
+        }
+    }
+}
+
 /// What statx(2) says of an open file, with the number of its mount, asking no server on a network.
 pub(crate) fn statx_of(file: impl AsFd) -> rustix::io::Result<Statx> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
