@@ -4,9 +4,9 @@
 use std::ffi::{c_int, c_ulong};
 use std::path::Path;
 
+use mosaic_core::Result;
 use mosaic_core::mosaic::{Changed, Mosaic};
 use mosaic_core::mounts::MountOptions;
-use mosaic_core::{Error, ErrorKind, Result};
 
 use crate::c::Text;
 use crate::call::change;
@@ -47,11 +47,8 @@ impl Mountable for Handle<OpenVolume> {
 
 /// `MS_*` of mount(2).
 fn from_flags(flags: c_int) -> Result<MountOptions> {
-    let flags = c_ulong::try_from(flags).map_err(|_| {
-        let why = format!("mount flags {flags:#x} are not known");
-        Error::new(ErrorKind::Invalid, why)
-    })?;
-    MountOptions::from_flags(flags)
+    // Its highest bit is one of `MS_MGC_VAL`.
+    MountOptions::from_flags(c_ulong::from(flags.cast_unsigned()))
 }
 
 /// Words with commas between them, or NULL.
@@ -96,12 +93,16 @@ extern "C" fn mosaic_umount_vol(volume: Handle<OpenVolume>, path: Text, flags: F
 
 #[cfg(test)]
 mod tests {
+    use mosaic_core::ErrorKind;
+
     use super::*;
 
     #[test]
     fn flags_and_words_are_those_of_mount() {
         assert_eq!(from_flags(0).unwrap().to_string(), "rw");
         assert_eq!(from_flags(1 | 2).unwrap().to_string(), "ro,nosuid");
+        let historic = 0xC0ED_0000_u32.cast_signed() | 1;
+        assert_eq!(from_flags(historic).unwrap().to_string(), "ro");
         let words = from_words(&Text::of(Some(c"ro,nosuid"))).unwrap();
         assert_eq!(words.to_string(), "ro,nosuid,nodev");
         assert_eq!(from_words(&Text::of(None)).unwrap(), MountOptions::new());

@@ -133,13 +133,18 @@ impl MountOptions {
     /// The flags of mount(2) that are attributes of a mount. There is no flag for `rw` or `suid`: what no
     /// flag says is as a config says ([`MountOptions::merged`]), else as mount(2) says, that is suid and
     /// dev. Of flags for access times that contradict each other the one holds
-    /// that the kernel would heed: strictatime, then noatime.
+    /// that the kernel would heed: strictatime, then noatime. `MS_MGC_VAL`, which old programs give, and
+    /// `MS_SILENT` mean nothing.
     ///
     /// # Errors
     /// `Invalid` for any other flag.
     ///
     /// Kernel: `MS_*` in include/uapi/linux/mount.h, `path_mount` in fs/namespace.c, Linux 6.12.
     pub fn from_flags(flags: c_ulong) -> Result<Self> {
+        let flags = match flags & libc::MS_MGC_MSK == libc::MS_MGC_VAL {
+            true => flags & !libc::MS_MGC_MSK,
+            false => flags,
+        } & !libc::MS_SILENT;
         let known = FLAGS.iter().fold(0, |known, (flag, _)| known | flag);
         if flags & !known != 0 {
             let odd = flags & !known;
@@ -366,6 +371,8 @@ mod tests {
             (libc::MS_RELATIME, "relatime"),
             (libc::MS_NOATIME | libc::MS_RELATIME, "noatime"),
             (libc::MS_STRICTATIME | libc::MS_NOATIME, "strictatime"),
+            (libc::MS_SILENT | libc::MS_RDONLY, "ro"),
+            (libc::MS_MGC_VAL | libc::MS_NOEXEC, "noexec"),
         ] {
             let options = from(flags).unwrap();
             assert_eq!(options, parse(words).with_mounts_own(), "{words}");
@@ -379,7 +386,7 @@ mod tests {
             libc::MS_REMOUNT,
             libc::MS_BIND | libc::MS_RDONLY,
             libc::MS_SYNCHRONOUS,
-            libc::MS_SILENT,
+            libc::MS_MGC_VAL | libc::MS_BIND,
             1 << 31,
         ] {
             assert_eq!(from(odd).unwrap_err().kind(), ErrorKind::Invalid, "{odd}");
