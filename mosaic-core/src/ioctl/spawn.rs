@@ -23,6 +23,7 @@ mod unmap;
 
 use std::ffi::{CString, c_char};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::{ptr, slice};
 
@@ -225,11 +226,13 @@ impl Waiter {
         let fd = c_long::from(self.end.as_raw_fd());
         let flags = c_long::from(libc::WEXITED | libc::__WALL);
         loop {
+            // Nobody looks at it. The kernel would take a null pointer as well, which memcheck does not.
+            let mut info = MaybeUninit::<libc::siginfo_t>::uninit();
             // SAFETY: waitid(2) by the system call, with its fifth argument, which libc's function
-            // does not have: both pointers are null, so nothing is written.
+            // does not have, and which is null; one siginfo_t is written to where it is told.
             let waited = unsafe {
-                let null = ptr::null_mut::<u8>();
-                libc::syscall(libc::SYS_waitid, P_PIDFD, fd, null, flags, null)
+                let (info, none) = (info.as_mut_ptr(), ptr::null_mut::<u8>());
+                libc::syscall(libc::SYS_waitid, P_PIDFD, fd, info, flags, none)
             };
             // ECHILD: somebody waits for really all (__WALL); it has ended then.
             if waited == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::EINTR) {
