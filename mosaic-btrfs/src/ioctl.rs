@@ -255,14 +255,16 @@ fn flags(dir: BorrowedFd<'_>) -> Result<u64> {
 /// # Errors
 /// The kernel's.
 pub fn subvolume_info(dir: impl AsFd) -> Result<btrfs_ioctl_get_subvol_info_args> {
-    // SAFETY: BTRFS_IOC_GET_SUBVOL_INFO fills one such struct, all integers.
+    // SAFETY: the struct is integers.
+    let mut args: btrfs_ioctl_get_subvol_info_args = unsafe { zeroed() };
+    // SAFETY: BTRFS_IOC_GET_SUBVOL_INFO fills one such struct.
     unsafe {
         ioctl(
             dir,
-            Getter::<{ BTRFS_IOC_GET_SUBVOL_INFO as Opcode }, btrfs_ioctl_get_subvol_info_args>::new(
-            ),
+            Updater::<{ BTRFS_IOC_GET_SUBVOL_INFO as Opcode }, _>::new(&mut args),
         )
-    }
+    }?;
+    Ok(args)
 }
 
 /// The subvolumes right within the subvolume whose root is `dir`, from the id `least` on: id and
