@@ -46,6 +46,7 @@ mod thin_pool;
 mod tracee;
 mod udev;
 mod unhosted;
+mod valgrind;
 pub mod vm;
 pub mod workspace;
 
@@ -80,3 +81,4 @@ pub use thin_pool::{
 pub use tracee::{Action, Outcome, Traced, Tracee};
 pub use udev::Udev;
 pub use unhosted::{MountedVolume, Unhosted, scratch, volume};
+pub use valgrind::Valgrind;

@@ -11,6 +11,7 @@ mod common;
 mod abi;
 mod faults;
 mod languages;
+mod memcheck;
 mod memory;
 mod program;
 mod storage;
