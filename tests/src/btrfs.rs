@@ -188,7 +188,13 @@ impl MountedFs {
         shell::run("btrfs", &[&words[..], &[self.path()]].concat())?;
         self.umount_everywhere()?;
         let words = ["check", "--readonly"].map(Path::new);
-        let checked = shell::run("btrfs", &[&words[..], &[self.device()]].concat());
+        // A copy of another test's process has our descriptor of the device until it executes something.
+        let mut checked = Ok(());
+        eventually_within(Duration::from_secs(10), || {
+            checked = shell::run("btrfs", &[&words[..], &[self.device()]].concat());
+            let is_busy = |error: &anyhow::Error| error.to_string().contains("resource busy");
+            !checked.as_ref().is_err_and(is_busy)
+        });
         self.mount()?;
         match checked {
             // btrfs-progs before 6.7.
@@ -208,7 +214,7 @@ impl MountedFs {
     /// has copies of all mounts as long as it is there, for the whole of that test, it may be.
     pub(crate) fn umount_everywhere(&self) -> Result<()> {
         self.umount()?;
-        let alone = OFlags::RDONLY | OFlags::EXCL;
+        let alone = OFlags::RDONLY | OFlags::EXCL | OFlags::CLOEXEC;
         let is_free = eventually_within(Duration::from_secs(60), || {
             rustix::fs::open(self.device(), alone, Mode::empty()).is_ok()
         });

@@ -126,7 +126,8 @@ fn a_waiter_has_no_copy_of_much_memory_and_no_mapped_file() {
             assert!(eventually(|| memory(waiter, what) < LITTLE), "{what}");
         }
         assert!(memory(waiter, "Rss") > 0);
-        assert!(memory(Path::new("/proc/self"), "Private_Dirty") >= MUCH);
+        // Other tests may have copied this process just now: it is not private then.
+        assert!(memory(Path::new("/proc/self"), "Rss") >= MUCH);
     });
     assert!(much.iter().step_by(4096).all(|byte| *byte == 2));
     drop(mapped);
