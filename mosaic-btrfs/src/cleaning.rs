@@ -13,7 +13,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use linux_raw_sys::btrfs::{BTRFS_ORPHAN_ITEM_KEY, BTRFS_ORPHAN_OBJECTID, BTRFS_ROOT_ITEM_KEY};
-use mosaic_core::foreign::leave_signals_to_others;
+use mosaic_core::foreign::without_signals;
 use mosaic_core::volume::Dropped;
 use mosaic_core::{Bytes, Context, Error, ErrorKind, Result};
 use rustix::io::Errno;
@@ -170,10 +170,9 @@ impl Btrfs {
             let (own, id) = (own(dir)?, *id);
             // On its own, since the call cannot be told to stop. If the user does not want to wait any
             // more, it ends with the program, or when the subvolume is cleaned.
-            let asked = thread::spawn(move || {
-                leave_signals_to_others();
-                ioctl::await_cleaned(own, id)
-            });
+            let ask = move || ioctl::await_cleaned(own, id);
+            let asked = without_signals(|| thread::Builder::new().spawn(ask));
+            let asked = asked.context(|| format!("cannot wait for subvolume {id}"))?;
             let mut wait = Wait::new();
             while !asked.is_finished() {
                 wait.a_moment(self)?;
@@ -259,10 +258,9 @@ impl Wait {
             _ => {
                 let own = own(btrfs.location.dir())?;
                 btrfs.host.debug("BTRFS_IOC_SYNC, which wakes the cleaner");
-                self.nudge = Some(thread::spawn(move || {
-                    leave_signals_to_others();
-                    ioctl::sync(own)
-                }));
+                let sync = move || ioctl::sync(own);
+                // Where no thread is to be had the cleaner wakes by itself, later.
+                self.nudge = without_signals(|| thread::Builder::new().spawn(sync)).ok();
             }
         }
         Ok(())

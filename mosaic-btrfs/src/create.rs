@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::thread;
 
-use mosaic_core::foreign::leave_signals_to_others;
+use mosaic_core::foreign::without_signals;
 use mosaic_core::location::{open_in, rename_noreplace};
 use mosaic_core::volume::{NewKind, NewVolume};
 use mosaic_core::{Context, Error, ErrorKind, Place, Result, ScratchName, VolumeName, label};
@@ -151,12 +151,11 @@ impl Btrfs {
 fn privately<T: Send>(step: impl FnOnce() -> T + Send) -> io::Result<T> {
     thread::scope(|scope| {
         let run = || {
-            leave_signals_to_others();
             unshare(CloneFlags::CLONE_FS)?;
             umask(OTHERS);
             Ok(step())
         };
-        let thread = thread::Builder::new().spawn_scoped(scope, run)?;
+        let thread = without_signals(|| thread::Builder::new().spawn_scoped(scope, run))?;
         match thread.join() {
             Ok(done) => done,
             Err(panic) => std::panic::resume_unwind(panic),

@@ -1,14 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Manners in a process that is not ours: what our threads and descriptors keep away from.
 
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigSet, SigmaskHow};
 
-/// Leaves all signals to the other threads of this process. A thread of ours calls it first: the
-/// handlers of the program around us are written for threads with its own umask and mount namespace, and
-/// what we wait for in a thread of its own is not to be interrupted.
-pub fn leave_signals_to_others() {
+/// Starts threads of ours, which leave all signals to the others of this process: the handlers of the
+/// program around us are written for threads with its own umask and mount namespace, and what we wait
+/// for in a thread of its own is not to be interrupted. A thread has the mask of the one that starts it
+/// (pthread_create(3)).
+pub fn without_signals<T>(start: impl FnOnce() -> T) -> T {
     // The kernel takes any set.
-    let _ = SigSet::all().thread_block();
+    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
+    let started = start();
+    if let Ok(before) = before {
+        let _ = before.thread_set_mask();
+    }
+    started
 }
 
 /// Sees to it that no descriptor that is opened from now on gets a number from 0 to 2.
@@ -78,11 +84,8 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_leaves_signals_to_others_gets_none() {
-        let mine = std::thread::spawn(|| {
-            leave_signals_to_others();
-            SigSet::thread_get_mask().unwrap()
-        });
+    fn a_thread_that_is_started_without_signals_gets_none() {
+        let mine = without_signals(|| std::thread::spawn(|| SigSet::thread_get_mask().unwrap()));
         let mine = mine.join().unwrap();
         use nix::sys::signal::Signal;
         for signal in [Signal::SIGTERM, Signal::SIGALRM, Signal::SIGURG] {

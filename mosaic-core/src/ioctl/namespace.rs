@@ -4,7 +4,7 @@
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use crate::foreign::leave_signals_to_others;
+use crate::foreign::without_signals;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
@@ -75,7 +75,6 @@ pub(crate) fn mountinfo_of(namespace: BorrowedFd<'_>) -> rustix::io::Result<Vec<
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let proc = rustix::fs::open("/proc", flags, Mode::empty())?;
     let there = || -> rustix::io::Result<Vec<u8>> {
-        leave_signals_to_others();
         // SAFETY: only root and working directory are unshared; nothing in this thread relies on
         // sharing them, and the thread ends here. Descriptors stay shared.
         unsafe { unshare_unsafe(UnshareFlags::FS) }?;
@@ -88,7 +87,8 @@ pub(crate) fn mountinfo_of(namespace: BorrowedFd<'_>) -> rustix::io::Result<Vec<
         Ok(text)
     };
     std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().spawn_scoped(scope, there);
+        let builder = std::thread::Builder::new();
+        let thread = without_signals(|| builder.spawn_scoped(scope, there));
         thread
             .map_err(|_| Errno::AGAIN)?
             .join()
