@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What each function of the header runs in: no panic leaves it, what fails is kept for the thread.
 
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, CString, c_int};
-use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::Once;
 
 use mosaic_core::mosaic::Changed;
-use mosaic_core::{Error, ErrorKind, Level, Result, printable};
+use mosaic_core::{Error, ErrorKind, Level, Result, panics, printable};
 use nix::errno::Errno;
 
 use crate::c::{owned, uncancelled};
@@ -49,10 +46,6 @@ type Failures = [Option<Rc<Failure>>; 2];
 thread_local! {
     static LAST: RefCell<Failures> = const { RefCell::new([None, None]) };
     static CHANGED: Cell<bool> = const { Cell::new(false) };
-    /// Whether a function of the library runs on this thread.
-    static IN_CALL: Cell<bool> = const { Cell::new(false) };
-    /// Where the last panic in one was.
-    static PANIC_AT: Cell<Option<String>> = const { Cell::new(None) };
 }
 
 /// A call that only looks.
@@ -75,7 +68,8 @@ fn call<T: Failed>(body: impl FnOnce() -> Result<(T, Option<Changed>)>) -> T {
 }
 
 fn settle<T: Failed>(body: impl FnOnce() -> Result<(T, Option<Changed>)>) -> T {
-    note_panics();
+    // What panics in a thread of a call's own, whoever waits for it hears of; else it is a test of ours.
+    panics::note(|| cfg!(test));
     let errno = Errno::last_raw();
     match caught(body) {
         Ok((value, changed)) => {
@@ -99,10 +93,7 @@ fn settle<T: Failed>(body: impl FnOnce() -> Result<(T, Option<Changed>)>) -> T {
 
 /// Makes a panic an error.
 fn caught<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
-    let outer = IN_CALL.replace(true);
-    let outcome = catch_unwind(AssertUnwindSafe(body));
-    IN_CALL.set(outer);
-    outcome.unwrap_or_else(|payload| Err(panicked(payload.as_ref())))
+    panics::caught("libmosaic", body).unwrap_or_else(Err)
 }
 
 /// Keeps the error for the thread, and logs it. What the log function calls may fail too; that is not
@@ -121,39 +112,6 @@ fn keep(error: &Error) {
     set(failures.clone());
     log::line(Level::Error, &line);
     set(failures);
-}
-
-/// Has nothing printed where something panics. This is the hook of our own copy of the standard
-/// library; the program's, if it is in Rust, is untouched.
-fn note_panics() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let print = panic::take_hook();
-        panic::set_hook(Box::new(move |info| match IN_CALL.get() {
-            true => {
-                let at = info.location().map(ToString::to_string);
-                let _ = PANIC_AT.try_with(|place| place.set(at));
-            }
-            // A thread of a call's own: whoever waits for it hears of it. Else a test of ours.
-            false if cfg!(test) => print(info),
-            false => {}
-        }));
-    });
-}
-
-/// The error that stands for a panic.
-fn panicked(payload: &(dyn Any + Send)) -> Error {
-    let at = PANIC_AT.try_with(Cell::take).ok().flatten();
-    let at = at.map_or(String::new(), |at| format!(" at {at}"));
-    let text = payload
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| payload.downcast_ref::<&str>().copied())
-        .unwrap_or("without a message");
-    Error::new(
-        ErrorKind::Io,
-        format!("libmosaic panicked{at}, which is a fault in it: {text}"),
-    )
 }
 
 /// Shows `look` the message of the last call of this thread that failed.

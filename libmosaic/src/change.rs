@@ -11,7 +11,7 @@ use crate::c::{Data, Each, Text};
 use crate::call::{change, set_last_changed};
 use crate::flags::{EXIST_OK, Flags, MISSING_OK, SHRINK, WAIT};
 use crate::handle::{Handle, OpenMosaic, OpenVolume};
-use crate::mosaic::tell_lines;
+use crate::tell::tell_lines;
 
 /// What `unsigned long blocks` are.
 #[allow(clippy::useless_conversion, reason = "it is one on 32 bits")]

@@ -11,7 +11,7 @@ use crate::c::{Arena, Data, Each, Text, ends_with};
 use crate::call::change;
 use crate::flags::Flags;
 use crate::handle::{Handle, OpenMosaic, OpenVolume};
-use crate::mosaic::until_other_than_0;
+use crate::tell::tell;
 
 /// `struct mosaic_finding`.
 #[derive(Debug, Clone, Copy)]
@@ -50,10 +50,7 @@ fn wanted(repair: &Text) -> Result<Repair> {
 }
 
 fn answer(findings: &[Finding], function: &Each<FindingC>, data: Data) -> (c_int, Changed) {
-    let said = until_other_than_0(findings, |finding| {
-        let mut arena = Arena::default();
-        function.call(&of_finding(&mut arena, finding), data)
-    });
+    let said = tell(findings, of_finding, function, data);
     let changed = match is_changed(findings) {
         true => Changed::Yes,
         false => Changed::Unchanged,

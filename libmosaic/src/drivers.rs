@@ -10,8 +10,8 @@ use crate::c::{Arena, Data, Each, MosaicOptions, Options, Strings, Text, ends_wi
 use crate::call::look;
 use crate::environment::environment;
 use crate::flags::Flags;
-use crate::mosaic::until_other_than_0;
 use crate::services::Callbacks;
+use crate::tell::tell;
 
 /// `struct mosaic_driver`.
 #[derive(Debug, Clone, Copy)]
@@ -79,10 +79,7 @@ extern "C" fn mosaic_list_drivers(
         function.check()?;
         let environment = environment(&options, &Callbacks::of_program())?;
         let drivers = loader::installed(&environment.search);
-        Ok(until_other_than_0(&drivers, |driver| {
-            let mut arena = Arena::default();
-            function.call(&of_driver(&mut arena, driver), data)
-        }))
+        Ok(tell(&drivers, of_driver, &function, data))
     })
 }
 
@@ -100,9 +97,6 @@ extern "C" fn mosaic_list_driver_keys(
         let environment = environment(&options, &Callbacks::of_program())?;
         let driver_type = driver_type.utf8("the driver's type")?;
         let driver = loader::describe(&environment.search, driver_type)?;
-        Ok(until_other_than_0(&driver.keys, |key| {
-            let mut arena = Arena::default();
-            function.call(&of_key(&mut arena, key), data)
-        }))
+        Ok(tell(&driver.keys, of_key, &function, data))
     })
 }

@@ -24,16 +24,20 @@ pub(crate) fn environment(
 ) -> Result<Environment> {
     let options = options.read("struct mosaic_options")?;
     let options = options.as_ref();
-    let given = |member: fn(&MosaicOptions) -> &Text| -> Option<&OsStr> {
-        options
-            .and_then(|options| member(options).os_if_given())
-            .filter(|text| !text.is_empty())
+    let given = |what, member: fn(&MosaicOptions) -> &Text| -> Result<Option<&OsStr>> {
+        let text = options.map(|options| member(options).os_if_given(what));
+        Ok(text.transpose()?.flatten().filter(|text| !text.is_empty()))
     };
     let places = Places::from_environment();
-    let first = given(|options| &options.driver_path).map_or_else(Vec::new, folders);
+    let first = given("driver_path", |options| &options.driver_path)?;
+    let config_dir = given("config_dir", |options| &options.config_dir)?;
     Ok(Environment {
-        search: places.search(first, library::beside(), report),
-        config_dir: given(|options| &options.config_dir).map_or(places.config_dir, PathBuf::from),
+        search: places.search(
+            first.map_or_else(Vec::new, folders),
+            library::beside(),
+            report,
+        ),
+        config_dir: config_dir.map_or(places.config_dir, PathBuf::from),
         lock_timeout: lock_timeout(options.map_or(0, |options| options.lock_timeout_ms)),
         services: Arc::clone(callbacks) as _,
     })

@@ -37,5 +37,6 @@ mod mount;
 mod results;
 mod services;
 mod table;
+mod tell;
 mod volume;
 mod volume_info;

@@ -12,9 +12,8 @@ pub(crate) fn beside() -> Beside {
     static BESIDE: OnceLock<Beside> = OnceLock::new();
     let look = || {
         let here = beside as fn() -> Beside as *const ();
-        let program = std::env::current_exe().ok();
         match MappedFile::of(here) {
-            Some(file) if program.as_ref() != Some(&file.path) => Beside::Library(file),
+            Some(file) if !file.is_the_program() => Beside::Library(file),
             _ => Beside::Program,
         }
     };

@@ -11,8 +11,8 @@ use crate::call::look;
 use crate::environment::environment;
 use crate::error::number;
 use crate::flags::Flags;
-use crate::mosaic::until_other_than_0;
 use crate::services::Callbacks;
+use crate::tell::tell;
 
 /// `struct mosaic_entry`.
 #[derive(Debug, Clone, Copy)]
@@ -55,9 +55,6 @@ extern "C" fn mosaic_list_mosaics(
         flags.none()?;
         function.check()?;
         let entries = list_mosaics(&environment(&options, &Callbacks::of_program())?)?;
-        Ok(until_other_than_0(&entries, |entry| {
-            let mut arena = Arena::default();
-            function.call(&of_entry(&mut arena, entry), data)
-        }))
+        Ok(tell(&entries, of_entry, &function, data))
     })
 }

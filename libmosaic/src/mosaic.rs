@@ -2,19 +2,19 @@
 //! Mosaics: opened, closed, made, asked for their names and features.
 
 use std::ffi::{c_char, c_int, c_ulonglong};
-use std::ops::ControlFlow;
 
-use mosaic_core::mosaic::{Changed, Mosaic};
+use mosaic_core::mosaic::Mosaic;
 use mosaic_core::volume::InitOptions as CoreInitOptions;
 use mosaic_core::volume::{Capability, capability};
 use mosaic_core::{Error, ErrorKind, Result};
 
-use crate::c::{Buffer, Data, Each, InitOptions, MosaicOptions, Options, Out, Text, owned};
+use crate::c::{Buffer, Data, Each, InitOptions, MosaicOptions, Options, Out, Text};
 use crate::call::{change, look, manage};
 use crate::environment::environment;
 use crate::flags::Flags;
 use crate::handle::{Handle, OpenMosaic};
 use crate::services::Callbacks;
+use crate::tell::tell_lines;
 
 /// Each capability that has a bit, with its `MOSAIC_FEATURE_`.
 const FEATURES: [(&str, u32); 8] = [
@@ -78,11 +78,8 @@ extern "C" fn mosaic_init(
         let environment = environment(&options, &Callbacks::of_program())?;
         let init = init.read("struct mosaic_init_options")?;
         let init = init.as_ref().map(wanted).transpose()?.unwrap_or_default();
-        let made = Mosaic::init(&environment, name.os("the name of the mosaic")?, &init)?;
-        let changed = match made.is_empty() {
-            true => Changed::Unchanged,
-            false => Changed::Yes,
-        };
+        let name = name.os("the name of the mosaic")?;
+        let (changed, made) = Mosaic::init(&environment, name, &init)?;
         tell_lines(&made, &function, data);
         Ok((0, changed))
     })
@@ -106,20 +103,6 @@ fn is_set(member: &str, number: c_int) -> Result<bool> {
             Err(Error::new(ErrorKind::Invalid, why).context("struct mosaic_init_options"))
         }
     }
-}
-
-/// Tells the program each line of what has been done, until it has heard enough.
-pub(crate) fn tell_lines(lines: &[String], function: &Each<c_char>, data: Data) {
-    until_other_than_0(lines, |line| function.line(&owned(line.as_bytes()), data));
-}
-
-/// Tells the program things one by one, until it says something other than 0; what it said last.
-pub(crate) fn until_other_than_0<T>(things: &[T], tell: impl Fn(&T) -> c_int) -> c_int {
-    let told = things.iter().try_for_each(|thing| match tell(thing) {
-        0 => ControlFlow::Continue(()),
-        said => ControlFlow::Break(said),
-    });
-    told.break_value().unwrap_or(0)
 }
 
 #[unsafe(no_mangle)]
@@ -171,19 +154,5 @@ mod tests {
             let error = is_set("force", never_set).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid, "{never_set}");
         }
-    }
-
-    #[test]
-    fn what_a_function_says_ends_the_list() {
-        let numbers = [1, 2, 3];
-        let heard = std::cell::Cell::new(0);
-        let tell = |stop: c_int| {
-            until_other_than_0(&numbers, |number| {
-                heard.set(heard.get() + number);
-                if *number == stop { -stop } else { 0 }
-            })
-        };
-        assert_eq!((tell(2), heard.replace(0)), (-2, 3));
-        assert_eq!((tell(4), heard.get()), (0, 6));
     }
 }

@@ -13,8 +13,8 @@ use crate::call::{look, manage};
 use crate::flags::Flags;
 use crate::handle::{Handle, OpenMosaic, OpenVolume};
 use crate::info::{CapabilityC, FactC, capabilities, facts};
-use crate::mosaic::until_other_than_0;
 use crate::results::Results;
+use crate::tell::tell;
 
 /// `MOSAIC_UNKNOWN`.
 pub(crate) const UNKNOWN: u64 = u64::MAX;
@@ -138,9 +138,7 @@ extern "C" fn mosaic_list_vols(
         flags.none()?;
         function.check()?;
         let volumes = mosaic.get()?.core.list()?;
-        Ok(until_other_than_0(&volumes, |info| {
-            let mut arena = Arena::default();
-            function.call(&of_volume(&mut arena, info, None), data)
-        }))
+        let show = |arena: &mut Arena, info: &_| of_volume(arena, info, None);
+        Ok(tell(&volumes, show, &function, data))
     })
 }

@@ -27,6 +27,7 @@ pub mod mapped_file;
 pub mod mounts;
 pub mod name;
 pub mod ownership;
+pub mod panics;
 #[cfg(feature = "host")]
 mod printable;
 pub mod project_quota;

@@ -26,6 +26,15 @@ impl MappedFile {
         Self::at(&std::fs::read("/proc/self/maps").ok()?, function as usize)
     }
 
+    /// Whether it is the program that runs, also if another has taken that one's place since.
+    ///
+    /// Kernel: the link `/proc/self/exe` has the same ` (deleted)` as the list of mappings (fs/d_path.c,
+    /// `d_path`).
+    pub fn is_the_program(&self) -> bool {
+        let program = std::env::current_exe();
+        program.is_ok_and(|program| without_deleted(program.as_os_str().as_bytes()) == self.path)
+    }
+
     /// The file that is mapped at an address. A line of the list, proc_pid_maps(5):
     /// `start-end perms offset dev inode    path`, `(deleted)` behind it if it is not there any more.
     fn at(maps: &[u8], address: usize) -> Option<Self> {
@@ -37,12 +46,17 @@ impl MappedFile {
                 .then_some((line, start, end))
         })?;
         let path = &line[line.iter().position(|byte| *byte == b'/')?..];
-        let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
         Some(Self {
-            path: Path::new(OsStr::from_bytes(path)).to_owned(),
+            path: without_deleted(path).to_owned(),
             mapping: format!("/proc/self/map_files/{start:x}-{end:x}").into(),
         })
     }
+}
+
+/// The path that a file had, or has.
+fn without_deleted(path: &[u8]) -> &Path {
+    let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
+    Path::new(OsStr::from_bytes(path))
 }
 
 fn range(line: &[u8]) -> Option<(usize, usize)> {
@@ -80,6 +94,7 @@ mod tests {
         let ours = MappedFile::of(here).unwrap();
         let program = std::env::current_exe().unwrap();
         assert_eq!(ours.path, program);
+        assert!(ours.is_the_program());
         // Only root may follow it.
         if let Ok(very) = std::fs::metadata(&ours.mapping) {
             use std::os::unix::fs::MetadataExt;

@@ -12,7 +12,7 @@
  *
  * Text is UTF-8 with a NUL at its end; a path is the kernel's bytes, which need not be UTF-8. A pointer
  * to text that a function gives stays the library's. Messages and lines of the log have nothing in them
- * that steers a terminal; other text is as it was found.
+ * that steers a terminal; other text is as it was found. Text for a function has 4095 bytes at most.
  *
  * Flags that a function does not know are refused with MOSAIC_ERR_INVALID. So are NULL where
  * something is needed, a handle that has been closed, a volume's name that is too long, and options

@@ -7,6 +7,10 @@ use std::path::Path;
 
 use mosaic_core::{Error, ErrorKind, Result};
 
+/// No text is longer, in bytes without its NUL: the kernel takes no longer path (`PATH_MAX`,
+/// include/uapi/linux/limits.h). Longer ones are refused without being shown, or copied.
+const LONGEST: usize = 4095;
+
 /// `const char *`: text with a NUL at its end, or NULL.
 #[derive(Debug)]
 #[repr(transparent)]
@@ -14,17 +18,22 @@ pub(crate) struct Text(*const c_char);
 
 impl Text {
     /// The bytes before the NUL; `None`: NULL.
-    fn bytes(&self) -> Option<&[u8]> {
+    fn bytes(&self, what: &str) -> Result<Option<&[u8]>> {
         if self.0.is_null() {
-            return None;
+            return Ok(None);
         }
         // SAFETY: the caller's text, which has a NUL at its end and stays until the call returns;
         // `self` is an argument of that call.
-        Some(unsafe { CStr::from_ptr(self.0) }.to_bytes())
+        let bytes = unsafe { CStr::from_ptr(self.0) }.to_bytes();
+        if bytes.len() > LONGEST {
+            let why = format!("{what} has more than {LONGEST} bytes");
+            return Err(Error::new(ErrorKind::Invalid, why));
+        }
+        Ok(Some(bytes))
     }
 
     fn required(&self, what: &str) -> Result<&[u8]> {
-        self.bytes().ok_or_else(|| {
+        self.bytes(what)?.ok_or_else(|| {
             let why = format!("{what} is NULL");
             Error::new(ErrorKind::Invalid, why)
         })
@@ -41,7 +50,7 @@ impl Text {
 
     /// The same; NULL is `None`.
     pub(crate) fn utf8_if_given(&self, what: &str) -> Result<Option<&str>> {
-        match self.bytes() {
+        match self.bytes(what)? {
             None => Ok(None),
             Some(_) => self.utf8(what).map(Some),
         }
@@ -53,8 +62,8 @@ impl Text {
     }
 
     /// The same; NULL is `None`.
-    pub(crate) fn os_if_given(&self) -> Option<&OsStr> {
-        self.bytes().map(OsStr::from_bytes)
+    pub(crate) fn os_if_given(&self, what: &str) -> Result<Option<&OsStr>> {
+        Ok(self.bytes(what)?.map(OsStr::from_bytes))
     }
 
     /// A path; NULL is refused.
@@ -104,7 +113,24 @@ mod tests {
         let odd = Text::of(Some(c"/\xff"));
         assert_eq!(odd.path("path").unwrap().as_os_str().as_bytes(), b"/\xff");
         assert!(Text::of(None).path("path").is_err());
-        assert_eq!(Text::of(None).os_if_given(), None);
+        assert_eq!(Text::of(None).os_if_given("path").unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_longer_than_any_path_is_refused_and_not_shown() {
+        let of = |length| CString::new(vec![b'\xff'; length]).unwrap();
+        let (longest, longer) = (of(LONGEST), of(LONGEST + 1));
+        assert!(Text(longest.as_ptr()).path("path").is_ok());
+        let text = Text(longer.as_ptr());
+        for error in [
+            text.path("text").unwrap_err(),
+            text.utf8("text").unwrap_err(),
+            text.utf8_if_given("text").unwrap_err(),
+            text.os_if_given("text").unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Invalid);
+            assert_eq!(error.to_string(), "text has more than 4095 bytes");
+        }
     }
 
     #[test]

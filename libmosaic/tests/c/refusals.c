@@ -20,6 +20,8 @@ static int calls;
 
 #define INVALID(call) FAILS(MOSAIC_ERR_INVALID, call)
 #define INVALID_NULL(call) FAILS_NULL(MOSAIC_ERR_INVALID, call)
+/* What failed last did so for its flags, and not for anything else that is invalid as well. */
+#define IS_OF_FLAGS() CHECK(strstr(mosaic_last_error(), "flags") != NULL)
 
 static int line_fn(const char *line, void *data)
 {
@@ -230,6 +232,7 @@ static void refuse_flag(int flag)
 	INVALID(mosaic_have_vol(m, "v", flag));
 	INVALID(mosaic_rename_vol(v, "w", flag));
 	INVALID(mosaic_umount_vol(v, at, flag));
+	IS_OF_FLAGS();
 	INVALID_NULL(mosaic_get_vol_info(v, flag));
 	INVALID(mosaic_list_vols(m, vol_fn, NULL, flag));
 	INVALID(mosaic_check(m, NULL, NULL, NULL, flag));
@@ -250,7 +253,9 @@ static void refuse_flag(int flag)
 		INVALID(mosaic_put_vol_bdev_with(v, flag));
 	if (flag & ~MOSAIC_SHRINK) {
 		INVALID(mosaic_resize_vol(v, 4096, flag));
+		IS_OF_FLAGS();
 		INVALID(mosaic_resize_vol_by(v, 4096, flag));
+		IS_OF_FLAGS();
 	}
 	known = MOSAIC_RDONLY | MOSAIC_EXIST_OK;
 	if (flag & ~known)
@@ -306,6 +311,10 @@ static void refuse_names(void)
 		char *text = long_text(lengths[i]);
 
 		refuse_name(text);
+		memset(text, '\xff', lengths[i]);
+		refuse_name(text);
+		CHECK(lengths[i] < 4096 || strlen(mosaic_last_error()) < 100);
+		memset(text, 'v', lengths[i]);
 		CHECK(mosaic_open(text, 0) == NULL);
 		CHECK(mosaic_init(text, NULL, NULL, NULL, NULL, 0) == -1);
 		CHECK(mosaic_mount(m, text, 0) == -1);

@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 
 use mosaic_core::config;
-use mosaic_core::mosaic::Mosaic;
+use mosaic_core::mosaic::{Changed, Mosaic};
 use mosaic_core::volume::InitOptions;
 use serde::Serialize;
 
@@ -35,11 +35,11 @@ pub fn run(context: &Context, mosaic: &OsStr, arguments: &Init) -> anyhow::Resul
         adopt: arguments.adopt,
         force: arguments.force,
     };
-    let made = Mosaic::init(&context.environment(), mosaic, &options)?;
+    let (changed, made) = Mosaic::init(&context.environment(), mosaic, &options)?;
     let mut report = Report::new(InitJson {
         action: "init",
         mosaic: name,
-        changed: !made.is_empty(),
+        changed: changed == Changed::Yes,
         made: made.clone(),
     });
     for line in &made {

@@ -173,7 +173,8 @@ impl Mosaic {
         })
     }
 
-    /// Makes the location of a mosaic, where its driver can; returns a line for each thing made.
+    /// Makes the location of a mosaic, where its driver can; returns a line for each thing made, and
+    /// whether there is one.
     ///
     /// # Errors
     /// `Exists` if something is there already; `Unsupported`, also for an option that the driver
@@ -182,14 +183,19 @@ impl Mosaic {
         environment: &Environment,
         name: &OsStr,
         options: &InitOptions,
-    ) -> Result<Vec<String>> {
+    ) -> Result<(Changed, Vec<String>)> {
         foreign::keep_off_standard_streams()?;
         let (config, loaded) = configure(environment, name)?;
-        loaded
+        let made = loaded
             .module
             .init(environment.services.clone(), &config.settings, options)
             .map_err(|error| config.at_line(error))
-            .context(|| format!("cannot make the location of mosaic {:?}", config.name))
+            .context(|| format!("cannot make the location of mosaic {:?}", config.name))?;
+        let changed = match made.is_empty() {
+            true => Changed::Unchanged,
+            false => Changed::Yes,
+        };
+        Ok((changed, made))
     }
 
     /// The configuration.
