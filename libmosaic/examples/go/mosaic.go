@@ -8,11 +8,17 @@ package main
 #include <mosaic/mosaic.h>
 
 // Exported below, which C sees without const.
-int goVolume(struct mosaic_vol_info *info, void *data);
+int goVolume(struct mosaic_vol_info *info, uintptr_t handle);
+
+// A handle is a number: it is a pointer to nothing, and must not be seen as one in Go.
+static int eachVolume(const struct mosaic_vol_info *info, void *data)
+{
+	return goVolume((struct mosaic_vol_info *)info, (uintptr_t)data);
+}
 
 static int listVolumes(mosaic_t mosaic, uintptr_t handle)
 {
-	return mosaic_list_vols(mosaic, (mosaic_vol_fn)goVolume, (void *)handle, 0);
+	return mosaic_list_vols(mosaic, eachVolume, (void *)handle, 0);
 }
 */
 import "C"
@@ -95,8 +101,8 @@ func (m Mosaic) Volumes() (names []string, err error) {
 }
 
 //export goVolume
-func goVolume(info *C.struct_mosaic_vol_info, data unsafe.Pointer) C.int {
-	names := cgo.Handle(uintptr(data)).Value().(*[]string)
+func goVolume(info *C.struct_mosaic_vol_info, handle C.uintptr_t) C.int {
+	names := cgo.Handle(handle).Value().(*[]string)
 	*names = append(*names, C.GoString(info.name))
 	return 0
 }
