@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use mosaic_core::loader::{Beside, SearchPath, installed};
 use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::cargo;
 use crate::man;
@@ -219,9 +219,12 @@ impl Tree {
 /// Keeps others from installing into the same folder, until it is dropped; waits for one who does.
 fn lock(root: &Path) -> Result<File> {
     let folder = File::open(root).with_context(|| format!("cannot open {}", root.display()))?;
-    if flock(&folder, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
-        eprintln!("waiting for who else installs into {}", root.display());
-        flock(&folder, FlockOperation::LockExclusive)?;
+    match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => {
+            eprintln!("waiting for who else installs into {}", root.display());
+            retry_on_intr(|| flock(&folder, FlockOperation::LockExclusive))?;
+        }
+        tried => tried.with_context(|| format!("cannot lock {}", root.display()))?,
     }
     Ok(folder)
 }
