@@ -4,9 +4,9 @@
  *
  * Results. A function that gives an int gives 0, or -1 when it failed, unless it says otherwise; one
  * that gives a pointer gives NULL when it failed. mosaic_last_error() then has the message,
- * mosaic_last_error_kind() what kind of failure it was, errno the errno that fits. Nothing is ever
- * written to standard output or standard error, see mosaic_set_log_fn(), but for one line where there is
- * no memory at all, which ends the process.
+ * mosaic_last_error_kind() what kind of failure it was, errno the errno that fits. Nothing is written
+ * to standard output or standard error, see mosaic_set_log_fn(), but for one line where there is no
+ * memory at all, which ends the process.
  *
  * Sizes are in blocks of 512 bytes where they are called blocks, in bytes where they are called
  * bytes.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Plain system calls, for copies of a process that may have threads: no allocation, no lock, no
-//! point where a thread can be cancelled, nothing of the C library but `syscall` and `errno`.
+//! point where a thread can be cancelled, nothing of the C library but `syscall` and `errno`, and
+//! `signal` before memory is let go of.
 //!
 //! Of memory they use what they are given, so that they can be made where little is left of it
 //! ([`super::unmap`]). Nothing larger than a few words is copied or zeroed there, which may be a call

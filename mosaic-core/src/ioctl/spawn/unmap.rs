@@ -53,7 +53,7 @@ impl Kept {
 }
 
 /// Unmaps everything but
-/// - code: each object that has some, with its data, and the kernel's,
+/// - code: each object that has some, with what of its data comes from the file, and the kernel's,
 /// - the stack around where we are, and the thread's own memory, where `errno` is, and what the
 ///   kernel writes when a thread goes to another processor (rseq(2)),
 /// - what is `needed` besides.
