@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 mod stopping;
 
+use mosaic_tests::eventually;
+
 use super::*;
 use crate::host_services::{Level, Services, Silent};
 
@@ -25,18 +27,6 @@ fn sh(script: &str) -> Command {
 fn stdout_of(script: &str) -> String {
     let output = sh(script).run(&host()).unwrap();
     String::from_utf8(output.stdout).unwrap()
-}
-
-/// Waits ten seconds at most.
-fn eventually(condition: impl Fn() -> bool) -> bool {
-    let start = Instant::now();
-    while !condition() {
-        if start.elapsed() > Duration::from_secs(10) {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    true
 }
 
 /// Neither running nor a zombie that nobody reaps.

@@ -6,9 +6,8 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use mosaic_tests::requires_root;
+use mosaic_tests::{eventually, requires_root};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
@@ -22,18 +21,6 @@ const MIB: usize = 1 << 20;
 const MUCH: usize = 256 * MIB;
 /// What a waiter may have for itself: stack and thread, and the data of all objects with code.
 const LITTLE: usize = 8 * MIB;
-
-/// Waits ten seconds at most.
-fn eventually(condition: impl Fn() -> bool) -> bool {
-    let start = Instant::now();
-    while !condition() {
-        if start.elapsed() > Duration::from_secs(10) {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    true
-}
 
 /// Lets the program end, also where a check fails.
 struct Go(PathBuf);
