@@ -219,13 +219,13 @@ impl Tree {
 /// Keeps others from installing into the same folder, until it is dropped; waits for one who does.
 fn lock(root: &Path) -> Result<File> {
     let folder = File::open(root).with_context(|| format!("cannot open {}", root.display()))?;
-    match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => {
-            eprintln!("waiting for who else installs into {}", root.display());
-            retry_on_intr(|| flock(&folder, FlockOperation::LockExclusive))?;
-        }
-        tried => tried.with_context(|| format!("cannot lock {}", root.display()))?,
+    let take = |how| retry_on_intr(|| flock(&folder, how));
+    let mut taken = take(FlockOperation::NonBlockingLockExclusive);
+    if taken == Err(Errno::WOULDBLOCK) {
+        eprintln!("waiting for who else installs into {}", root.display());
+        taken = take(FlockOperation::LockExclusive);
     }
+    taken.with_context(|| format!("cannot lock {}", root.display()))?;
     Ok(folder)
 }
 
