@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Plain system calls, for copies of a process that may have threads: no allocation, no lock, no
-//! point where a thread can be cancelled, nothing of the C library but `syscall` and `errno`, and
-//! `signal` before memory is let go of.
+//! point where a thread can be cancelled, nothing of the C library but `syscall` and `errno`.
 //!
 //! Of memory they use what they are given, so that they can be made where little is left of it
 //! ([`super::unmap`]). Nothing larger than a few words is copied or zeroed there, which may be a call
@@ -42,27 +41,34 @@ pub(super) unsafe fn copy(flags: c_long, pidfd: *mut c_int) -> c_long {
 /// Dispositions as at login, but for what is to be ignored: an ignored signal stays so over exec,
 /// and a handler of ours would run in a copy.
 ///
-/// By the system call itself, since libc's function refuses the two signals that libc uses, which
-/// a careless ancestor may have set to be ignored.
+/// By the system call itself: libc's functions refuse the two signals that libc uses, which a careless
+/// ancestor may have set to be ignored, and a program may have functions of its own in their place,
+/// with locks.
 ///
 /// # Errors
 /// The kernel's for SIGCHLD: the end of a child would not be known.
 pub(super) fn default_dispositions(ignored: &[Signal]) -> Result<(), c_int> {
-    // Of any architecture's kernel_sigaction, all zeroes is SIG_DFL with no flags.
-    let default = [0u64; 8];
     for number in 1..=SIGNALS {
-        // The kernel reads at most 8 words; that SIGKILL and SIGSTOP are refused changes nothing.
-        let action = address(default.as_ptr());
-        let arguments = [c_long::from(number), action, 0, SIGNAL_SET_BYTES];
-        if call(libc::SYS_rt_sigaction, arguments) < 0 && number == libc::SIGCHLD {
+        // That SIGKILL and SIGSTOP are refused changes nothing.
+        if set_disposition(number, libc::SIG_DFL) < 0 && number == libc::SIGCHLD {
             return Err(last_errno());
         }
     }
     for signal in ignored {
-        // SAFETY: SIG_IGN is no function that could be called.
-        unsafe { libc::signal(signal.as_raw(), libc::SIG_IGN) };
+        set_disposition(signal.as_raw(), libc::SIG_IGN);
     }
     Ok(())
+}
+
+/// Kernel: `struct sigaction` in include/linux/signal_types.h, Linux 4.15: but for MIPS, whose sets of
+/// signals are larger than ours, it begins with the disposition. It has at most 8 words, and the
+/// others are 0: no flags, no signals.
+fn set_disposition(signal: c_int, disposition: libc::sighandler_t) -> c_long {
+    let mut action = [0_usize; 8];
+    action[0] = disposition;
+    let action = address(action.as_ptr());
+    let arguments = [c_long::from(signal), action, 0, SIGNAL_SET_BYTES];
+    call(libc::SYS_rt_sigaction, arguments)
 }
 
 /// Names this process, as ps(1) shows it.
