@@ -115,6 +115,24 @@ pub(super) fn give_up(file: &impl ImageFile) -> io::Result<()> {
     file.write_at(&[1], FileOffset(BROKEN as u64))
 }
 
+/// Notes it if something is lost that a writer which died had written to an image.
+///
+/// The kernel tells each open file once of what it could not write, and who opens it anew is not told of
+/// what another one was told already, perhaps while it was killed (`f_wb_err`,
+/// `file_check_and_advance_wb_err` in mm/filemap.c, Linux 4.13 and later). So `image` is open since
+/// before the writer, may be open for reading only, and is flushed by nobody but whoever sees to it that
+/// one writer follows another, before each of them: what the writer was told, `image` is told too, and
+/// no kill of a writer comes between that and the note.
+///
+/// # Errors
+/// The kernel's: it could not be noted.
+pub fn remember_losses(image: &impl ImageFile, notes: &impl ImageFile) -> io::Result<()> {
+    match image.flush() {
+        Ok(()) => Ok(()),
+        Err(_) => give_up(notes),
+    }
+}
+
 /// Reads what an earlier writer left; `None`: there was none.
 ///
 /// # Errors

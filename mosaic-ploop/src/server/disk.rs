@@ -320,8 +320,7 @@ impl Open {
             let chain = disk.read(disk.descriptor().top())?;
             return Ok(Self::of(disk, chain, locks));
         };
-        let held = locks.given_top()?.map(ServedFile::unnamed);
-        let chain = disk.serve(ServedFile::unnamed(ledger), held)?;
+        let chain = disk.serve(ServedFile::unnamed(ledger))?;
         Ok(Self::of(disk, chain, locks))
     }
 

@@ -2,8 +2,8 @@
 //! The byte locks on the images of a served disk.
 //!
 //! They belong to the open files, of which the keeper has duplicates: a worker that is killed leaves
-//! them locked, and the next one goes on with the same. So nobody comes in between, and the kernel tells
-//! the next one through them of what the last one could not make durable: nobody else flushes them.
+//! them locked, and the next one goes on with the same. So nobody comes in between. And through them the
+//! kernel tells the keeper of what a worker could not make durable: nobody else flushes them.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -30,8 +30,6 @@ pub struct ImageLocks(Vec<Locked>);
 struct Locked {
     name: String,
     lock: ImageLock,
-    /// Whether an earlier worker had it.
-    is_given: bool,
 }
 
 /// An image that is locked, and no disk has it yet.
@@ -54,7 +52,7 @@ impl ImageLocks {
             let folder = disk.folder();
             let file = folder.open_to_lock(name)?;
             if let Some(lock) = given.find(&file)? {
-                locks.push(Locked::new(name, lock, true));
+                locks.push(Locked::new(name, lock));
                 continue;
             }
             let shared = folder.is_shared(name);
@@ -67,7 +65,7 @@ impl ImageLocks {
             };
             is_top_new = number == last;
             let lock = take_patiently(folder, name, &hold)?;
-            locks.push(Locked::new(name, lock, false));
+            locks.push(Locked::new(name, lock));
         }
         let locks = Self(locks);
         // A worker that was killed had just frozen the disk.
@@ -83,7 +81,7 @@ impl ImageLocks {
     /// As [`ImageLocks::take`].
     pub fn lock_new_top(folder: &ServedFolder, name: &str) -> Result<NewTop> {
         let lock = take_patiently(folder, name, &Hold::WRITE)?;
-        Ok(NewTop(Locked::new(name, lock, false)))
+        Ok(NewTop(Locked::new(name, lock)))
     }
 
     /// Goes on with that one upon the others, if it is the top that a disk has now. Whether it is.
@@ -111,18 +109,6 @@ impl ImageLocks {
         names.eq(images(disk))
     }
 
-    /// The top as an earlier worker opened it, before anything was written to it: the same open file, so
-    /// that the kernel tells it of what that worker could not write.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn given_top(&self) -> Result<Option<OwnedFd>> {
-        let top = self.0.last().filter(|locked| locked.is_given);
-        let file = top.map(|locked| locked.lock.as_fd().try_clone_to_owned());
-        let file = file.transpose();
-        file.map_err(|e| mosaic_core::Error::io(e, "cannot duplicate a descriptor"))
-    }
-
     /// The files that have the locks.
     pub fn files(&self) -> Vec<BorrowedFd<'_>> {
         let locks = self.0.iter();
@@ -131,11 +117,10 @@ impl ImageLocks {
 }
 
 impl Locked {
-    fn new(name: &str, lock: ImageLock, is_given: bool) -> Self {
+    fn new(name: &str, lock: ImageLock) -> Self {
         Self {
             name: name.to_owned(),
             lock,
-            is_given,
         }
     }
 }

@@ -16,7 +16,8 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
 
 use super::orders::{Orders, Turn};
-use super::{LOCKED, Opening, WORKER, control, handover, report};
+use super::{LOCKED, Opening, ServedFile, WORKER, control, handover, report};
+use crate::format::ledger;
 use crate::fuse::{Connection, Inbox};
 use crate::lock_file::{LockFile, Purpose};
 
@@ -38,10 +39,10 @@ struct Keeper<'a> {
     connection: Connection,
     folder: OwnedFd,
     listener: Option<BorrowedFd<'a>>,
-    ledger: OwnedFd,
+    ledger: ServedFile,
     lock: Option<LockFile>,
-    /// The images' files as the last worker had locked them.
-    images: Vec<OwnedFd>,
+    /// The images' files as the last worker had locked them, from the base up.
+    images: Vec<ServedFile>,
     opening: Opening,
 }
 
@@ -130,7 +131,7 @@ fn keep(
         connection,
         folder,
         listener,
-        ledger,
+        ledger: ServedFile::unnamed(ledger),
         lock,
         images: Vec::new(),
         opening,
@@ -158,7 +159,7 @@ impl Keeper<'_> {
     fn follow(&mut self) {
         let mut killed = vec![Instant::now()];
         let mut failed = 0;
-        while killed.len() < MOST && failed < ATTEMPTS {
+        while killed.len() < MOST && failed < ATTEMPTS && self.remembers_losses() {
             match self.worked(Turn::Next, None) {
                 End::Done => return,
                 End::Killed => {
@@ -172,6 +173,14 @@ impl Keeper<'_> {
                 }
             }
         }
+    }
+
+    /// Sees to it that the next worker knows of what is lost, whichever worker was told of it and could
+    /// tell nobody. Whether it does: an error for all is better than a sync of nothing.
+    fn remembers_losses(&self) -> bool {
+        let top = self.images.last();
+        let top = top.filter(|_| !self.opening.read_only);
+        top.is_none_or(|top| ledger::remember_losses(top, &self.ledger).is_ok())
     }
 
     /// Lets a worker work, and tells `parent` how it began.
@@ -203,7 +212,7 @@ impl Keeper<'_> {
             if text == LOCKED {
                 // They become no fewer, but perhaps not all could be received.
                 if fds.len() >= self.images.len() {
-                    self.images = fds;
+                    self.images = fds.into_iter().map(ServedFile::unnamed).collect();
                 }
                 continue;
             }

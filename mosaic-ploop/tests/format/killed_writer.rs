@@ -45,7 +45,7 @@ fn serve(folder: &MemFolder, notes: &MemFolder) -> (Disk<MemFolder>, MemChain) {
         Ok(notes) => notes,
         Err(_) => notes.create(LEDGER, false).unwrap(),
     };
-    let chain = disk.serve(notes, None).unwrap();
+    let chain = disk.serve(notes).unwrap();
     (disk, chain)
 }
 

@@ -18,9 +18,9 @@ use crate::disk::{
 use crate::storage::{Loss, MemFile, MemFolder, Step, after_crash};
 
 /// Stands for memory that outlives a process.
-const LEDGER: &str = "ledger";
+pub const LEDGER: &str = "ledger";
 
-type MemChain = Chain<MemFile>;
+pub type MemChain = Chain<MemFile>;
 
 /// What is done, in this order.
 const OPERATIONS: [fn(&mut Disk<MemFolder>, &mut MemChain); 14] = [
@@ -44,7 +44,7 @@ const OPERATIONS: [fn(&mut Disk<MemFolder>, &mut MemChain); 14] = [
     |_, chain| put(chain, 9 * CLUSTER, 8),
 ];
 
-fn put(chain: &mut MemChain, at: u64, byte: u8) {
+pub fn put(chain: &mut MemChain, at: u64, byte: u8) {
     chain.write(&[byte; 512], DiskOffset(at)).unwrap();
 }
 
@@ -53,38 +53,26 @@ fn zero(chain: &mut MemChain, at: u64) {
 }
 
 /// The beginning of the disk, where all is that is written.
-fn seen(chain: &MemChain) -> Vec<u8> {
+pub fn seen(chain: &MemChain) -> Vec<u8> {
     let mut bytes = vec![0; usize::try_from(CLUSTERS * CLUSTER).unwrap()];
     chain.read(&mut bytes, DiskOffset(0)).unwrap();
     bytes
 }
 
 /// Opens the disk as a server does that takes over.
-fn take_over(folder: &MemFolder) -> (Disk<MemFolder>, MemChain) {
+pub fn take_over(folder: &MemFolder) -> (Disk<MemFolder>, MemChain) {
     try_to_take_over(folder).unwrap()
 }
 
-fn try_to_take_over(folder: &MemFolder) -> Result<(Disk<MemFolder>, MemChain)> {
-    take_over_with(folder, None)
-}
-
-/// As a server that has the top as the first one had opened it.
-fn take_over_with(
-    folder: &MemFolder,
-    held: Option<MemFile>,
-) -> Result<(Disk<MemFolder>, MemChain)> {
-    take_over_by(folder, folder, held)
+pub fn try_to_take_over(folder: &MemFolder) -> Result<(Disk<MemFolder>, MemChain)> {
+    take_over_by(folder, folder)
 }
 
 /// As a server with notes that are elsewhere.
-fn take_over_by(
-    notes: &MemFolder,
-    folder: &MemFolder,
-    held: Option<MemFile>,
-) -> Result<(Disk<MemFolder>, MemChain)> {
+fn take_over_by(notes: &MemFolder, folder: &MemFolder) -> Result<(Disk<MemFolder>, MemChain)> {
     let mut disk = Disk::open(folder.clone())?;
     let notes = notes.open(LEDGER, Access::Write).unwrap();
-    let chain = disk.serve(notes, held)?;
+    let chain = disk.serve(notes)?;
     Ok((disk, chain))
 }
 
@@ -102,7 +90,7 @@ fn killed(kind: Kind) -> (Disk<MemFolder>, Vec<u8>) {
     let mut disk = with_data_below(kind);
     disk.folder().take_steps();
     let notes = disk.folder().create(LEDGER, false).unwrap();
-    let mut chain = disk.serve(notes, None).unwrap();
+    let mut chain = disk.serve(notes).unwrap();
     put(&mut chain, 5 * CLUSTER, 4);
     zero(&mut chain, CLUSTER);
     put(&mut chain, 6 * CLUSTER, 5);
@@ -119,7 +107,7 @@ fn nothing_that_was_written_is_lost_with_its_writer() {
                 disk.snapshot(guid(1)).unwrap();
             }
             let notes = disk.folder().create(LEDGER, false).unwrap();
-            let mut chain = disk.serve(notes, None).unwrap();
+            let mut chain = disk.serve(notes).unwrap();
             let start = disk.folder().content();
             disk.folder().take_steps();
             // After how many steps what was there.
@@ -186,7 +174,7 @@ fn who_takes_over_can_fail() {
         let image = start.names[&file(&disk, disk.descriptor().top())];
         disk.folder().take_steps();
         notes.put(LEDGER, &noted);
-        take_over_by(&notes, disk.folder(), None).unwrap();
+        take_over_by(&notes, disk.folder()).unwrap();
         let steps = disk.folder().take_steps();
         let mut flushes = 0;
         for (good, step) in steps.iter().enumerate() {
@@ -195,12 +183,12 @@ fn who_takes_over_can_fail() {
                 let folder = MemFolder::with(start.clone());
                 folder.fail_after(good, stays_broken);
                 notes.put(LEDGER, &noted);
-                let first = take_over_by(&notes, &folder, None).map(drop);
+                let first = take_over_by(&notes, &folder).map(drop);
                 assert!(folder.heal(), "{when}: it did not come");
                 if let Err(error) = &first {
                     assert!(matches!(error, Error::Io { .. }), "{when}: {error:?}");
                 }
-                let (mut disk, chain) = take_over_by(&notes, &folder, None).unwrap();
+                let (mut disk, chain) = take_over_by(&notes, &folder).unwrap();
                 assert!(seen(&chain) == answered, "{when}");
                 let is_lost = match step {
                     Step::Flush { inode } => *inode == image,
@@ -212,7 +200,7 @@ fn who_takes_over_can_fail() {
                     let refused = chain.close().unwrap_err();
                     let is_broken = matches!(refused, Error::Broken { .. });
                     assert!(is_broken, "{when}: {refused:?}");
-                    let (_, chain) = take_over_by(&notes, &folder, None).unwrap();
+                    let (_, chain) = take_over_by(&notes, &folder).unwrap();
                     assert!(chain.close().is_err(), "{when}: forgotten");
                     flushes += usize::from(matches!(step, Step::Flush { .. }));
                     continue;
@@ -230,7 +218,7 @@ fn who_takes_over_can_fail() {
 fn assert_stays_broken(kind: Kind, when: &str, fail: impl FnOnce(&MemFolder, &mut MemChain)) {
     let mut disk = with_data_below(kind);
     let notes = disk.folder().create(LEDGER, false).unwrap();
-    let mut chain = disk.serve(notes, None).unwrap();
+    let mut chain = disk.serve(notes).unwrap();
     put(&mut chain, 5 * CLUSTER, 4);
     chain.flush().unwrap();
     put(&mut chain, 5 * CLUSTER + 512, 6);
@@ -322,61 +310,6 @@ fn a_full_location_breaks_no_disk() {
     }
 }
 
-/// A server that is killed while its flush fails: the kernel has told it, and it could tell nobody.
-fn killed_in_a_failing_flush(kind: Kind) -> (MemFolder, MemFile) {
-    let mut disk = small(kind);
-    let notes = disk.folder().create(LEDGER, false).unwrap();
-    let top = file(&disk, Guid::TOP);
-    let held = disk.folder().open(&top, Access::Read).unwrap();
-    let mut chain = disk.serve(notes, None).unwrap();
-    put(&mut chain, 5 * CLUSTER, 4);
-    let noted = disk.folder().bytes(LEDGER);
-    disk.folder().fail_after(0, false);
-    chain.flush().unwrap_err();
-    assert!(disk.folder().heal());
-    disk.folder().put(LEDGER, &noted);
-    (disk.folder().clone(), held)
-}
-
-#[test]
-fn a_flush_that_failed_while_the_writer_was_killed_is_not_forgotten() {
-    for kind in [V1, V2] {
-        let (folder, _) = killed_in_a_failing_flush(kind);
-        // Who opens the image anew is told that all is well.
-        take_over(&folder).1.close().unwrap();
-        let (folder, held) = killed_in_a_failing_flush(kind);
-        let mut held = Some(held);
-        for turn in 1..3 {
-            let (_, chain) = take_over_with(&folder, held.take()).unwrap();
-            let refused = chain.close().unwrap_err();
-            let is_broken = matches!(refused, Error::Broken { .. });
-            assert!(is_broken, "{kind:?}, turn {turn}: {refused:?}");
-        }
-    }
-}
-
-#[test]
-fn a_raw_disk_whose_writer_was_killed_in_a_failing_flush_fails_the_next_one() {
-    let (folder, held) = killed_in_a_failing_flush(Kind::Raw);
-    let mut held = Some(held);
-    // The second one cannot know whether the first one came to it.
-    for turn in 1..3 {
-        let (_, mut chain) = take_over_with(&folder, held.take()).unwrap();
-        let told = chain.flush_in_place().unwrap_err();
-        assert!(matches!(told, Error::Io { .. }), "turn {turn}: {told:?}");
-        put(&mut chain, 6 * CLUSTER, 5);
-        chain.flush().unwrap();
-        let at = usize::try_from(5 * CLUSTER).unwrap();
-        assert_eq!(seen(&chain)[at], 4, "turn {turn}");
-    }
-    // A new top is another file.
-    let (mut disk, mut chain) = take_over(&folder);
-    chain.flush().unwrap_err();
-    disk.snapshot_open(guid(7), &mut chain).unwrap();
-    drop(chain);
-    take_over(&folder).1.close().unwrap();
-}
-
 /// A crash of the machine while somebody takes over: the notes go with it, what was durable does not.
 #[test]
 fn a_crash_of_who_takes_over_leaves_what_was_durable() {
@@ -414,7 +347,7 @@ fn an_image_that_another_program_has_closed_is_not_taken_over() {
     for kind in [V1, V2] {
         let mut disk = small(kind);
         let notes = disk.folder().create(LEDGER, false).unwrap();
-        let mut chain = disk.serve(notes, None).unwrap();
+        let mut chain = disk.serve(notes).unwrap();
         put(&mut chain, 5 * CLUSTER, 4);
         drop(chain);
         assert!(disk.check(Some(Repair::Safe)).unwrap().is_clean());
@@ -436,7 +369,7 @@ fn notes_that_nobody_makes_durable_are_not_without_end() {
     real.disk.snapshot(guid(1)).unwrap();
     let notes = tempfile::tempfile().unwrap();
     let ledger = DiskFile::opened(notes.try_clone().unwrap().into());
-    let mut chain = real.disk.serve(ledger, None).unwrap();
+    let mut chain = real.disk.serve(ledger).unwrap();
     // Each cluster is a note, 8 bytes of it.
     let zeroed = (MANY - 1000) * CLUSTER;
     chain.write_zeroes(DiskOffset(0), zeroed).unwrap();

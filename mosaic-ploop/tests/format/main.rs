@@ -9,6 +9,7 @@ mod flushes;
 mod killed_tool;
 mod killed_writer;
 mod ledger;
+mod losses;
 mod model;
 mod online;
 mod qemu;

@@ -143,7 +143,7 @@ fn a_new_top_that_is_refused_leaves_the_old_one_written_on() {
     for kind in KINDS {
         let mut disk = small(kind);
         let notes = disk.folder().create("ledger", false).unwrap();
-        let mut chain = disk.serve(notes, None).unwrap();
+        let mut chain = disk.serve(notes).unwrap();
         chain.write(&[2], DiskOffset(0)).unwrap();
         let mut named = String::new();
         let refused = disk.snapshot_open_with(guid(1), &mut chain, |folder, name| {
@@ -161,7 +161,7 @@ fn a_new_top_that_is_refused_leaves_the_old_one_written_on() {
         chain.write(&[4], DiskOffset(2)).unwrap();
         drop(chain);
         let notes = disk.folder().open("ledger", Access::Write).unwrap();
-        let chain = disk.serve(notes, None).unwrap();
+        let chain = disk.serve(notes).unwrap();
         let mut found = [0; 3];
         chain.read(&mut found, DiskOffset(0)).unwrap();
         assert_eq!(found, [2, 3, 4], "{kind:?}");

@@ -81,18 +81,13 @@ impl<S: Folder> Disk<S> {
     }
 
     /// The disk for reading and writing by one server after the other, each of which notes in the same
-    /// file what is not durable yet, and ends first what one that died had begun. Where writing has
-    /// failed none of them writes any more, and the next flush of a raw top fails once. It is so also where it was one of these that failed while it ended
-    /// what another had begun, since the table that the next one reads is that of the page cache, which
-    /// storage perhaps does not have.
+    /// file what is not durable yet, and ends first what one that died had begun. Where something has
+    /// failed for good none of them writes any more, and the next flush of a raw top fails once. So it
+    /// is too where that happened in ending what another had begun: the table that the next one reads is that
+    /// of the page cache, which storage perhaps does not have.
     ///
-    /// `held` is the top as the first of these servers opened it, and as it has been open since, also
-    /// for reading only. The kernel tells each open file once of what it could not write: who opens it
-    /// anew is not told of what another one was told already, perhaps while it was killed (`f_wb_err`,
-    /// `file_check_and_advance_wb_err` in mm/filemap.c, Linux 4.13 and later). A kill between any two
-    /// steps leaves it so: what fails in a flush here is told to `held` once more, and what `held` is
-    /// told is noted before anything else is done. Between those two, and without `held`, a failure is
-    /// forgotten.
+    /// Who starts the servers sees to it that nothing is forgotten of which one was told that was killed
+    /// then ([`ledger::remember_losses`]).
     ///
     /// The folder is made durable first: who put the descriptor there may have been killed before he did
     /// that, and what is flushed from now on is of the disk that it describes.
@@ -100,14 +95,14 @@ impl<S: Folder> Disk<S> {
     /// # Errors
     /// `Overtaken` if somebody changed it in between; as [`Disk::write`], but for `InUse`, and as
     /// [`Disk::check`].
-    pub fn serve(&mut self, notes: S::File, held: Option<S::File>) -> Result<Chain<S::File>> {
+    pub fn serve(&mut self, notes: S::File) -> Result<Chain<S::File>> {
         let failed = |e| Error::io("read the notes on", "the disk", e);
         let pending = ledger::load(&notes).map_err(failed)?;
         let synced = self.folder.sync(DESCRIPTOR);
         let synced = synced.map_err(|e| Error::io("flush the folder of", DESCRIPTOR, e));
         let opened = match pending {
             Some(mut pending) => {
-                if !pending.is_broken && (synced.is_err() || !self.is_all_durable(held)?) {
+                if !pending.is_broken && (synced.is_err() || !self.is_all_durable()?) {
                     pending.is_broken = true;
                     let _ = ledger::give_up(&notes);
                 }
@@ -142,12 +137,9 @@ impl<S: Folder> Disk<S> {
         }
     }
 
-    /// Whether the kernel could write all that was written to the top. Of a raw one that was not held
-    /// it is who wrote that asks.
-    fn is_all_durable(&self, held: Option<S::File>) -> Result<bool> {
-        if held.is_some_and(|held| held.flush().is_err()) {
-            return Ok(false);
-        }
+    /// Whether the kernel can write all that was written to the top. Of a raw one it is who wrote that
+    /// asks.
+    fn is_all_durable(&self) -> Result<bool> {
         let top = self.descriptor.top();
         if self.is_raw(top) {
             return Ok(true);
