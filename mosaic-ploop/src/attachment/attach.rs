@@ -14,8 +14,7 @@ use rustix::io::Errno;
 use super::alive::await_unlocked;
 use super::closed::{await_closed, await_last, lost, was_closed};
 use super::{Attached, How, Place, VolumeId, find, serve};
-use crate::format::descriptor::Base;
-use crate::format::storage::{Access, Folder};
+use crate::format::storage::Access;
 use crate::fuse;
 use crate::locks::{Hold, ImageLock};
 use crate::server::Opening;
@@ -92,37 +91,20 @@ fn bind(host: &Host, id: VolumeId, is_raw: bool, file: &OwnedFd, how: &How) -> R
     Ok(device)
 }
 
-/// The only file of a disk that is a raw base and nothing else.
+/// The only file of a disk that is a raw base and nothing else, locked.
 fn raw_file(place: &Place<'_>, read_only: bool) -> Result<Option<OwnedFd>> {
     let disk = place.disk()?;
-    let descriptor = disk.descriptor();
-    if descriptor.base() != Base::Raw || descriptor.shots().len() != 1 {
-        return Ok(None);
-    }
-    let Some(name) = descriptor.file(descriptor.top()) else {
-        return Ok(None);
-    };
-    let access = if read_only {
-        Access::Read
-    } else {
-        Access::Write
-    };
-    let shared = disk.folder().is_shared(name);
-    if !read_only && shared.map_err(|e| Error::io(e, format!("cannot stat {name:?}")))? {
-        let file = name.to_owned();
-        return Err(crate::format::Error::Shared { file }.into());
-    }
-    let opened = disk.folder().open(name, access);
-    let opened = opened.map_err(|e| Error::io(e, format!("cannot open {name:?}")))?;
     // The loop device keeps the locks as long as it is bound to the descriptor that has them.
-    let hold = if read_only {
-        Hold::READ_ALONE
-    } else {
-        Hold::WRITE_ALONE
+    let (access, hold) = match read_only {
+        true => (Access::Read, Hold::READ_ALONE),
+        false => (Access::Write, Hold::WRITE_ALONE),
     };
-    let lock = ImageLock::take(opened.into(), name, &hold)?;
+    let Some((name, file)) = disk.only_raw(access)? else {
+        return Ok(None);
+    };
+    let lock = ImageLock::take(file.into(), name, &hold)?;
     // libploop may have made a snapshot of it, before it was locked: then it is not to be written.
-    if place.disk()?.descriptor() != descriptor {
+    if !disk.is_current()? {
         let why = "in use: somebody has just changed it";
         return Err(Error::new(ErrorKind::Busy, why));
     }

@@ -125,9 +125,10 @@ fn attribute(node: &str, name: &str) -> Option<String> {
 
 /// Has the tool show a disk that nobody uses, until it is detached.
 ///
-/// Steps: choose a name that no device has; the tool locks, checks and marks the images and makes
-/// the device, and one for each partition; see that the volume's is there; **commit**: the uuid that makes it ours. Killed before the commit there may be a
-/// device that counts as another program's, and `ploop umount` takes away.
+/// Steps: choose a name that no device has; make durable which images the disk has; the tool locks,
+/// checks and marks these and makes the device, and one for each partition; see that the volume's is
+/// there; **commit**: the uuid that makes it ours. Killed before the commit there may be a device that
+/// counts as another program's, and `ploop umount` takes away.
 ///
 /// # Errors
 /// What the tool said; the kernel's.
@@ -141,6 +142,9 @@ fn attach(
     let dm = Dm::new(&control, host);
     let descriptor = fit::descriptor_of_root(dir)?;
     let name = free_name(dm)?;
+    if !read_only {
+        dir.disk()?.sync()?;
+    }
     let made = tool::mount(host, &name, read_only, &descriptor).and_then(|()| {
         if let Some(window) = partition {
             require_part(dm, &name, window)?;

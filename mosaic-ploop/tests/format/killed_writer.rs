@@ -4,11 +4,14 @@
 use mosaic_ploop::format::Error;
 use mosaic_ploop::format::chain::Chain;
 use mosaic_ploop::format::check::Repair;
-use mosaic_ploop::format::disk::{Disk, Kind};
-use mosaic_ploop::format::storage::{Access, Folder};
-use mosaic_ploop::format::units::{ClusterSize, DiskOffset, Sectors};
+use mosaic_ploop::format::disk::{Deletion, Disk, Kind};
+use mosaic_ploop::format::guid::Guid;
+use mosaic_ploop::format::storage::{Access, Folder, ImageFile};
+use mosaic_ploop::format::units::{ClusterSize, DiskOffset, FileOffset, Sectors};
 
-use crate::disk::{CLUSTER, CLUSTERS, V1, V2, assert_clean, fill, guid, new, small};
+use crate::disk::{
+    CLUSTER, CLUSTERS, MemDisk, V1, V2, assert_clean, file, fill, guid, new, read_top, small,
+};
 use crate::storage::{Loss, MemFile, MemFolder, Step, after_crash};
 
 /// Stands for memory that outlives a process.
@@ -87,6 +90,99 @@ fn what_is_flushed_after_a_kill_is_there_after_a_power_cut() {
                 let now = disk.read(disk.descriptor().top()).unwrap();
                 assert!(seen(&now, 0, CLUSTERS) == answered, "{when}");
             }
+        }
+    }
+}
+
+/// Kills a change of a disk after each of its steps, lets who comes next do something, and cuts the
+/// power: what he has to say, if that is anything, and the disk that is left.
+fn cut_after_each<T>(
+    disk: &mut MemDisk,
+    change: impl FnOnce(&mut MemDisk),
+    follow: impl Fn(&MemFolder) -> Option<T>,
+) -> Vec<(T, MemDisk)> {
+    let start = disk.folder().content();
+    disk.folder().take_steps();
+    change(disk);
+    let steps = disk.folder().take_steps();
+    let is_rename = |step: &Step| matches!(step, Step::Rename { .. });
+    let renamed = steps.iter().rposition(is_rename).unwrap() + 1;
+    let mut left = Vec::new();
+    for done in 0..=steps.len() {
+        let killed = after_crash(&start, &steps[..done], Loss::Nothing);
+        let Some(said) = follow(&killed) else {
+            assert_ne!(done, renamed, "the case that it is about");
+            continue;
+        };
+        let mut all = steps[..done].to_vec();
+        all.append(&mut killed.take_steps());
+        let cut = after_crash(&start, &all, Loss::All);
+        left.push((said, Disk::open(cut).unwrap()));
+    }
+    left
+}
+
+/// With data in a snapshot, in part under newer ones.
+fn with_snapshot(kind: Kind) -> MemDisk {
+    let mut disk = small(kind);
+    fill(&disk, 0, 4 * CLUSTER, 9);
+    disk.snapshot(guid(1)).unwrap();
+    fill(&disk, CLUSTER, 2 * CLUSTER, 8);
+    disk
+}
+
+/// Who comes next; what is on the disk then, if he can do anything to it.
+type Follow = fn(&MemFolder) -> Option<Vec<u8>>;
+
+/// As a loop device does that is bound to the only file.
+fn write_to_file(folder: &MemFolder) -> Option<Vec<u8>> {
+    let disk = Disk::open(folder.clone()).unwrap();
+    let (_, file) = disk.only_raw(Access::Write).unwrap()?;
+    assert!(disk.is_current().unwrap());
+    file.write_at(&[7; 512], FileOffset(CLUSTER)).unwrap();
+    file.flush().unwrap();
+    Some(read_top(&disk))
+}
+
+fn write_to_disk(folder: &MemFolder) -> Option<Vec<u8>> {
+    let mut disk = Disk::open(folder.clone()).unwrap();
+    disk.settle().unwrap();
+    let mut chain = disk.write().unwrap();
+    put(&mut chain, CLUSTER, 7);
+    chain.flush().unwrap();
+    Some(seen(&chain, 0, CLUSTERS))
+}
+
+/// Who puts the descriptor in place is killed before he has made that durable.
+#[test]
+fn what_is_flushed_after_a_killed_change_is_there_after_a_power_cut() {
+    let merge = |disk: &mut MemDisk| assert_eq!(disk.delete(guid(1)).unwrap(), Deletion::Done);
+    let cases = [
+        (V2, write_to_disk as Follow),
+        (Kind::Raw, write_to_disk),
+        (Kind::Raw, write_to_file),
+    ];
+    for (kind, follow) in cases {
+        for (seen, mut disk) in cut_after_each(&mut with_snapshot(kind), merge, follow) {
+            disk.check(Some(Repair::Safe)).unwrap();
+            assert!(read_top(&disk) == seen, "{kind:?}");
+        }
+    }
+}
+
+/// Another disk has the files then, so that this one must not go on writing to them.
+#[test]
+fn what_is_shared_after_a_killed_snapshot_is_one_after_a_power_cut() {
+    for kind in [V1, V2, Kind::Raw] {
+        let snapshot = |disk: &mut MemDisk| disk.snapshot(guid(2)).unwrap();
+        let share = |folder: &MemFolder| {
+            let mut disk = Disk::open(folder.clone()).unwrap();
+            disk.settle().unwrap();
+            let shot = disk.freeze(guid(3)).unwrap();
+            Some(file(&disk, shot))
+        };
+        for (shared, disk) in cut_after_each(&mut with_snapshot(kind), snapshot, share) {
+            assert_ne!(file(&disk, Guid::TOP), shared, "{kind:?}");
         }
     }
 }

@@ -13,13 +13,14 @@ use crate::format::units::FileOffset;
 
 impl<S: Folder> Disk<S> {
     /// The snapshot that has all that is on the disk now: the one beneath the top, if nothing was
-    /// written since; else a new one of that name.
+    /// written since; else a new one of that name. It is one after a power cut too: whoever shares its
+    /// files would find the disk written to them.
     ///
     /// # Errors
     /// As [`Disk::snapshot`].
     pub fn freeze(&mut self, guid: Guid) -> Result<Guid> {
         match self.frozen()? {
-            Some(below) => Ok(below),
+            Some(below) => self.sync().map(|()| below),
             None => self.snapshot(guid).map(|()| guid),
         }
     }

@@ -110,10 +110,19 @@ impl<S: Folder> Disk<S> {
 
     /// The disk for reading and writing. Its top is marked in use until [`Chain::close`].
     ///
+    /// The folder is made durable first: who put the descriptor there may have been killed before he
+    /// did that, and what is flushed from now on is of the disk that it describes.
+    ///
     /// # Errors
     /// `InUse` if a delta is marked so; `Refused` and `Interrupted` as for every change;
     /// `Converting`, `Mismatch`, `Shared`, `Entry`, `Extension`, `NotWritable`, `Header`, `Io`.
     pub fn write(&self) -> Result<Chain<S::File>> {
+        self.sync()?;
+        self.write_durable()
+    }
+
+    /// As [`Disk::write`], of a disk whose folder is durable.
+    fn write_durable(&self) -> Result<Chain<S::File>> {
         self.changeable()?;
         self.refuse_older()?;
         let top = self.descriptor.top();
@@ -131,6 +140,35 @@ impl<S: Folder> Disk<S> {
             other => other,
         };
         Chain::new(lower, top)
+    }
+
+    /// The only file of a disk that is a raw base and nothing else, and its name, for who locks and
+    /// writes it himself; `None`: it is another disk.
+    ///
+    /// Whoever has locked it asks [`Disk::is_current`].
+    ///
+    /// # Errors
+    /// `Shared` for writing; `Io`.
+    pub fn only_raw(&self, access: Access) -> Result<Option<(&str, S::File)>> {
+        let top = self.descriptor.top();
+        if !self.is_raw(top) || self.descriptor.shots().len() != 1 {
+            return Ok(None);
+        }
+        let name = self.file_of(top)?;
+        Ok(Some((name, self.open_file(name, access)?)))
+    }
+
+    /// Whether the disk is still the one that was opened, and is it also after a power cut: then what is
+    /// flushed of its files is not hidden by what an earlier descriptor names.
+    ///
+    /// # Errors
+    /// As [`Disk::open`].
+    pub fn is_current(&self) -> Result<bool> {
+        let is_same = load(&self.folder, DESCRIPTOR)? == self.descriptor;
+        if is_same {
+            self.sync()?;
+        }
+        Ok(is_same)
     }
 
     /// Whether the last writer of the top came to its end.

@@ -8,7 +8,6 @@ use super::Disk;
 use crate::format::chain::Chain;
 use crate::format::check::Repair;
 use crate::format::delta::Delta;
-use crate::format::descriptor::DESCRIPTOR;
 use crate::format::error::{Error, Result};
 use crate::format::guid::Guid;
 use crate::format::header::{Header, Version};
@@ -89,8 +88,7 @@ impl<S: Folder> Disk<S> {
     /// Who starts the servers sees to it that nothing is forgotten of which one was told that was killed
     /// then ([`ledger::remember_losses`]).
     ///
-    /// The folder is made durable first: who put the descriptor there may have been killed before he did
-    /// that, and what is flushed from now on is of the disk that it describes.
+    /// The folder is made durable first, as by [`Disk::write`].
     ///
     /// # Errors
     /// `Overtaken` if somebody changed it in between; as [`Disk::write`], but for `InUse`, and as
@@ -98,8 +96,7 @@ impl<S: Folder> Disk<S> {
     pub fn serve(&mut self, notes: S::File) -> Result<Chain<S::File>> {
         let failed = |e| Error::io("read the notes on", "the disk", e);
         let pending = ledger::load(&notes).map_err(failed)?;
-        let synced = self.folder.sync(DESCRIPTOR);
-        let synced = synced.map_err(|e| Error::io("flush the folder of", DESCRIPTOR, e));
+        let synced = self.sync();
         let opened = match pending {
             Some(mut pending) => {
                 if !pending.is_broken && (synced.is_err() || !self.is_all_durable()?) {
@@ -128,10 +125,10 @@ impl<S: Folder> Disk<S> {
 
     /// As [`Disk::write`], once what a writer that died has left is repaired.
     fn write_mended(&mut self) -> Result<Chain<S::File>> {
-        match self.write() {
+        match self.write_durable() {
             Err(Error::InUse { .. } | Error::Converting { .. }) => {
                 self.check(Some(Repair::Safe))?;
-                self.write()
+                self.write_durable()
             }
             other => other,
         }

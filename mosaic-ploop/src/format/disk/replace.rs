@@ -69,6 +69,16 @@ impl<S: Folder> Disk<S> {
         self.folder.sync(DESCRIPTOR).map_err(failed)
     }
 
+    /// Makes durable which descriptor the disk has: who put it there may have been killed before he did
+    /// that, and others, who write to the disk now, do not know of it.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn sync(&self) -> Result<()> {
+        let synced = self.folder.sync(DESCRIPTOR);
+        synced.map_err(|e| Error::io("flush the folder of", DESCRIPTOR, e))
+    }
+
     pub(super) fn store(&mut self, new: Descriptor) -> Result<()> {
         self.replace(new, None, |_| Ok(()))
     }
