@@ -86,7 +86,7 @@ extern "C" fn mosaic_clone_vol_sized(
 /// Drops the volume, which closes its handle; what gives its space back later.
 ///
 /// No other call of the handle goes on meanwhile, and none begins afterwards: it would meet whatever
-/// others give the name to.
+/// others give the name to. A drop that fails, and may have been made all the same, closes it too.
 fn remove(handle: &Handle<OpenVolume>, flags: Flags) -> Result<(Vec<String>, Changed)> {
     let flags = flags.only(MISSING_OK | WAIT)?;
     let (volume, name, inside) = handle.enter_alone()?.into_parts();
@@ -135,11 +135,23 @@ extern "C" fn mosaic_rename_vol(volume: Handle<OpenVolume>, name: Text, flags: F
     change(|| {
         flags.none()?;
         let to = name.utf8("volume name")?;
-        let volume = volume.enter_alone()?;
-        volume.core().rename(volume.name(), to)?;
-        volume.set_name(to);
+        rename(&volume, to)?;
         Ok((0, Changed::Yes))
     })
+}
+
+/// Gives the volume and its handle another name; also where that fails when the volume has it. Where
+/// nobody can say which it has the handle is closed: either may be given to another volume.
+fn rename(handle: &Handle<OpenVolume>, to: &str) -> Result<()> {
+    let volume = handle.enter_alone()?;
+    let named = |name: Option<&str>| {
+        match name {
+            Some(name) => volume.set_name(name),
+            None => handle.close_dropped(),
+        }
+        set_last_changed();
+    };
+    volume.core().rename_then(volume.name(), to, named)
 }
 
 fn resize(

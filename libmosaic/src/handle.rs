@@ -211,7 +211,7 @@ impl<T: Object> Handle<T> {
         }
     }
 
-    /// Closes it as what it stands for is gone; a later close is no fault of the program's.
+    /// Closes it as what it stands for is gone, or may be; a later close is no fault of the program's.
     pub(crate) fn close_dropped(&self) {
         T::table().remove_dropped(self.0.addr());
     }
@@ -225,7 +225,7 @@ impl<T: Object> Handle<T> {
         } else if OpenVolume::table().get(number).is_some() {
             format!("a volume's handle is given for a {word}")
         } else if T::table().is_dropped(number) {
-            format!("the {word} has been dropped, and that has closed its handle")
+            format!("the {word} has been dropped or lost sight of, and that has closed its handle")
         } else if was_given(number) {
             format!("the handle of the {word} has been closed")
         } else {
@@ -313,7 +313,7 @@ mod tests {
     fn what_was_dropped_is_closed_and_can_be_closed_once_more() {
         let handle = Handle::open(Thing).unwrap();
         handle.close_dropped();
-        let why = "the thing has been dropped, and that has closed its handle";
+        let why = "the thing has been dropped or lost sight of, and that has closed its handle";
         assert_eq!(refusal(&handle), why);
         handle.close_dropped();
         assert_eq!(refusal(&handle), why);

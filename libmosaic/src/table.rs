@@ -37,7 +37,7 @@ pub(crate) fn was_given(number: usize) -> bool {
 #[derive(Debug)]
 pub(crate) struct Table<T> {
     live: RwLock<BTreeMap<usize, Arc<T>>>,
-    /// Numbers whose objects were taken out as there is nothing any more that they stand for.
+    /// Numbers whose objects were taken out as what they stand for is not there, or nobody can say.
     dropped: Mutex<BTreeSet<usize>>,
 }
 

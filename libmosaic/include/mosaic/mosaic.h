@@ -113,8 +113,8 @@ const char *mosaic_error_kind_name(int kind);
 /*
  * Whether the last call of this thread that succeeded changed anything: 0 where MOSAIC_EXIST_OK or
  * MOSAIC_MISSING_OK found all as asked for, where the size was the same, and after calls that only
- * look; else 1. Calls about the library itself (close, free, set) leave it as it is. A drop whose wait
- * has failed makes it 1.
+ * look; else 1. Calls about the library itself (close, free, set) leave it as it is. A drop or rename
+ * that fails makes it 1 when it is made, or may be.
  */
 int mosaic_last_changed(void);
 
@@ -430,8 +430,9 @@ int mosaic_clone_vol_sized(volume_t from, const char *name, unsigned long blocks
 /*
  * Destroys a volume and all its data. It closes the handle as soon as the volume is gone, as
  * mosaic_close_vol() would; to close it once more is no error. Until then it waits for the other calls
- * on the handle, as mosaic_rename_vol() does. With MOSAIC_WAIT it can fail when the volume is gone:
- * mosaic_last_changed() is 1 then. flags: MOSAIC_MISSING_OK, MOSAIC_WAIT.
+ * on the handle, as mosaic_rename_vol() does. It can fail when the volume is gone, in the wait of
+ * MOSAIC_WAIT, or as the disk fails: it closes the handle then too, and also when nobody can say whether
+ * the volume is gone. mosaic_last_changed() is 1 then. flags: MOSAIC_MISSING_OK, MOSAIC_WAIT.
  */
 int mosaic_drop_vol(volume_t volume, int flags);
 
@@ -443,7 +444,9 @@ int mosaic_drop_vol_pending(volume_t volume, mosaic_line_fn fn, void *data, int 
 
 /*
  * Gives a volume another name; the handle then is that name's. It waits for the other calls on the
- * handle as for a lock; a function that one of them has called cannot ask for it. flags: 0.
+ * handle as for a lock; a function that one of them has called cannot ask for it. It can fail when the
+ * volume has the new name, as the disk fails: the handle is that name's then too, and closed when nobody
+ * can say which name the volume has. mosaic_last_changed() is 1 then. flags: 0.
  */
 int mosaic_rename_vol(volume_t volume, const char *name, int flags);
 

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Programs that do what they should not, and what comes at an awkward time.
 
+use std::path::PathBuf;
+
 use mosaic_tests::workspace::panicky;
-use mosaic_tests::{Site, requires_program, requires_root, requires_time, word};
+use mosaic_tests::{Moctl, Site, requires_program, requires_root, requires_time, word};
 
 use crate::common::{installed, requires_compilers};
 use crate::program::{DONE, How, program, run};
@@ -31,6 +33,13 @@ fn what_makes_no_sense_is_refused() {
     }
 }
 
+/// A folder of drivers, with the one that panics.
+fn folder_with_panicky(moctl: &Moctl) -> PathBuf {
+    let drivers = moctl.make_folder("drivers").unwrap();
+    std::fs::copy(panicky(), drivers.join("libmosaic_panicky.so")).unwrap();
+    drivers
+}
+
 #[test]
 fn a_driver_that_panics_is_an_error_and_no_line_on_stderr() {
     // The driver is built in a workspace of its own.
@@ -39,8 +48,7 @@ fn a_driver_that_panics_is_an_error_and_no_line_on_stderr() {
     }
     let site = plain();
     let moctl = site.moctl();
-    let drivers = moctl.make_folder("drivers").unwrap();
-    std::fs::copy(panicky(), drivers.join("libmosaic_panicky.so")).unwrap();
+    let drivers = folder_with_panicky(moctl);
     for mood in ["calm", "wild", "late"] {
         let line = format!("mood: {mood}\n");
         moctl
@@ -50,6 +58,25 @@ fn a_driver_that_panics_is_an_error_and_no_line_on_stderr() {
     for how in How::ALL {
         let words = ["calm", "wild", "late", word(&drivers)];
         run(moctl, &program("panics", how), &words);
+    }
+}
+
+#[test]
+fn a_handle_goes_by_what_a_failed_drop_or_rename_has_done() {
+    if !requires_compilers() || !requires_time() {
+        return;
+    }
+    for how in [How::C, How::WatchedMemory] {
+        let site = plain();
+        let moctl = site.moctl();
+        let drivers = folder_with_panicky(moctl);
+        moctl
+            .mosaic("behind", "panicky", site.location(), "mood: behind\n")
+            .unwrap();
+        let words = ["behind", word(site.location()), word(&drivers)];
+        run(moctl, &program("behind", how), &words);
+        let others = ["a", "b", "kept", "panics", "seen", "unseen", "well"];
+        assert_eq!(site.entries(), others);
     }
 }
 

@@ -2,6 +2,7 @@
 //! The verbs that make, copy and rename volumes.
 
 use super::guard::Names;
+use super::outcome::{Failure, Outcome};
 use super::{Changed, Mosaic};
 use crate::error::{Context, Error, ErrorKind, Needs, Result};
 use crate::name::VolumeName;
@@ -156,17 +157,43 @@ impl Mosaic {
     ///
     /// # Errors
     /// `NotFound`; `Exists` if the new name is taken; `Busy` where the driver cannot rename a
-    /// volume in use.
+    /// volume in use. Where the driver has failed behind the commit the error says that the volume has
+    /// the new name, though perhaps not for good.
     pub fn rename(&self, volume: &str, to: &str) -> Result<()> {
-        let failed = || format!("cannot rename volume {volume:?} to {to:?}");
-        self.try_rename(volume, to).context(failed)
+        self.rename_then(volume, to, |_| {})
     }
 
-    fn try_rename(&self, volume: &str, to: &str) -> Result<()> {
-        let (from, to) = (self.name(volume)?, self.name(to)?);
+    /// The same. `named` is called with the new name as soon as the volume has it, before anybody can
+    /// make another one of the old name; what follows may fail. It is called with `None` where the
+    /// rename has failed and nobody can say which name the volume has.
+    ///
+    /// # Errors
+    /// Those of [`Mosaic::rename`].
+    pub fn rename_then(
+        &self,
+        volume: &str,
+        to: &str,
+        named: impl FnOnce(Option<&str>),
+    ) -> Result<()> {
+        let told = |failure: Failure| {
+            failure.told(
+                &format!("cannot rename volume {volume:?} to {to:?}"),
+                &format!("volume {volume:?} is {to:?} now"),
+            )
+        };
+        self.try_rename(volume, to, named).map_err(told)
+    }
+
+    fn try_rename(
+        &self,
+        volume: &str,
+        new_name: &str,
+        named: impl FnOnce(Option<&str>),
+    ) -> Result<(), Failure> {
+        let (from, to) = (self.name(volume)?, self.name(new_name)?);
         to.check_new()?;
         if from.stored() == to.stored() {
-            return Err(Error::new(ErrorKind::Invalid, "both are the same name"));
+            return Err(Error::new(ErrorKind::Invalid, "both are the same name").into());
         }
         let guard = self.lock_names(&Names {
             exclusive: vec![&from],
@@ -176,11 +203,20 @@ impl Mosaic {
         self.sweep(&guard)?;
         self.existing(&from)?;
         if let Some(existing) = self.driver.find(&to)? {
-            return Err(exists(&to, &existing));
+            return Err(exists(&to, &existing).into());
         }
         self.refuse_beneath(&to)?;
         self.require(capability::RENAME, Some(&from))?;
-        self.driver.rename(&from, &to)
+        let renamed = self.driver.rename(&from, &to).map_err(|error| {
+            let outcome = self.outcome_of_rename(&from, &to);
+            Failure { error, outcome }
+        });
+        match &renamed {
+            Err(failure) if failure.outcome == Outcome::NotMade => {}
+            Err(failure) if failure.outcome == Outcome::Unknown => named(None),
+            _ => named(Some(new_name)),
+        }
+        renamed
     }
 
     /// Refuses a new name beneath an existing volume. The names above are locked, so none becomes a

@@ -2,6 +2,7 @@
 //! The verb that removes a volume, and the wait for what it took.
 
 use super::guard::{Guard, Names};
+use super::outcome::{Failure, Outcome};
 use super::{Changed, Mosaic};
 use crate::error::{Context, Result};
 use crate::scratch::Place;
@@ -26,13 +27,15 @@ impl Mosaic {
     ///
     /// # Errors
     /// `NotFound` unless `missing_ok`; `Busy`, naming the user. With `wait` also what kept the space
-    /// from coming back, `Interrupted` among it: the volume is gone then.
+    /// from coming back, `Interrupted` among it: the volume is gone then. Where the driver has failed
+    /// behind the commit the error says that the volume is gone, though perhaps not for good.
     pub fn drop_volume(&self, volume: &str, options: &DropOptions) -> Result<(Changed, Dropped)> {
         self.drop_volume_then(volume, options, || {})
     }
 
     /// The same. `gone` is called as soon as there is no such volume, before anybody can make another
-    /// one of that name: what follows may take long, and may fail.
+    /// one of that name: what follows may take long, and may fail. It is called too where the drop has
+    /// failed and nobody can say whether the volume is there.
     ///
     /// # Errors
     /// Those of [`Mosaic::drop_volume`].
@@ -42,10 +45,15 @@ impl Mosaic {
         options: &DropOptions,
         gone: impl FnOnce(),
     ) -> Result<(Changed, Dropped)> {
-        let failed = || format!("cannot drop volume {volume:?}");
+        let told = |failure: Failure| {
+            failure.told(
+                &format!("cannot drop volume {volume:?}"),
+                &format!("volume {volume:?} is gone"),
+            )
+        };
         let Some((dropped, emptied)) = self
             .try_drop(volume, options.missing_ok, gone)
-            .context(failed)?
+            .map_err(told)?
         else {
             return Ok((Changed::Unchanged, Dropped::default()));
         };
@@ -69,7 +77,7 @@ impl Mosaic {
         volume: &str,
         missing_ok: bool,
         gone: impl FnOnce(),
-    ) -> Result<Option<(Dropped, Result<()>)>> {
+    ) -> Result<Option<(Dropped, Result<()>)>, Failure> {
         let name = self.name(volume)?;
         let guard = self.lock_names(&Names {
             exclusive: vec![&name],
@@ -82,7 +90,16 @@ impl Mosaic {
         }
         self.existing(&name)?;
         let scratch = guard.scratch(Place::Trash)?;
-        let dropped = self.driver.drop_volume(&name, &scratch)?;
+        let dropped = match self.driver.drop_volume(&name, &scratch) {
+            Ok(dropped) => dropped,
+            Err(error) => {
+                let outcome = self.outcome_of_drop(&name);
+                if outcome != Outcome::NotMade {
+                    gone();
+                }
+                return Err(Failure { error, outcome });
+            }
+        };
         gone();
         guard.release_name(&name);
         let emptied = match &guard {

@@ -16,6 +16,7 @@ mod entry;
 mod guard;
 mod mount;
 mod mounted;
+mod outcome;
 mod resize;
 mod sweep;
 

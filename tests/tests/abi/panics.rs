@@ -174,3 +174,33 @@ fn a_panic_ends_moctl_with_1_and_one_line() {
     assert!(!failed.stderr.contains("backtrace"), "{}", failed.stderr);
     moctl.ok(&new("fine"));
 }
+
+#[test]
+fn moctl_says_what_a_failed_drop_or_rename_has_done() {
+    let folder = Folder::with(workspaces::panicky());
+    let moctl = Moctl::new().unwrap();
+    let store = moctl.make_folder("store").unwrap();
+    moctl
+        .mosaic("m", "panicky", &store, "mood: behind\n")
+        .unwrap();
+    let drivers = folder.path().to_str().unwrap();
+    let start = ["--driver-dir", drivers, "-q", "m"];
+    for name in ["a", "b", "kept"] {
+        moctl.ok(&[&start[..], &["new", "disk", name, "1M"]].concat());
+    }
+    let says = |status, words: &[&str], line: &str| {
+        let failed = moctl.expect(status, &[&start[..], words].concat());
+        let last = failed.stderr.lines().last();
+        assert_eq!(last, Some(format!("moctl: {line}").as_str()));
+    };
+    let gone = "volume \"a\" is gone, but perhaps not for good: cannot write it to disk";
+    says(1, &["drop", "a"], gone);
+    let renamed = "volume \"b\" is \"c\" now, but perhaps not for good: cannot write it to disk";
+    says(1, &["rename", "b", "c"], renamed);
+    says(5, &["drop", "kept"], "cannot drop volume \"kept\": in use");
+    let names = |name| store.join(name).exists();
+    assert_eq!(
+        ["a", "b", "c", "kept"].map(names),
+        [false, false, true, true]
+    );
+}

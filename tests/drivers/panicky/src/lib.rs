@@ -1,18 +1,23 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A driver that panics in each way that a driver can, and goes on afterwards; or finds faults.
+//! A driver that panics in each way that a driver can, and goes on afterwards; or finds faults; or
+//! fails behind its commits.
+
+use std::fs;
+use std::path::PathBuf;
 
 use mosaic_core::finding::{Finding, Remedy, Repair};
-use mosaic_core::volume::{Capability, Dropped, MountSource, NewVolume, Space, Volume};
+use mosaic_core::volume::{Capability, Dropped, Kind, MountSource, NewVolume, Space, Volume};
 use mosaic_core::{
-    Bytes, Driver, Error, ErrorKind, Host, Key, KeyKind, LockScope, Result, ScratchName, Settings,
-    VolumeName,
+    Bytes, Context, Driver, Error, ErrorKind, Host, Key, KeyKind, LockScope, Result, ScratchName,
+    Settings, VolumeName,
 };
 
 struct Panicky {
     host: Host,
-    location: std::path::PathBuf,
+    location: PathBuf,
     panics_in_drop: bool,
     is_ill: bool,
+    fails_behind: bool,
 }
 
 mosaic_core::export_driver!(Panicky);
@@ -25,9 +30,12 @@ impl Driver for Panicky {
     fn schema() -> Vec<Key> {
         vec![Key {
             path: "mood".into(),
-            kind: KeyKind::choice(&["calm", "wild", "late", "ill"]),
+            kind: KeyKind::choice(&["calm", "wild", "late", "ill", "behind"]),
             default: Some("calm".into()),
-            help: "wild: panics at once; late: when it is closed; ill: check finds faults".into(),
+            help:
+                "wild: panics at once; late: when it is closed; ill: check finds faults; behind: \
+                   keeps volumes as files, and fails when one is gone or renamed"
+                    .into(),
         }]
     }
 
@@ -40,6 +48,7 @@ impl Driver for Panicky {
             location: settings.location.clone(),
             panics_in_drop: settings.text("mood") == Some("late"),
             is_ill: settings.text("mood") == Some("ill"),
+            fails_behind: settings.text("mood") == Some("behind"),
         })
     }
 
@@ -51,10 +60,12 @@ impl Driver for Panicky {
         self.host.warn("asked for capabilities");
         self.host.progress(1, 2, "half of it");
         self.host.check_cancelled()?;
-        Ok(vec![
+        let mut capabilities = vec![
             Capability::yes("disk"),
             Capability::no("clone", "it is too dizzy"),
-        ])
+        ];
+        capabilities.extend(self.fails_behind.then(|| Capability::yes("rename")));
+        Ok(capabilities)
     }
 
     fn space(&self) -> Result<Vec<Space>> {
@@ -79,21 +90,41 @@ impl Driver for Panicky {
             "thread" => std::thread::scope(|s| s.spawn(index_out_of_bounds).join().unwrap()),
             _ => {}
         }
-        Ok(None)
+        if !self.fails_behind {
+            return Ok(None);
+        }
+        if self.path("blind").exists() {
+            return Err(Error::new(ErrorKind::Io, "there is nothing to be seen"));
+        }
+        Ok(self.path(name.stored()).exists().then(|| disk(name)))
     }
 
     fn create(&self, name: &VolumeName, _: &NewVolume) -> Result<()> {
         if name.user() == "boom" {
             index_out_of_bounds();
         }
-        Ok(())
+        match self.fails_behind {
+            true => fs::write(self.path(name.stored()), "").context(|| "no file".into()),
+            false => Ok(()),
+        }
     }
 
-    fn drop_volume(&self, _: &VolumeName, _: &ScratchName) -> Result<Dropped> {
+    fn drop_volume(&self, name: &VolumeName, _: &ScratchName) -> Result<Dropped> {
+        if self.fails_behind {
+            self.refuse_kept(name)?;
+            fs::remove_file(self.path(name.stored())).context(|| "no end".into())?;
+            self.fail_behind(name)?;
+        }
         Ok(Dropped::default())
     }
 
-    fn rename(&self, _: &VolumeName, _: &VolumeName) -> Result<()> {
+    fn rename(&self, from: &VolumeName, to: &VolumeName) -> Result<()> {
+        if self.fails_behind {
+            self.refuse_kept(from)?;
+            let paths = [from, to].map(|name| self.path(name.stored()));
+            fs::rename(&paths[0], &paths[1]).context(|| "no new name".into())?;
+            self.fail_behind(from)?;
+        }
         Ok(())
     }
 
@@ -121,12 +152,44 @@ impl Driver for Panicky {
     }
 }
 
+impl Panicky {
+    fn path(&self, name: &str) -> PathBuf {
+        self.location.join(name)
+    }
+
+    /// Fails before anything has changed.
+    fn refuse_kept(&self, name: &VolumeName) -> Result<()> {
+        match name.user() {
+            "kept" => Err(Error::new(ErrorKind::Busy, "in use")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Fails when all has changed. Of a volume that is "unseen" nobody knows more until the file
+    /// "blind" is gone.
+    fn fail_behind(&self, name: &VolumeName) -> Result<()> {
+        match name.user() {
+            "fine" => return Ok(()),
+            "panics" => index_out_of_bounds(),
+            "unseen" => fs::write(self.path("blind"), "").context(|| "no file".into())?,
+            _ => {}
+        }
+        Err(Error::new(ErrorKind::Io, "cannot write it to disk"))
+    }
+}
+
 impl Drop for Panicky {
     fn drop(&mut self) {
         if self.panics_in_drop {
             panic!("closed in a late mood");
         }
     }
+}
+
+fn disk(name: &VolumeName) -> Volume {
+    let mut volume = Volume::directory(name);
+    volume.kind = Kind::Disk;
+    volume
 }
 
 fn index_out_of_bounds() {
