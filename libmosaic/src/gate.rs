@@ -5,7 +5,7 @@
 //! that is inside passes its own gate as often as it likes. Nobody waits for ever: what the program
 //! holds, such as a lock of its own, may be what the one inside waits for.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -45,6 +45,9 @@ thread_local! {
     /// it is inside of none, so that it is there until the very end of a thread.
     static MINE: RefCell<ManuallyDrop<Vec<usize>>> =
         const { RefCell::new(ManuallyDrop::new(Vec::new())) };
+    /// How many gates this thread waits for, to be alone in them. It is asked meanwhile whether to
+    /// stop, and what it calls then may go through gates.
+    static WISHES: Cell<usize> = const { Cell::new(0) };
 }
 
 impl Gate {
@@ -54,14 +57,14 @@ impl Gate {
     }
 
     /// Goes inside with others. This waits for one who is alone, and lets those go first who want to
-    /// be, unless one of them may be waiting for this thread.
+    /// be, unless one of them may be waiting for this thread, or is this thread.
     ///
     /// # Errors
     /// `Busy`, `Interrupted`.
     pub(crate) fn share(self: &Arc<Self>, waiting: &Waiting<'_>) -> Result<Pass> {
         let mut inside = self.lock();
         if !self.is_mine() {
-            let is_first = is_inside_of_any();
+            let is_first = is_inside_of_any() || WISHES.get() > 0;
             let is_shut = |inside: &Inside| inside.is_alone || inside.wanted > 0 && !is_first;
             inside = self.wait(inside, waiting, is_shut)?;
         }
@@ -81,13 +84,11 @@ impl Gate {
                 "a call on this handle has called the function that asks for it",
             ));
         }
-        let mut inside = self.lock();
-        inside.wanted += 1;
+        let wish = Wish::new(self);
         let is_taken = |inside: &Inside| inside.is_alone || inside.shared > 0;
-        let waited = self.wait(inside, waiting, is_taken);
+        let waited = self.wait(self.lock(), waiting, is_taken);
         let outcome = waited.map(|mut inside| inside.is_alone = true);
-        self.lock().wanted -= 1;
-        self.changed.notify_all();
+        drop(wish);
         outcome.map(|()| self.pass(true))
     }
 
@@ -141,6 +142,25 @@ impl Gate {
 
 fn is_inside_of_any() -> bool {
     MINE.with_borrow(|mine| !mine.is_empty())
+}
+
+/// Waiting to be alone, until it is dropped.
+struct Wish<'a>(&'a Gate);
+
+impl<'a> Wish<'a> {
+    fn new(gate: &'a Gate) -> Self {
+        gate.lock().wanted += 1;
+        WISHES.set(WISHES.get() + 1);
+        Self(gate)
+    }
+}
+
+impl Drop for Wish<'_> {
+    fn drop(&mut self) {
+        WISHES.set(WISHES.get() - 1);
+        self.0.lock().wanted -= 1;
+        self.0.changed.notify_all();
+    }
 }
 
 /// Being inside, until it is dropped.
@@ -285,6 +305,37 @@ mod tests {
         }
         drop(pass);
         assert_eq!(elsewhere(|| gate.share(&waiting)), None);
+    }
+
+    /// A program that goes through a gate when it is asked whether to stop.
+    struct Nested(Arc<Gate>);
+
+    impl Services for Nested {
+        fn log(&self, _: Level, _: &str) {}
+        fn progress(&self, _: u64, _: u64, _: &str) {}
+        fn cancelled(&self) -> bool {
+            assert_eq!(kind(self.0.share(&patient(0))), None);
+            true
+        }
+    }
+
+    #[test]
+    fn who_wants_to_be_alone_never_waits_for_such_a_wish() {
+        let [wanted, other] = [(); 2].map(|()| Arc::new(Gate::default()));
+        let _pass = wanted.share(&LONG).unwrap();
+        let theirs = other.share(&LONG).unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| other.alone(&LONG).map(drop).unwrap());
+            await_wanted(&other, 1);
+            for asked in [&wanted, &other] {
+                let services = &Nested(Arc::clone(asked));
+                let waiting = Waiting { services, ..LONG };
+                let stopped = elsewhere(|| wanted.alone(&waiting));
+                assert_eq!(stopped, Some(ErrorKind::Interrupted));
+            }
+            drop(theirs);
+        });
+        assert!(wanted.lock().wanted == 0 && WISHES.get() == 0);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 /*
  * A handle never touches what others give its volume's name to: neither a call that waits behind a
  * drop, nor one that begins before the drop has come to its end, nor one after a drop whose wait has
- * failed. And nobody waits longer for a handle than a cancel function allows. Arguments: a mosaic of the
- * plain driver, its location.
+ * failed. And nobody waits longer for a handle than a cancel function allows, which may itself ask for
+ * the handle. Arguments: a mosaic of the plain driver, its location.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -217,6 +217,53 @@ static void who_waits_is_asked(void)
 	CHECK(pthread_barrier_destroy(&inside) == 0 && pthread_barrier_destroy(&to_end) == 0);
 }
 
+/* Holds the call of the other thread until the one that waits for it has asked for the handle. */
+static int hold_or_ask(void *data)
+{
+	struct mosaic_vol_info *info;
+
+	(void)data;
+	if (is_inside == 2)
+		return 0;
+	if (!pthread_equal(pthread_self(), waiter)) {
+		pthread_barrier_wait(&inside);
+		pthread_barrier_wait(&to_end);
+		return 0;
+	}
+	info = mosaic_get_vol_info(v, 0);
+	CHECK(info != NULL && strcmp(info->name, "a") == 0);
+	mosaic_free_vol_info(info);
+	is_inside = 2;
+	pthread_barrier_wait(&to_end);
+	return 0;
+}
+
+static void *clone_slowly(void *data)
+{
+	(void)data;
+	FAILS(MOSAIC_ERR_UNSUPPORTED, mosaic_clone_vol(v, "c", 0));
+	return NULL;
+}
+
+static void who_waits_asks_for_the_handle(void)
+{
+	CHECK(mosaic_make_vol_fs(m, "a", MIB(1), 0) == 0);
+	v = mosaic_open_vol(m, "a", 0);
+	CHECK(v != NULL);
+	CHECK(pthread_barrier_init(&inside, NULL, 2) == 0);
+	CHECK(pthread_barrier_init(&to_end, NULL, 2) == 0);
+	waiter = pthread_self();
+	CHECK(mosaic_set_cancel_fn(m, hold_or_ask, NULL) == 0);
+	CHECK(pthread_create(&dropper, NULL, clone_slowly, NULL) == 0);
+	pthread_barrier_wait(&inside);
+	CHECK(mosaic_rename_vol(v, "b", 0) == 0);
+	CHECK(is_inside == 2);
+	CHECK(pthread_join(dropper, NULL) == 0);
+	CHECK(mosaic_set_cancel_fn(m, NULL, NULL) == 0);
+	CHECK(mosaic_drop_vol(v, 0) == 0);
+	CHECK(pthread_barrier_destroy(&inside) == 0 && pthread_barrier_destroy(&to_end) == 0);
+}
+
 int main(int argc, char **argv)
 {
 	struct mosaic_options options;
@@ -232,6 +279,7 @@ int main(int argc, char **argv)
 	drop_beside_others();
 	drop_whose_wait_fails();
 	who_waits_is_asked();
+	who_waits_asks_for_the_handle();
 	CHECK(mosaic_have_vol(others, "a", 0) == 0);
 	mosaic_close(m);
 	mosaic_close(others);
