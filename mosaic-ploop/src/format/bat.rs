@@ -157,11 +157,6 @@ impl Bat {
         })
     }
 
-    /// Takes the header for different from that in the file.
-    pub(super) fn doubt_header(&mut self) {
-        self.dirty.insert(0);
-    }
-
     /// Writes the pages that differ from the file, with the header in the first, and forgets that
     /// they did.
     ///

@@ -29,6 +29,7 @@ impl<F: ImageFile> Writer<F> {
         if new.size == old && new.entries == self.header().entries {
             return Ok(());
         }
+        self.mark()?;
         self.flush()?;
         self.make_room(&new)?;
         let entries = self.header().entries;

@@ -31,6 +31,8 @@ pub struct Writer<F> {
     ledger: Option<Ledger<F>>,
     flushes: Flushes,
     is_broken: AtomicBool,
+    /// The mark is perhaps not in the file, for want of space, and nothing is to be written without.
+    is_unmarked: bool,
 }
 
 impl<F: ImageFile> Writer<F> {
@@ -69,6 +71,7 @@ impl<F: ImageFile> Writer<F> {
             ledger: None,
             flushes: Flushes::default(),
             is_broken: AtomicBool::new(false),
+            is_unmarked: false,
         }
     }
 
@@ -156,7 +159,7 @@ impl<F: ImageFile> Writer<F> {
     /// # Errors
     /// `Broken`; `Entry`.
     pub fn remove(&mut self, cluster: VirtualCluster) -> Result<()> {
-        self.intact()?;
+        self.marked()?;
         self.make_room_for_notes()?;
         if let Some(place) = self.delta.file_cluster(cluster)? {
             self.note(cluster, Entry::NONE)?;
@@ -171,7 +174,7 @@ impl<F: ImageFile> Writer<F> {
     /// # Errors
     /// `Broken`; `Io`.
     pub fn overwrite(&self, data: &[u8], at: FileOffset) -> Result<()> {
-        self.intact()?;
+        self.marked()?;
         let written = self.delta.file.write_at(data, at);
         written.map_err(self.delta.io("write"))
     }
@@ -181,7 +184,7 @@ impl<F: ImageFile> Writer<F> {
     /// # Errors
     /// `Broken`; `Io`.
     pub fn punch(&self, at: FileOffset, bytes: u64) -> Result<()> {
-        self.intact()?;
+        self.marked()?;
         let punched = self.delta.file.punch(at, bytes);
         punched.map_err(self.delta.io("write"))
     }
@@ -196,6 +199,10 @@ impl<F: ImageFile> Writer<F> {
     /// `Broken`; `Io`, and then nothing more is written if something may be lost.
     pub fn flush(&mut self) -> Result<()> {
         self.intact()?;
+        if self.is_unmarked {
+            // It was all durable then.
+            return Ok(());
+        }
         self.write_table().inspect_err(|error| {
             if error.may_have_lost() {
                 self.give_up();
@@ -284,14 +291,27 @@ impl<F: ImageFile> Writer<F> {
     /// Goes on after [`Writer::finish`] as if that had not been.
     ///
     /// # Errors
-    /// `Io`, and then nothing is written.
+    /// `Io`, and then nothing is written, or for want of space not before [`Writer::mark`].
     pub(super) fn reopen(&mut self) -> Result<()> {
         *self.is_broken.get_mut() = false;
-        let reopened = self.change_header(|header| header.mark = Mark::InUse);
-        if reopened.is_err() {
-            self.give_up();
+        self.is_unmarked = true;
+        self.mark()
+    }
+
+    /// Sets the mark again where there was no space for it, before anything else is written.
+    ///
+    /// # Errors
+    /// `Broken`; `Io`.
+    pub(super) fn mark(&mut self) -> Result<()> {
+        if self.is_unmarked {
+            self.change_header(|header| header.mark = Mark::InUse)?;
         }
-        reopened
+        Ok(())
+    }
+
+    /// Whether the mark is in the file.
+    pub(super) fn is_marked(&self) -> bool {
+        !self.is_unmarked
     }
 
     /// Writes nothing more. Whoever takes over may.
@@ -339,8 +359,9 @@ impl<F: ImageFile> Writer<F> {
         self.flush_file()
     }
 
-    /// Changes the header and makes that durable; the BAT is clean. For want of space it stays as it
-    /// was.
+    /// Changes the header and makes that durable; the BAT is clean, and all of it durable. On an error
+    /// the header is what it was. For want of space to write it, nothing but it is written until the
+    /// mark is certain to be in the file.
     ///
     /// # Errors
     /// `Broken`; `Io`, and then nothing more is written if something may be lost.
@@ -348,17 +369,20 @@ impl<F: ImageFile> Writer<F> {
         self.intact()?;
         let old = self.header().clone();
         change(&mut self.delta.header);
-        self.write_header().inspect_err(|error| {
-            if error.may_have_lost() {
-                self.give_up();
-                return;
-            }
-            // A part of the new one may be in the file, and is to be neither found nor kept there.
+        let changed = self.write_header();
+        let mut is_known = true;
+        if let Err(error) = &changed {
             let delta = &mut self.delta;
             delta.header = old;
-            let _ = delta.bat.write_header(&delta.file, &delta.header);
-            delta.bat.doubt_header();
-        })
+            if error.may_have_lost() {
+                self.give_up();
+            } else {
+                // A part of the new one may be in the file.
+                is_known = delta.bat.write_header(&delta.file, &delta.header).is_ok();
+            }
+        }
+        self.is_unmarked = !is_known || self.header().mark != Mark::InUse;
+        changed
     }
 
     fn write_header(&mut self) -> Result<()> {
@@ -395,15 +419,27 @@ impl<F: ImageFile> Writer<F> {
     /// Refuses after a failed write or flush of the BAT.
     pub(super) fn intact(&self) -> Result<()> {
         if self.is_broken.load(Ordering::Relaxed) {
-            return Err(Error::Broken {
-                file: self.delta.name.clone(),
-            });
+            return Err(self.refusal());
         }
         Ok(())
     }
 
+    /// Refuses also where [`Writer::mark`] has to come first.
+    fn marked(&self) -> Result<()> {
+        match self.is_unmarked {
+            true => Err(self.refusal()),
+            false => self.intact(),
+        }
+    }
+
+    fn refusal(&self) -> Error {
+        Error::Broken {
+            file: self.delta.name.clone(),
+        }
+    }
+
     fn allocate(&mut self) -> Result<FileCluster> {
-        self.intact()?;
+        self.marked()?;
         self.make_room_for_notes()?;
         if let Some(found) = self.space.take_lowest(self.end()) {
             return Ok(found);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A writer that is killed, and then more goes wrong: the power is cut, or there was no space.
 
+use mosaic_core::ErrorKind;
 use mosaic_ploop::format::Error;
 use mosaic_ploop::format::chain::Chain;
 use mosaic_ploop::format::check::Repair;
@@ -195,19 +196,33 @@ const FAR: u64 = 900 * CLUSTER;
 /// is killed then, has lost nothing.
 #[test]
 fn a_change_without_space_loses_nothing_with_its_writer() {
-    for kind in [V1, V2] {
+    let cases = [V1, V2].map(|kind| [(kind, false), (kind, true)]);
+    for (kind, stays_full) in cases.into_iter().flatten() {
         for (name, change) in CHANGES {
             let mut refused = 0;
             for good in 0.. {
-                let when = format!("{kind:?}, no space after {good} steps of a {name}");
+                let when = format!("{kind:?}, full after {good} steps of a {name}: {stays_full}");
                 let disk = new(kind, ClusterSize::MIN, 1000 * CLUSTER);
                 fill(&disk, FAR, CLUSTER, 9);
                 let (folder, notes) = (disk.folder().clone(), MemFolder::default());
                 let (mut disk, mut chain) = serve(&folder, &notes);
                 put(&mut chain, FAR + CLUSTER, 5);
-                folder.fill_after(good);
+                folder.fill_after(good, stays_full);
                 // The table needs one more cluster.
                 let done = change(&mut disk, &mut chain, 9000);
+                if stays_full {
+                    // Who writes meanwhile is refused what needs space, and no more.
+                    let tried = [
+                        chain.write(&[3; 512], DiskOffset(FAR + 512)),
+                        chain.flush(),
+                        chain.is_broken().map(|is_broken| assert!(!is_broken)),
+                    ];
+                    let is_right = |tried: &Result<(), Error>| match tried {
+                        Ok(()) => true,
+                        Err(error) => error.kind() == ErrorKind::NoSpace,
+                    };
+                    assert!(tried.iter().all(is_right), "{when}: {tried:?}");
+                }
                 if !folder.heal() {
                     done.unwrap();
                     break;
@@ -215,7 +230,10 @@ fn a_change_without_space_loses_nothing_with_its_writer() {
                 let flushing = matches!(&done, Err(Error::Io { action, .. }) if *action == "flush");
                 let is_new = disk.descriptor().shots().len() > 1;
                 let written = chain.write(&[3; 512], DiskOffset(FAR + 512));
-                if (flushing || is_new) && matches!(written, Err(Error::Broken { .. })) {
+                if (flushing || is_new)
+                    && !stays_full
+                    && matches!(written, Err(Error::Broken { .. }))
+                {
                     // Storage without space, such as a thin pool's; or it is not known whether the new
                     // top is one after a power cut.
                     continue;
@@ -235,7 +253,83 @@ fn a_change_without_space_loses_nothing_with_its_writer() {
                 disk.snapshot(guid(8)).unwrap();
                 assert_clean(&mut disk);
             }
-            assert!(refused > 4, "{kind:?}, {name}: {refused}");
+            assert!(refused > 4, "{kind:?}, {name}, {stays_full}: {refused}");
+        }
+    }
+}
+
+type Operation = fn(&mut MemDisk, &mut MemChain) -> Result<(), Error>;
+
+/// What is done to a disk with a cluster at 0 and none at the next one.
+const OPERATIONS: [Operation; 7] = [
+    |_, chain| chain.write(&[3; 512], DiskOffset(512)),
+    |_, chain| chain.write(&[3; 512], DiskOffset(CLUSTER)),
+    |_, chain| chain.write_zeroes(DiskOffset(0), 512),
+    |_, chain| chain.discard(DiskOffset(0), CLUSTER),
+    |disk, chain| disk.grow_open(Sectors(9000 * CLUSTER / 512), chain),
+    |disk, chain| disk.snapshot_open(guid(8), chain),
+    |_, chain| chain.finish(),
+];
+
+/// The old top has ended when there is no space for the new descriptor, nor for the mark.
+#[test]
+fn nothing_is_written_to_a_top_before_it_has_its_mark_again() {
+    let cases = [V1, V2].map(|kind| [(kind, false), (kind, true)]);
+    for (kind, was_tried) in cases.into_iter().flatten() {
+        for (number, operation) in OPERATIONS.into_iter().enumerate() {
+            let when = format!("{kind:?}, operation {number}, tried {was_tried}");
+            let disk = small(kind);
+            fill(&disk, 0, CLUSTER, 9);
+            let (folder, notes) = (disk.folder().clone(), MemFolder::default());
+            let (mut disk, mut chain) = serve(&folder, &notes);
+            for good in 0.. {
+                folder.fill_after(good, true);
+                let refused = disk.snapshot_open(guid(7), &mut chain).unwrap_err();
+                if matches!(
+                    refused,
+                    Error::Io {
+                        action: "replace",
+                        ..
+                    }
+                ) {
+                    break;
+                }
+                folder.heal();
+            }
+            if was_tried {
+                // A write that fails leaves a part of it.
+                chain.write(&[3; 512], DiskOffset(0)).unwrap_err();
+            }
+            let image = "root.hds";
+            let inode = folder.content().names[image];
+            let page = 4096;
+            let before = folder.bytes(image);
+            // Durable is all that there is, and in place is nothing to be written.
+            chain.flush().unwrap();
+            assert!(chain.flush_in_place().is_ok());
+            assert!(!chain.write_in_place(&[3; 512], DiskOffset(0)).unwrap());
+            assert!(chain.place_in_top(DiskOffset(0), 512).unwrap().is_none());
+            let refused = operation(&mut disk, &mut chain).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::NoSpace, "{when}: {refused:?}");
+            assert!(folder.bytes(image)[page..] == before[page..], "{when}");
+            folder.heal();
+            folder.take_steps();
+            operation(&mut disk, &mut chain).unwrap();
+            let steps = folder.take_steps();
+            let mut of_image = steps.iter().filter(|step| match step {
+                Step::Write { inode: of, .. }
+                | Step::SetLength { inode: of, .. }
+                | Step::Flush { inode: of } => *of == inode,
+                _ => false,
+            });
+            let first = of_image.next();
+            let is_header = matches!(first, Some(Step::Write { at: 0, .. }));
+            let is_durable = matches!(of_image.next(), Some(Step::Flush { .. }));
+            assert!(is_header && is_durable, "{when}");
+            let answered = seen(&chain, 0, CLUSTERS);
+            drop(chain);
+            let (_, chain) = serve(&folder, &notes);
+            assert!(seen(&chain, 0, CLUSTERS) == answered, "{when}");
         }
     }
 }

@@ -286,7 +286,7 @@ fn a_full_location_breaks_no_disk() {
             put(&mut chain, 7 * CLUSTER, 6);
             zero(&mut chain, 5 * CLUSTER);
             let answered = seen(&chain);
-            disk.folder().fill_after(good);
+            disk.folder().fill_after(good, false);
             let error = chain.flush().unwrap_err();
             assert!(disk.folder().heal());
             let failed = matches!(&error, Error::Io { action, .. } if *action == what);

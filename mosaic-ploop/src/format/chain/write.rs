@@ -39,8 +39,8 @@ impl<F: ImageFile> Chain<F> {
         Ok(())
     }
 
-    /// Writes to the disk if the top has all the clusters that it needs; else nothing is written.
-    /// Whether it was.
+    /// Writes to the disk if the top has all the clusters that it needs, and its mark; else nothing is
+    /// written. Whether it was.
     ///
     /// The chain may be read and written like this by many at once.
     ///
@@ -49,6 +49,7 @@ impl<F: ImageFile> Chain<F> {
     pub fn write_in_place(&self, data: &[u8], at: DiskOffset) -> Result<bool> {
         self.check_range(at, data.len() as u64)?;
         let writer = match &self.top {
+            Layer::Writer(writer) if !writer.is_marked() => return Ok(false),
             Layer::Writer(writer) => writer,
             Layer::Raw(raw) => return raw.overwrite(data, at),
             Layer::Delta(_) => return Err(read_only(&self.top)),
@@ -77,6 +78,7 @@ impl<F: ImageFile> Chain<F> {
         let bytes = bytes as u64;
         self.check_range(at, bytes)?;
         let place = match &self.top {
+            Layer::Writer(writer) if !writer.is_marked() => None,
             Layer::Writer(writer) => {
                 writer.intact()?;
                 let run = self.run_in(writer, at, bytes)?;
@@ -374,7 +376,10 @@ impl Iterator for Pieces {
 
 fn writer<F: ImageFile>(top: &mut Layer<F>) -> Result<&mut Writer<F>> {
     match top {
-        Layer::Writer(writer) => Ok(writer),
+        Layer::Writer(writer) => {
+            writer.mark()?;
+            Ok(writer)
+        }
         Layer::Delta(_) | Layer::Raw(_) => Err(read_only(top)),
     }
 }

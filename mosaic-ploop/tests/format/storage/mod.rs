@@ -61,8 +61,10 @@ struct State {
     has_failed: bool,
     /// Whether all fail after the one that failed.
     stays_broken: bool,
-    /// Why they fail.
-    errno: i32,
+    /// Whether those go on that need no space.
+    is_full: bool,
+    /// Writes that have failed.
+    failed_writes: usize,
     /// Flushes of each inode that have failed.
     failed_flushes: BTreeMap<usize, u64>,
     random: u64,
@@ -109,13 +111,15 @@ impl MemFolder {
         let mut state = self.state();
         state.good = Some(good);
         state.stays_broken = stays_broken;
-        state.errno = 5;
+        state.is_full = false;
+        state.failed_writes = 0;
     }
 
-    /// As [`MemFolder::fail_after`], for want of space.
-    pub fn fill_after(&self, good: usize) {
-        self.fail_after(good, false);
-        self.state().errno = 28;
+    /// As [`MemFolder::fail_after`], for want of space. If it `stays_full` nothing has any for which some
+    /// file system takes new blocks; what was written can be made durable.
+    pub fn fill_after(&self, good: usize, stays_full: bool) {
+        self.fail_after(good, stays_full);
+        self.state().is_full = true;
     }
 
     /// Lets nothing fail any more; whether something did.
@@ -163,24 +167,44 @@ impl MemFolder {
         self.0.lock().unwrap()
     }
 
-    /// Notes a step, or fails it: a write then has been done by half.
+    /// Notes a step, or fails it: a write then has been done by half, by the first and the second one in
+    /// turn.
     fn step(&self, step: Step) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.state();
-        let is_bad = state.good == Some(0);
-        if is_bad && (!state.has_failed || state.stays_broken) {
+        if state.fails(&step) {
             state.has_failed = true;
             if let Step::Write { inode, at, data } = &step {
-                write(
-                    &mut state.content.inodes[*inode],
-                    *at,
-                    &data[..data.len() / 2],
-                );
+                let is_first = state.failed_writes.is_multiple_of(2);
+                state.failed_writes += 1;
+                let (first, second) = data.split_at(data.len() / 2);
+                let bytes = &mut state.content.inodes[*inode];
+                match is_first {
+                    true => write(bytes, *at, first),
+                    false => write(bytes, *at + first.len() as u64, second),
+                }
             }
-            return Err(io::Error::from_raw_os_error(state.errno));
+            let errno = if state.is_full { 28 } else { 5 };
+            return Err(io::Error::from_raw_os_error(errno));
         }
         state.good = state.good.map(|good| good.saturating_sub(1));
         state.steps.push(step);
         Ok(state)
+    }
+}
+
+impl State {
+    fn fails(&self, step: &Step) -> bool {
+        let is_bad = self.good == Some(0) && (!self.has_failed || self.stays_broken);
+        is_bad && !(self.is_full && self.stays_broken && !self.needs_space(step))
+    }
+
+    /// Whether a file system may take new blocks for it: some write none twice.
+    fn needs_space(&self, step: &Step) -> bool {
+        match step {
+            Step::Write { .. } | Step::Create { .. } | Step::Rename { .. } => true,
+            Step::SetLength { inode, bytes } => *bytes > self.content.inodes[*inode].len() as u64,
+            Step::Flush { .. } | Step::Remove { .. } | Step::Sync => false,
+        }
     }
 }
 
