@@ -113,9 +113,12 @@ impl Command {
         host.debug(&self.shown());
         let cannot_run = || format!("cannot run {path:?}");
         let image = self.image(&path).context(cannot_run)?;
-        let running = Running::start(&image, self.parting, &self.program)?;
         let hears = self.parting == Parting::Dies;
-        match running.wait(|| hears && host.is_cancelled())? {
+        let run = |memory| {
+            let running = Running::start(&image, self.parting, &self.program, memory)?;
+            running.wait(|| hears && host.is_cancelled())
+        };
+        match waiter::twice_at_most(host, &self.program, run)? {
             End::Exited(output) => self.judged(host, output),
             End::Signalled(signal, output) => {
                 host.debug(&format!("{} was killed by signal {signal}", self.program));
@@ -225,4 +228,4 @@ pub fn fd_path(fd: BorrowedFd<'_>) -> PathBuf {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

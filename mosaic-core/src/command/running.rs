@@ -19,7 +19,7 @@ use super::Output;
 use super::parting::Parting;
 use super::waiter::{self, ANSWERS_WITHIN, LOOK_UP};
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::ioctl::spawn::{Image, Report, Waiter};
+use crate::ioctl::spawn::{Image, Memory, Report, Waiter};
 
 /// What is kept of each stream, from its end.
 const KEPT: usize = 64 * 1024;
@@ -54,7 +54,12 @@ impl Running {
     /// # Errors
     /// `Unsupported` if nobody could wait for it; the kernel's. Whether the program could be executed
     /// [`Running::wait`] says.
-    pub(super) fn start(image: &Image, parting: Parting, program: &str) -> Result<Self> {
+    pub(super) fn start(
+        image: &Image,
+        parting: Parting,
+        program: &str,
+        memory: Memory,
+    ) -> Result<Self> {
         let prepared = || -> std::io::Result<_> {
             let (stdout, out) = pipe_with(PipeFlags::CLOEXEC)?;
             let (stderr, err) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -64,7 +69,7 @@ impl Running {
         let (streams, theirs) = prepared().context(|| format!("cannot run {program}"))?;
         let theirs = theirs.each_ref().map(AsFd::as_fd);
         Ok(Self {
-            waiter: waiter::start(image, theirs, parting, program)?,
+            waiter: waiter::start(image, theirs, parting, program, memory)?,
             parting,
             streams,
             program: program.to_owned(),
@@ -72,12 +77,12 @@ impl Running {
         })
     }
 
-    /// Waits for its end; `is_cancelled` is asked ten times a second.
-    pub(super) fn wait(mut self, is_cancelled: impl Fn() -> bool) -> Result<End> {
+    /// Waits for its end; `is_cancelled` is asked ten times a second. `None`: it never began.
+    pub(super) fn wait(mut self, is_cancelled: impl Fn() -> bool) -> Result<Option<End>> {
         let mut buffer = vec![0; CHUNK];
         loop {
             if is_cancelled() {
-                return Ok(End::Cancelled(self.stop()));
+                return Ok(Some(End::Cancelled(self.stop())));
             }
             let ended = self.step(&mut buffer);
             if ended.context(|| format!("cannot wait for {}", self.program))? {
@@ -91,6 +96,7 @@ impl Running {
                 return Err(errno).context(|| format!("cannot run {}", self.program));
             }
             Some(Report::Elsewhere) => return Err(waiter::elsewhere(&self.program)),
+            Some(Report::NotBegun) => return Ok(None),
             None => return Err(self.lost(&mut buffer, is_cancelled)),
         };
         for stream in &mut self.streams {
@@ -101,10 +107,10 @@ impl Running {
             stdout: std::mem::take(&mut self.streams[0].kept),
             stderr: std::mem::take(&mut self.streams[1].kept),
         };
-        Ok(match status.signal() {
+        Ok(Some(match status.signal() {
             Some(signal) => End::Signalled(signal, output),
             None => End::Exited(output),
-        })
+        }))
     }
 
     /// What is left to do where the waiter was killed: locks and devices are not let go while the

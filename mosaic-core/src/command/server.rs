@@ -44,24 +44,27 @@ pub fn launch_server(
     let null = null().context(failed)?;
     let streams = [stdin.as_fd(), null.as_fd(), null.as_fd()];
     let shown = format!("{name:?}");
-    let mut waiter = waiter::start(&image, streams, Parting::Leaves, &shown)?;
-    drop(stdin);
-    while !waiter::ends_soon(&waiter).context(failed)? {
-        if host.is_cancelled() {
-            waiter::stop(&mut waiter);
-            let why = format!("{shown} was stopped: interrupted");
-            return Err(Error::new(ErrorKind::Interrupted, why));
+    let run = |memory| {
+        let mut waiter = waiter::start(&image, streams, Parting::Leaves, &shown, memory)?;
+        while !waiter::ends_soon(&waiter).context(failed)? {
+            if host.is_cancelled() {
+                waiter::stop(&mut waiter);
+                let why = format!("{shown} was stopped: interrupted");
+                return Err(Error::new(ErrorKind::Interrupted, why));
+            }
         }
-    }
-    match waiter.reap() {
-        Some(Report::Ended(0)) => Ok(()),
-        Some(Report::Ended(status)) => {
-            let status = ExitStatus::from_raw(status);
-            let why = format!("{name:?} did not start a server: {status}");
-            Err(Error::new(ErrorKind::Io, why))
+        match waiter.reap() {
+            Some(Report::Ended(status)) => Ok(Some(ExitStatus::from_raw(status))),
+            Some(Report::NotRun(errno)) => Err(errno).context(failed),
+            Some(Report::Elsewhere) => Err(waiter::elsewhere(&shown)),
+            Some(Report::NotBegun) => Ok(None),
+            None => Err(unclear(&name.to_string_lossy(), "it may still be at work")),
         }
-        Some(Report::NotRun(errno)) => Err(errno).context(failed),
-        Some(Report::Elsewhere) => Err(waiter::elsewhere(&shown)),
-        None => Err(unclear(&name.to_string_lossy(), "it may still be at work")),
+    };
+    let status = waiter::twice_at_most(host, &shown, run)?;
+    if status.success() {
+        return Ok(());
     }
+    let why = format!("{name:?} did not start a server: {status}");
+    Err(Error::new(ErrorKind::Io, why))
 }

@@ -14,7 +14,7 @@ use super::*;
 use crate::host_services::{Level, Services, Silent};
 
 /// Set for a copy of this test program that is to be killed: the folder where it leaves its marks.
-const VICTIM: &str = "MOSAIC_TEST_VICTIM";
+pub(crate) const VICTIM: &str = "MOSAIC_TEST_VICTIM";
 
 fn host() -> Host {
     Host::new(Arc::new(Silent))
@@ -273,7 +273,7 @@ fn what_waits_for_a_program_is_nowhere_and_has_nothing_open() {
 
 /// Runs the test `name` again in a process of its own, which env(1) starts with these options. The
 /// test calls `std::process::exit` there.
-fn passes_in(options: &[&str], name: &str) {
+pub(crate) fn passes_in(options: &[&str], name: &str) {
     let output = std::process::Command::new("env")
         .args(options)
         .arg(std::env::current_exe().unwrap())

@@ -11,7 +11,8 @@ use rustix::io::Errno;
 
 use super::parting::Parting;
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::ioctl::spawn::{self, Image, Waiter};
+use crate::host_services::Host;
+use crate::ioctl::spawn::{self, Image, Memory, Waiter};
 
 /// How long a wish to stop may stay unheard. Signals end the wait at once.
 pub(super) const LOOK_UP: Timespec = Timespec {
@@ -30,12 +31,29 @@ pub(super) fn start(
     streams: [BorrowedFd<'_>; 3],
     parting: Parting,
     program: &str,
+    memory: Memory,
 ) -> Result<Waiter> {
     if is_elsewhere() == Some(true) {
         return Err(elsewhere(program));
     }
-    let waiter = spawn::start(image, streams, parting.manner());
+    let waiter = spawn::start(image, streams, parting.manner(), memory);
     waiter.context(|| format!("cannot run {program}"))
+}
+
+/// Runs a program, and once more with a waiter that keeps all memory where the first was killed before
+/// it began (`None`): a program around us may have put functions of its own in place of the C
+/// library's, and nobody says what memory these need.
+pub(super) fn twice_at_most<T>(
+    host: &Host,
+    program: &str,
+    run: impl Fn(Memory) -> Result<Option<T>>,
+) -> Result<T> {
+    let why = || format!("what should have waited for {program} was killed before it began");
+    if let Some(result) = run(Memory::Little)? {
+        return Ok(result);
+    }
+    host.debug(&why());
+    run(Memory::All)?.ok_or_else(|| Error::new(ErrorKind::Io, why()))
 }
 
 /// Whether what this thread starts is in another pid namespace than itself: a waiter would be the

@@ -13,11 +13,14 @@
 //! signals are blocked from before the copy is made, so that no handler of ours runs in it.
 //!
 //! The waiter has none of our descriptors and not our directory, and of our memory little more than
-//! code: the rest would be copied, page by page, as we write to it, and files that we have mapped
-//! would stay in use until the program has ended. It lets go of it before it copies itself, so that
-//! of a large process there is one copy, and that for as long as copying took.
+//! what all objects have of their own: the rest would be copied, page by page, as we write to it, and
+//! files that we have mapped would stay in use until the program has ended. It lets go of it before it
+//! copies itself, so that of a large process there is one copy, and that for as long as copying took.
+//! It says that it begins when it has made a system call with what is left: one that is killed before
+//! has done nothing, and another one keeps all memory.
 
 mod maps;
+mod objects;
 mod plain;
 mod unmap;
 
@@ -48,6 +51,8 @@ const SAYS_ENDED: c_int = 2;
 const SAYS_ELSEWHERE: c_int = 3;
 /// It is told to stop; another word follows.
 const SAYS_HEARD: c_int = 4;
+/// It has what it needs, and runs the program now; another word follows.
+const SAYS_BEGINS: c_int = 5;
 
 /// What the waiter and the kernel do to the program, and what the program ignores.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +67,15 @@ pub(crate) struct Manner {
     /// Signals that are ignored in it, until it has a handler of its own. All others are as at
     /// login.
     pub(crate) ignored: &'static [Signal],
+}
+
+/// What a waiter keeps of our memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// What it needs, as far as that is known: [`unmap`].
+    Little,
+    /// All, which is always good.
+    All,
 }
 
 /// What is to be executed.
@@ -112,6 +126,8 @@ pub(crate) enum Report {
     Ended(c_int),
     /// It was not: the waiter is in another pid namespace than we are.
     Elsewhere,
+    /// It was not: the waiter was killed before, perhaps since it missed memory.
+    NotBegun,
 }
 
 /// The process that waits for a program. Whoever drops it has called [`Waiter::reap`].
@@ -122,6 +138,7 @@ pub(crate) struct Waiter {
     pub(crate) end: OwnedFd,
     /// Readable when it has said something.
     pub(crate) report: OwnedFd,
+    begun: bool,
     heard: bool,
     said: Option<Report>,
 }
@@ -129,6 +146,7 @@ pub(crate) struct Waiter {
 /// What the copies need, ready to be used without allocating.
 struct Plan {
     /// Path, arguments and environment, each ended by a NUL.
+    #[expect(dead_code, reason = "what the pointers point into")]
     texts: Vec<u8>,
     /// Where in them the path is, then the arguments and the environment, both with a null at the
     /// end.
@@ -141,6 +159,8 @@ struct Plan {
     kept: [RawFd; 4],
     manner: Manner,
     parent: c_long,
+    /// The memory that the waiter keeps; `None`: all of it.
+    memory: Option<Vec<Kept>>,
 }
 
 /// Starts a program with these standard streams, in a process group of its own, with `/` as its
@@ -152,6 +172,7 @@ pub(crate) fn start(
     image: &Image,
     streams: [BorrowedFd<'_>; 3],
     manner: Manner,
+    memory: Memory,
 ) -> io::Result<Waiter> {
     let (report, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
     rustix::io::ioctl_fionbio(&report, true)?;
@@ -164,6 +185,10 @@ pub(crate) fn start(
     let mut kept = [stdin, stdout, stderr, theirs.as_raw_fd()];
     kept.sort_unstable();
     let (texts, pointers) = image.laid_out();
+    let memory = match memory {
+        Memory::Little => unmap::kept(&texts, &pointers),
+        Memory::All => None,
+    };
     let plan = Plan {
         texts,
         pointers,
@@ -173,6 +198,7 @@ pub(crate) fn start(
         kept,
         manner,
         parent: c_long::from(rustix::process::getpid().as_raw_nonzero().get()),
+        memory,
     };
     let mut end: c_int = -1;
     let before = set_mask(u64::MAX);
@@ -192,6 +218,7 @@ pub(crate) fn start(
     Ok(Waiter {
         end,
         report,
+        begun: false,
         heard: false,
         said: None,
     })
@@ -220,8 +247,8 @@ impl Waiter {
         self.heard
     }
 
-    /// Waits for the waiter's end, and says what it has said. `None`: it was killed before, or
-    /// could not learn how the program ended; the program may still be at work.
+    /// Waits for the waiter's end, and says what it has said. `None`: it was killed before the
+    /// program ended, or could not learn how; the program may still be at work.
     pub(crate) fn reap(&mut self) -> Option<Report> {
         let fd = c_long::from(self.end.as_raw_fd());
         let flags = c_long::from(libc::WEXITED | libc::__WALL);
@@ -240,7 +267,8 @@ impl Waiter {
             }
         }
         self.listen();
-        self.said
+        let before = (!self.begun).then_some(Report::NotBegun);
+        self.said.or(before)
     }
 
     /// Reads all that it has said.
@@ -255,6 +283,7 @@ impl Waiter {
                 }
                 (SAYS_ENDED, status) => self.said = Some(Report::Ended(status)),
                 (SAYS_ELSEWHERE, _) => self.said = Some(Report::Elsewhere),
+                (SAYS_BEGINS, _) => self.begun = true,
                 _ => self.heard = true,
             }
         }
@@ -281,11 +310,15 @@ fn wait(plan: &Plan) -> ! {
     if manner.dies_with_us && !plain::dies_with(plan.parent, Signal::TERM) {
         leave(NOT_RUN);
     }
-    let needed = [Kept::slice(&plan.texts), Kept::slice(&plan.pointers)];
-    // SAFETY: this process has one thread, with all signals blocked. This never returns, nor does
-    // `execute`; both use the plan, which our caller has just put on this stack, its two lists, and
-    // plain system calls.
-    unsafe { unmap::unmap_all_but_code(needed) };
+    if let Some(memory) = &plan.memory {
+        // SAFETY: this process has one thread, with all signals blocked. This never returns, nor does
+        // `execute`; both use the plan, which our caller has just put on this stack, its lists, and
+        // plain system calls.
+        unsafe { unmap::unmap_all_but(memory) };
+    }
+    // Whatever else a system call needs here, or its error, it misses now: nothing has begun.
+    call(libc::SYS_close, [-1, 0, 0, 0]);
+    say(plan.report, SAYS_BEGINS, 0);
     let us = call(libc::SYS_getpid, [0, 0, 0, 0]);
     // SAFETY: this process has one thread; the copy only runs `execute`, which never returns.
     let program = unsafe { plain::copy(c_long::from(libc::SIGCHLD), ptr::null_mut()) };

@@ -6,7 +6,6 @@
 //! ([`super::unmap`]). Nothing larger than a few words is copied or zeroed there, which may be a call
 //! of memcpy or memset: a program may have its own, with memory of their own.
 
-use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 use std::ptr;
@@ -169,7 +168,6 @@ pub(super) fn call(number: c_long, arguments: [c_long; 4]) -> c_long {
 }
 
 pub(super) fn last_errno() -> c_int {
-    io::Error::last_os_error()
-        .raw_os_error()
-        .unwrap_or(libc::EIO)
+    // SAFETY: it is this thread's, and an int.
+    unsafe { libc::__errno_location().read() }
 }

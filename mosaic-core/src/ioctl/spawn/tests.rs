@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::Arc;
 
+mod preloaded;
+
 use mosaic_tests::{eventually, requires_root};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};

@@ -4,18 +4,18 @@
 //! What is not let go is copied page by page as the process that we are a copy of writes to it, and
 //! keeps the files that were mapped, and so their file systems, in use.
 
+use std::ffi::c_char;
 use std::ptr;
 
 use libc::c_long;
 
 use super::maps::Line;
+use super::objects::objects;
 use super::plain::{address, call};
 
 /// What is kept on both sides of what is needed in the midst of other memory: a stack, and what a
 /// thread has for itself, may each be a part of anything.
 const AROUND: usize = 512 * 1024;
-/// The largest page of any machine.
-const PAGE: usize = 64 * 1024;
 /// As much as the kernel gives at once: its `seq_file` has a page of 4 KiB or more.
 const CHUNK: usize = 4096;
 /// `PR_GET_SHADOW_STACK_STATUS` in include/uapi/linux/prctl.h, since Linux 6.13.
@@ -29,62 +29,92 @@ const ARCH_SHSTK_STATUS: c_long = 0x5005;
 pub(super) struct Kept {
     start: usize,
     end: usize,
-    place: usize,
+    /// Whose mapping it is a part of, if that is of a file; `None`: of any.
+    place: Option<usize>,
 }
 
 impl Kept {
-    /// What is read of a slice.
-    pub(super) fn slice<T>(slice: &[T]) -> Self {
-        let place = slice.as_ptr().expose_provenance();
-        let end = place + size_of_val(slice);
+    /// All pages that have memory from one place to another.
+    fn memory(start: usize, end: usize) -> Self {
+        let page = rustix::param::page_size();
         Self {
-            start: place & !(PAGE - 1),
-            end: end.next_multiple_of(PAGE),
-            place,
+            start: start & !(page - 1),
+            end: end.next_multiple_of(page),
+            place: Some(start),
         }
+    }
+
+    /// What is read of a slice.
+    fn slice<T>(slice: &[T]) -> Self {
+        let start = slice.as_ptr().expose_provenance();
+        Self::memory(start, start + size_of_val(slice))
     }
 
     /// What surrounds a place.
     fn around(place: usize) -> Self {
-        let start = place.saturating_sub(AROUND) & !(PAGE - 1);
-        let end = place.saturating_add(AROUND) & !(PAGE - 1);
-        Self { start, end, place }
+        let (start, end) = (place.saturating_sub(AROUND), place + AROUND);
+        Self {
+            place: Some(place),
+            ..Self::memory(start, end)
+        }
     }
 }
 
-/// Unmaps everything but
-/// - code: each object that has some, with what of its data comes from the file, and the kernel's,
-/// - the stack around where we are, and the thread's own memory, where `errno` is, and what the
-///   kernel writes when a thread goes to another processor (rseq(2)),
-/// - what is `needed` besides.
+/// What [`unmap_all_but`] keeps for a copy of this thread, in ascending order; `None`: it had better
+/// keep all.
+/// - All objects with their data, `.bss` among it: what replaces a function of the C library, such as
+///   `syscall`, has data as well.
+/// - The stack around where we are, and the thread's own memory, where `errno` is, and what the
+///   kernel writes when a thread goes to another processor (rseq(2)).
+/// - These texts and pointers, and the list itself.
 ///
-/// Mappings of one object follow each other, with nothing of other files between them. Nothing at
-/// all is unmapped where there is no `/proc`, or a shadow stack, whose place nobody says. What the
-/// kernel refuses to unmap stays as well.
-///
-/// # Safety
-/// The process has one thread, blocks all signals, and never returns from the function that calls
-/// this. Afterwards it uses nothing but system calls (`plain`), constants of its code, what is
-/// `needed`, and what is on its stack within [`AROUND`] of here; no function of another object that
-/// was not called before, nor memcpy and its like, which a program may have replaced.
-pub(super) unsafe fn unmap_all_but_code(needed: [Kept; 2]) {
-    let mut chunk = [0_u8; CHUNK];
+/// Nobody says where a shadow stack is. And whoever is not where the loader has its objects was loaded
+/// in a way of which nothing is known here.
+pub(super) fn kept(texts: &[u8], pointers: &[*const c_char]) -> Option<Vec<Kept>> {
+    let objects = objects();
+    let code = [kept as *const u8, libc::syscall as *const u8];
+    let is_known = |code: &*const u8| objects.iter().any(|object| object.contains(&code.addr()));
+    if has_shadow_stack() || !code.iter().all(is_known) {
+        return None;
+    }
     // SAFETY: neither writes to memory.
     let (errno, thread) = unsafe { (libc::__errno_location(), libc::pthread_self()) };
     #[allow(clippy::cast_possible_truncation, reason = "a pointer, or as wide")]
     let thread = thread as usize;
-    let [one, other] = needed;
-    let mut kept = [
-        one,
-        other,
-        Kept::around(chunk.as_ptr().expose_provenance()),
+    let mut list: Vec<Kept> = Vec::with_capacity(objects.len() + 6);
+    let own = list.as_ptr().expose_provenance();
+    list.extend([
+        Kept::memory(own, own + list.capacity() * size_of::<Kept>()),
+        Kept::slice(texts),
+        Kept::slice(pointers),
+        Kept::around(ptr::from_ref(&errno).expose_provenance()),
         Kept::around(errno.expose_provenance()),
         Kept::around(thread),
-    ];
-    kept.sort_unstable();
-    if has_shadow_stack() {
-        return;
-    }
+    ]);
+    list.extend(objects.iter().map(|object| Kept {
+        place: None,
+        ..Kept::memory(object.start, object.end)
+    }));
+    list.sort_unstable();
+    Some(list)
+}
+
+/// Unmaps everything but what is `kept`, and
+/// - each file that is mapped for execution, with what else of it is mapped beside, and what is of no
+///   file and can be executed,
+/// - the kernel's own.
+///
+/// Nothing at all is unmapped where there is no `/proc`. What the kernel refuses to unmap stays as
+/// well.
+///
+/// # Safety
+/// The process is a copy, with one thread, of what made the list by [`kept`]. It blocks all signals,
+/// and never returns from the function that calls this. Afterwards it uses nothing but system calls
+/// (`plain`), constants of its code, what is `kept`, and what is on its stack within [`AROUND`] of
+/// where the list was made; no function of another object that was not called before, nor memcpy and
+/// its like, which a program may have replaced.
+pub(super) unsafe fn unmap_all_but(kept: &[Kept]) {
+    let mut chunk = [0_u8; CHUNK];
     let maps = address(c"/proc/self/maps".as_ptr());
     let flags = c_long::from(libc::O_RDONLY | libc::O_CLOEXEC);
     let here = c_long::from(libc::AT_FDCWD);
@@ -106,7 +136,7 @@ pub(super) unsafe fn unmap_all_but_code(needed: [Kept; 2]) {
             if line.ends_with(chunk[at]) {
                 if !run.goes_on_with(&line) {
                     // SAFETY: the caller's.
-                    unsafe { run.unmap(&kept) };
+                    unsafe { run.unmap(kept) };
                     run.begin_with(&line);
                 }
                 line.clear();
@@ -115,7 +145,7 @@ pub(super) unsafe fn unmap_all_but_code(needed: [Kept; 2]) {
         }
     }
     // SAFETY: the caller's.
-    unsafe { run.unmap(&kept) };
+    unsafe { run.unmap(kept) };
     call(libc::SYS_close, [maps, 0, 0, 0]);
 }
 
@@ -155,19 +185,24 @@ impl Run {
         same
     }
 
-    /// Unmaps it, if it is not needed, but for what is to be kept, which is in ascending order. A
-    /// file that is mapped beside a place is not around it.
+    /// Whether something is kept that is a part of it. A file that is mapped beside a place is not
+    /// around it.
+    fn has(&self, kept: &Kept) -> bool {
+        let is_its = |place| self.start <= place && place < self.end;
+        self.inode == 0 || kept.place.is_none_or(is_its)
+    }
+
+    /// Unmaps it, if it is not needed, but for what is to be kept, which is in ascending order.
     ///
     /// # Safety
-    /// As of [`unmap_all_but_code`].
-    unsafe fn unmap(&self, kept: &[Kept; 5]) {
+    /// As of [`unmap_all_but`].
+    unsafe fn unmap(&self, kept: &[Kept]) {
         if self.is_needed {
             return;
         }
         let mut from = self.start;
         for kept in kept {
-            let is_of_it = self.inode == 0 || (self.start <= kept.place && kept.place < self.end);
-            if is_of_it && kept.end > from && kept.start < self.end {
+            if self.has(kept) && kept.end > from && kept.start < self.end {
                 // SAFETY: the caller's.
                 unsafe { unmap(from, kept.start) };
                 from = kept.end;
