@@ -16,3 +16,4 @@ mod memory;
 mod program;
 mod storage;
 mod threads;
+mod waiters;

@@ -51,7 +51,10 @@ impl How {
             Self::Cxx => &["-x", "c++", "-std=c++11"],
             Self::WatchedThreads => &["-std=c99", "-fsanitize=thread", "-O1"],
             Self::WatchedMemory => &["-std=c99", "-fsanitize=address,undefined"],
-            Self::C | Self::Archive => &["-std=c99"],
+            // Functions of shared objects are looked for when they are called, where the compiler would
+            // have had it done before.
+            Self::Archive => &["-std=c99", "-Wl,-z,lazy"],
+            Self::C => &["-std=c99"],
         }
     }
 
