@@ -16,7 +16,8 @@ impl Mosaic {
     /// [`Mosaic::check_volume`].
     ///
     /// Who only compares takes no lock unless something is wrong with a volume. Then it is looked at
-    /// again while nobody changes it. What is seen of one that somebody goes on changing is a warning.
+    /// again while nobody changes it. What is seen of one that somebody goes on changing is a warning;
+    /// what the driver warns of in each look comes once.
     ///
     /// # Errors
     /// Whatever kept it from looking; `Busy` for a repair while any changing verb is at work, and where
@@ -29,6 +30,7 @@ impl Mosaic {
             .then(|| self.lock_mosaic())
             .transpose()
             .context(failed)?;
+        let _once = self.said.once();
         let findings = self.driver.check(repair).context(failed)?;
         let Known {
             sure: mut findings,

@@ -18,6 +18,7 @@ mod mount;
 mod mounted;
 mod outcome;
 mod resize;
+mod said;
 mod sweep;
 
 use std::collections::HashMap;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::mounted::DirectoryMounts;
+use self::said::Said;
 use crate::config::{self, Config, ConfigFile};
 use crate::driver::LockScope;
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -150,6 +152,8 @@ pub struct Mosaic {
     config: Config,
     loaded: Loaded,
     driver: ImportedDriver,
+    /// The services that the driver has.
+    said: Arc<Said>,
 }
 
 impl Mosaic {
@@ -161,9 +165,10 @@ impl Mosaic {
     pub fn open(environment: &Environment, name: &OsStr) -> Result<Self> {
         foreign::keep_off_standard_streams()?;
         let (config, loaded) = configure(environment, name)?;
+        let said = Arc::new(Said::new(environment.services.clone()));
         let driver = loaded
             .module
-            .open(environment.services.clone(), &config.settings)
+            .open(said.clone(), &config.settings)
             .map_err(|error| config.at_line(error))
             .context(|| format!("cannot open mosaic {:?}", config.name))?;
         Ok(Self {
@@ -171,6 +176,7 @@ impl Mosaic {
             config,
             loaded,
             driver,
+            said,
         })
     }
 

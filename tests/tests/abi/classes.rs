@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The classes of faults that a third party's driver finds, from its `check` to the user and back.
 
-use mosaic_tests::{Moctl, Terminal, heeding_signals};
+use mosaic_tests::{Moctl, Terminal, heeding_signals, word};
 use serde_json::{Value, json};
 
 use crate::folder::Folder;
@@ -97,4 +97,19 @@ fn on_a_terminal_one_that_has_to_be_named_is_asked_for_too() {
     ] {
         assert!(shown.contains(said), "{said:?}: {shown}");
     }
+}
+
+#[test]
+fn a_check_that_looks_twice_warns_once() {
+    let folder = Folder::with(workspaces::panicky());
+    let moctl = Moctl::new().unwrap();
+    let at = moctl.make_folder("store").unwrap();
+    moctl.mosaic("m", "panicky", &at, "mood: behind\n").unwrap();
+    let drivers = ["--driver-dir", word(folder.path())];
+    moctl.ok(&[&drivers[..], &["-q", "m", "new", "disk", "a", "1M"]].concat());
+    let looked = moctl.expect(10, &[&drivers[..], &["m", "check"]].concat());
+    assert_eq!(
+        looked.stderr.lines().collect::<Vec<_>>(),
+        ["moctl: warning: looked", "moctl: warning: looked again"]
+    );
 }

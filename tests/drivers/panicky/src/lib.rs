@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mosaic_core::finding::{Finding, Remedy, Repair};
 use mosaic_core::volume::{Capability, Dropped, Kind, MountSource, NewVolume, Space, Volume};
@@ -18,6 +19,7 @@ struct Panicky {
     panics_in_drop: bool,
     is_ill: bool,
     fails_behind: bool,
+    looks: AtomicUsize,
 }
 
 mosaic_core::export_driver!(Panicky);
@@ -34,7 +36,7 @@ impl Driver for Panicky {
             default: Some("calm".into()),
             help:
                 "wild: panics at once; late: when it is closed; ill: check finds faults; behind: \
-                   keeps volumes as files, and fails when one is gone or renamed"
+                   keeps volumes as files, fails when one is gone or renamed, and warns in a check"
                     .into(),
         }]
     }
@@ -49,6 +51,7 @@ impl Driver for Panicky {
             panics_in_drop: settings.text("mood") == Some("late"),
             is_ill: settings.text("mood") == Some("ill"),
             fails_behind: settings.text("mood") == Some("behind"),
+            looks: AtomicUsize::new(0),
         })
     }
 
@@ -146,6 +149,18 @@ impl Driver for Panicky {
                 remedy: Some(remedy),
             };
             return Ok(remedies.map(finding).into());
+        }
+        if self.fails_behind {
+            self.host.warn("looked");
+            if self.looks.fetch_add(1, Ordering::Relaxed) > 0 {
+                self.host.warn("looked again");
+            }
+            return Ok(vec![Finding {
+                volume: Some("a".into()),
+                fault: "a fault".into(),
+                repaired: false,
+                remedy: None,
+            }]);
         }
         let message = "first line\nsecond line";
         Err(Error::config("mood", message).with_source("a cause\tof its own"))
