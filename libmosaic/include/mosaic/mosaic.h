@@ -6,7 +6,8 @@
  * that gives a pointer gives NULL when it failed. mosaic_last_error() then has the message,
  * mosaic_last_error_kind() what kind of failure it was, errno the errno that fits. Nothing is written
  * to standard output or standard error, see mosaic_set_log_fn(), but for one line where there is no
- * memory at all, which ends the process.
+ * memory at all, which ends the process. Where a program has closed descriptors 0 to 2, the first call that
+ * opens something takes these numbers for good, so that no image gets one.
  *
  * Sizes are in blocks of 512 bytes where they are called blocks, in bytes where they are called
  * bytes.
