@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 
 /// Programs and their packages in Debian and Ubuntu.
-const PACKAGES: [(&str, &str); 49] = [
+const PACKAGES: [(&str, &str); 50] = [
     ("mkfs.ext4", "e2fsprogs"),
     ("tune2fs", "e2fsprogs"),
     ("mkfs.xfs", "xfsprogs"),
@@ -24,6 +24,7 @@ const PACKAGES: [(&str, &str); 49] = [
     // Where util-linux, which is always there, does not have them.
     ("mkfs.cramfs", "util-linux-extra"),
     ("mkfs.minix", "util-linux-extra"),
+    ("mksquashfs", "squashfs-tools"),
     ("fio", "fio"),
     ("bash", "bash"),
     ("zsh", "zsh"),

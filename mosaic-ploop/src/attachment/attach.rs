@@ -104,7 +104,7 @@ fn raw_file(place: &Place<'_>, read_only: bool) -> Result<Option<OwnedFd>> {
     };
     let lock = ImageLock::take(file.into(), name, &hold)?;
     // libploop may have made a snapshot of it, before it was locked: then it is not to be written.
-    if !disk.is_current()? {
+    if !disk.begin_raw(access)? {
         let why = "in use: somebody has just changed it";
         return Err(Error::new(ErrorKind::Busy, why));
     }

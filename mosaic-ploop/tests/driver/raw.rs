@@ -11,7 +11,9 @@ use mosaic_core::{Driver, ErrorKind, label, volume::NewKind};
 use mosaic_ploop::files::DiskFolder;
 use mosaic_ploop::format::disk::{Disk, Kind, NewDisk};
 use mosaic_ploop::format::units::{ClusterSize, Sectors};
-use mosaic_tests::{MountedFs, Site, mounted_size, requires_program, requires_root, run};
+use mosaic_tests::{
+    MountedFs, Scratch, Site, mounted_size, requires, requires_program, requires_root, run,
+};
 
 use super::common::{Disks, MIB, volume};
 
@@ -90,6 +92,36 @@ fn root_a_raw_disk_in_use_grows_and_where_there_is_reflink_it_is_cloned() {
         }
         assert_eq!(disks.check(&mosaic_core::finding::Repair::Nothing), []);
     }
+}
+
+/// Its folders have no fsync.
+#[test]
+fn root_a_raw_disk_is_read_where_nothing_can_ever_be_written() {
+    if !requires_root() || !requires_program("mksquashfs") {
+        return;
+    }
+    let known = std::fs::read_to_string("/proc/filesystems").unwrap();
+    if !requires(known.contains("squashfs"), "this kernel has no squashfs") {
+        return;
+    }
+    let scratch = Scratch::new("squashfs").unwrap();
+    let (source, at) = (scratch.folder("vz").unwrap(), scratch.folder("at").unwrap());
+    make_raw(&source.join("a"), 4, NewKind::Disk);
+    let data = File::options().write(true).open(source.join("a/root.hdd"));
+    data.unwrap().write_all_at(b"here", MIB).unwrap();
+    let image = scratch.path().join("image");
+    let [from, file, at] = [&source, &image, &at].map(|path| path.to_str().unwrap());
+    run("mksquashfs", &[from, file, "-quiet", "-no-progress"]).unwrap();
+    run("mount", &["-t", "squashfs", "-o", "loop", file, at]).unwrap();
+    let disks = Disks::open(Path::new(at), &[]);
+    let attached = disks.driver.attach(&volume("a"), true).unwrap();
+    let mut found = [0; 4];
+    let device = File::open(&attached.device).unwrap();
+    device.read_exact_at(&mut found, MIB).unwrap();
+    drop(device);
+    assert_eq!(found, *b"here");
+    disks.driver.detach(&volume("a")).unwrap();
+    assert!(disks.driver.attach(&volume("a"), false).is_err());
 }
 
 /// As in a folder whose descriptor another program keeps beside that of its images.

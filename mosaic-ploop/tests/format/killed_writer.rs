@@ -139,7 +139,7 @@ type Follow = fn(&MemFolder) -> Option<Vec<u8>>;
 fn write_to_file(folder: &MemFolder) -> Option<Vec<u8>> {
     let disk = Disk::open(folder.clone()).unwrap();
     let (_, file) = disk.only_raw(Access::Write).unwrap()?;
-    assert!(disk.is_current().unwrap());
+    assert!(disk.begin_raw(Access::Write).unwrap());
     file.write_at(&[7; 512], FileOffset(CLUSTER)).unwrap();
     file.flush().unwrap();
     Some(read_top(&disk))

@@ -5,6 +5,7 @@ use mosaic_ploop::format::disk::{Disk, Kind, NewDisk};
 use mosaic_ploop::format::error::{Error, Refusal};
 use mosaic_ploop::format::guid::Guid;
 use mosaic_ploop::format::header::Version;
+use mosaic_ploop::format::storage::Access;
 use mosaic_ploop::format::units::{ClusterSize, Sectors};
 
 use crate::disk::{
@@ -363,4 +364,21 @@ fn the_statistics_go_where_the_disk_becomes_another() {
     assert_eq!(disk.descriptor().size().bytes(), 12 * CLUSTER);
     let size = disk.read(Guid::TOP).unwrap().size();
     assert!(size.bytes() < MIB);
+}
+
+#[test]
+fn the_folder_of_a_raw_disk_is_made_durable_only_for_who_writes() {
+    let mut disk = small(Kind::Raw);
+    disk.folder().take_steps();
+    disk.folder().fail_after(0, false);
+    assert!(disk.begin_raw(Access::Read).unwrap());
+    assert!(!disk.folder().heal() && disk.folder().take_steps().is_empty());
+    disk.folder().fail_after(0, false);
+    let written = disk.begin_raw(Access::Write);
+    assert!(disk.folder().heal() && matches!(written, Err(Error::Io { .. })));
+    let before = Disk::open(disk.folder().clone()).unwrap();
+    disk.snapshot(guid(1)).unwrap();
+    for access in [Access::Read, Access::Write] {
+        assert!(!before.begin_raw(access).unwrap());
+    }
 }

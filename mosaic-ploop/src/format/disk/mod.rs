@@ -145,7 +145,7 @@ impl<S: Folder> Disk<S> {
     /// The only file of a disk that is a raw base and nothing else, and its name, for who locks and
     /// writes it himself; `None`: it is another disk.
     ///
-    /// Whoever has locked it asks [`Disk::is_current`].
+    /// Whoever has locked it calls [`Disk::begin_raw`].
     ///
     /// # Errors
     /// `Shared` for writing; `Io`.
@@ -158,14 +158,16 @@ impl<S: Folder> Disk<S> {
         Ok(Some((name, self.open_file(name, access)?)))
     }
 
-    /// Whether the disk is still the one that was opened, and is it also after a power cut: then what is
-    /// flushed of its files is not hidden by what an earlier descriptor names.
+    /// Begins the use of what [`Disk::only_raw`] has opened, once it is locked; `false` if the disk is
+    /// another one by now. Who writes finds it as it is after a power cut too: what he flushes is not
+    /// hidden by what an earlier descriptor names.
     ///
     /// # Errors
     /// As [`Disk::open`].
-    pub fn is_current(&self) -> Result<bool> {
+    pub fn begin_raw(&self, access: Access) -> Result<bool> {
         let is_same = load(&self.folder, DESCRIPTOR)? == self.descriptor;
-        if is_same {
+        // Where nothing can be written there may be no fsync of a folder (squashfs, erofs).
+        if is_same && access == Access::Write {
             self.sync()?;
         }
         Ok(is_same)
