@@ -18,6 +18,7 @@
 //! which prints the reason past libtest's capture, where `cargo xtask test` counts it. What takes
 //! long asks [`is_quick`] and says by [`left_out`] what it did not do.
 
+mod apt;
 mod await_condition;
 mod block_servers;
 mod btrfs;
@@ -50,6 +51,7 @@ mod valgrind;
 pub mod vm;
 pub mod workspace;
 
+pub use apt::apt_get;
 pub use await_condition::{eventually, eventually_within};
 pub use block_servers::block_servers_beneath;
 pub use btrfs::{Qgroup, Quota, Subvolume, make_subvolumes, qgroups, quota, subvolumes};

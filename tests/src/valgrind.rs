@@ -8,12 +8,11 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use rustix::fs::{FlockOperation, flock};
 
-use crate::shell;
+use crate::{apt_get, shell};
 
 /// The release of Debian that it is of: the first that has one which knows mount_setattr(2). It stays in the
 /// archive for longer than those before it, which are the ones that need it.
@@ -94,8 +93,8 @@ fn unpack(to: &Path) -> Result<()> {
         std::io::stderr(),
         "downloading valgrind of Debian {RELEASE} (not installed, only unpacked)"
     );
-    apt_get(to, &["update"])?;
-    apt_get(to, &["download", &format!("valgrind/{RELEASE}")])?;
+    apt_get_alone(to, &["update"])?;
+    apt_get_alone(to, &["download", &format!("valgrind/{RELEASE}")])?;
     for folder in ["lists", "cache"] {
         fs::remove_dir_all(to.join(folder))?;
     }
@@ -106,33 +105,24 @@ fn unpack(to: &Path) -> Result<()> {
     Ok(fs::remove_file(package)?)
 }
 
-fn apt_get(folder: &Path, words: &[&str]) -> Result<()> {
-    let mut command = Command::new("apt-get");
-    for (option, file) in [
+/// Runs it with lists and a cache in the folder, and with no others.
+fn apt_get_alone(folder: &Path, words: &[&str]) -> Result<()> {
+    let places = [
         ("Dir::Etc::SourceList", "sources.list"),
         ("Dir::State::Lists", "lists"),
         ("Dir::Cache", "cache"),
-    ] {
-        command.arg(format!("-o{option}={}", folder.join(file).display()));
-    }
-    let output = command
-        .args(["-oDir::Etc::SourceParts=-", "-oAPT::Update::Error-Mode=any"])
-        .args(["-oAcquire::Languages=none", "-oAcquire::Retries=3"])
+    ];
+    let places = places.map(|(option, file)| format!("-o{option}={}", folder.join(file).display()));
+    let options = [
+        "-oDir::Etc::SourceParts=-",
+        "-oAPT::Update::Error-Mode=any",
+        "-oAcquire::Languages=none",
+        "-oAcquire::Retries=3",
         // Another user could not write there.
-        .arg("-oAPT::Sandbox::User=root")
-        .arg("--quiet")
-        .args(words)
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .output()
-        .context("cannot run apt-get")?;
-    ensure!(
-        output.status.success(),
-        "apt-get {} failed: {}",
-        words.join(" "),
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    Ok(())
+        "-oAPT::Sandbox::User=root",
+    ];
+    let places: Vec<&str> = places.iter().map(String::as_str).collect();
+    apt_get(folder, &[words, &places, &options].concat())
 }
 
 /// Where apt has the packages of this release from.

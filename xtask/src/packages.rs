@@ -2,9 +2,9 @@
 //! Programs that are needed, the Debian packages that they are in, and their installation.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
+use mosaic_tests::apt_get;
 
 /// Programs and their packages in Debian and Ubuntu.
 const PACKAGES: [(&str, &str); 50] = [
@@ -123,28 +123,10 @@ pub fn install(programs: &[&str]) -> Result<()> {
         return Ok(());
     }
     println!("installing the packages {}", packages.join(" "));
-    apt_get(&["update", "--quiet"], &[])?;
-    apt_get(
-        &["install", "--quiet", "--yes", "--no-install-recommends"],
-        &packages,
-    )
-}
-
-fn apt_get(words: &[&str], packages: &[&str]) -> Result<()> {
-    let output = Command::new("apt-get")
-        .args(words)
-        .args(packages)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .stdin(Stdio::null())
-        .output()
-        .context("cannot run apt-get")?;
-    ensure!(
-        output.status.success(),
-        "apt-get {} failed: {}",
-        words[0],
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    Ok(())
+    let here = Path::new(".");
+    apt_get(here, &["update"])?;
+    let words = ["install", "--yes", "--no-install-recommends"];
+    apt_get(here, &[&words[..], &packages].concat())
 }
 
 fn package_of(program: &str) -> &str {

@@ -3,12 +3,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
-use crate::shell;
 use crate::vm::say;
+use crate::{apt_get, shell};
 
 /// Packages that depend on the newest kernel: Debian's, Ubuntu's.
 const PACKAGES: [&str; 2] = ["linux-image-amd64", "linux-image-generic"];
@@ -41,7 +40,7 @@ pub(in crate::vm) fn unpack_newest(packages: &[String], to: &Path) -> Result<()>
 }
 
 fn update() -> Result<()> {
-    shell::run("apt-get", &["update", "--quiet"])
+    apt_get(Path::new("."), &["update"])
 }
 
 /// Downloads packages and unpacks them.
@@ -50,30 +49,15 @@ fn unpack(packages: &[String], to: &Path) -> Result<()> {
         "downloading {} (not installed, only unpacked)",
         packages.join(" ")
     ));
-    fetch(to, packages)?;
+    let mut words = vec!["download"];
+    words.extend(packages.iter().map(String::as_str));
+    apt_get(to, &words)?;
     for file in fs::read_dir(to)?.flatten().map(|entry| entry.path()) {
         if file.extension().is_some_and(|extension| extension == "deb") {
             shell::run("dpkg-deb", &[Path::new("--extract"), &file, to])?;
             fs::remove_file(file)?;
         }
     }
-    Ok(())
-}
-
-fn fetch(to: &Path, packages: &[String]) -> Result<()> {
-    let output = Command::new("apt-get")
-        .args(["download", "--quiet"])
-        .args(packages)
-        .current_dir(to)
-        .stdin(Stdio::null())
-        .output()
-        .context("cannot run apt-get")?;
-    ensure!(
-        output.status.success(),
-        "cannot download {}: {}",
-        packages.join(" "),
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
     Ok(())
 }
 
