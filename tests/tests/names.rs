@@ -3,7 +3,7 @@
 //!
 //! Plain folders and images of disks need no privilege, subvolumes do.
 
-use mosaic_tests::{Site, requires_program, requires_root};
+use mosaic_tests::{Site, is_quick, left_out, requires_program, requires_root};
 
 const DRIVERS: [&str; 4] = ["plain", "loop", "ploop", "btrfs"];
 
@@ -202,16 +202,25 @@ fn strange_names_are_just_names() {
         "info",
         &longest,
     ];
-    for driver in DRIVERS {
+    let each = if is_quick() { DRIVERS.len() } else { 1 };
+    if is_quick() {
+        left_out("each name but with one driver");
+    }
+    for (number, driver) in DRIVERS.into_iter().enumerate() {
         let Some(site) = site(driver) else {
             continue;
         };
-        for name in names {
+        let names: Vec<&str> = names[number % each..]
+            .iter()
+            .copied()
+            .step_by(each)
+            .collect();
+        for name in &names {
             site.ok(&["new", kind(driver), name, "1M"]);
             site.expect(4, &["new", kind(driver), name, "1M"]);
-            assert_eq!(site.json(&["info", name])["volume"]["name"], name);
+            assert_eq!(site.json(&["info", name])["volume"]["name"], *name);
         }
-        let mut sorted: Vec<&str> = names.to_vec();
+        let mut sorted = names.clone();
         sorted.sort_unstable();
         assert_eq!(site.names(), sorted, "{driver}");
         for name in names {

@@ -371,8 +371,8 @@ fn root_ploop_and_we_change_the_same_disk_of_version_2_in_turn() {
 fn take_turns(tool: Tool, kinds: &[Kind]) {
     let mut sequences = 36;
     if is_quick() {
-        left_out("all but 6 sequences");
-        sequences = 6;
+        left_out("all but 3 sequences");
+        sequences = 3;
     }
     let mut runner = TestRunner::deterministic();
     let steps = proptest::collection::vec(step(), 10..25);

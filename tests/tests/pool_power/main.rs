@@ -208,6 +208,11 @@ fn lose_what_was_not_flushed(count: usize, seed: u64) -> Result<()> {
             .with(count / 2)
             .into_steps(),
     );
+    if is_quick() {
+        // The cut is then near the end: what came after it would be recorded in vain.
+        let kept = 1 + random.below(steps.len() as u64);
+        steps.truncate(usize::try_from(kept)?);
+    }
     let log = bench.path("log");
     let disk = Disk::create(&bench.path("disk"))?.record(&log)?;
     bench.run(&Script::new().marking().steps(&steps), &disk)?;
@@ -221,6 +226,10 @@ fn lose_what_was_not_flushed(count: usize, seed: u64) -> Result<()> {
     }
     let mut cuts: Vec<_> = cuts.into_iter().enumerate().collect();
     cuts.retain(|(_, cuts)| !cuts.is_empty());
+    if is_quick() {
+        // In the last step, or behind it.
+        cuts.drain(..cuts.len().saturating_sub(2));
+    }
     for number in 0..count {
         // A step out of each part, and a cut in it.
         let part = cuts.len() * number / count..cuts.len() * (number + 1) / count;
