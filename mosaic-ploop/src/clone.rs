@@ -40,9 +40,8 @@ const MANY: usize = 64;
 
 impl Ploop {
     /// Steps: freeze the source: of an attached one the server does it, after a sync (of a raw one the
-    /// reflink is the instant, later), any other is
-    /// claimed and gets a snapshot, or has one beneath a top that has nothing (one rename of its
-    /// descriptor); make a folder in `.mosaic/tmp`, label it; share the files of the snapshot; let the
+    /// reflink is the instant, later), any other is claimed and gets a snapshot, or has one beneath a
+    /// top that has nothing (one rename of its descriptor); make a folder in `.mosaic/tmp`, label it; share the files of the snapshot; let the
     /// source go; make the clone's top and descriptor, grow it; a new UUID and growth of its file
     /// system, on a device that goes with us; fsync; **commit**: one rename that replaces nothing.
     /// Killed before that the source has perhaps one snapshot more, with the same data, and a folder
@@ -64,11 +63,12 @@ impl Ploop {
             .size
             .map(|size| whole(size, disk.descriptor().cluster()));
         let size = size.transpose()?;
-        let size = size.filter(|size| *size > disk.descriptor().size());
+        // The descriptor may name a size that the disk had.
+        let now = disk.glance()?.size();
         let table = self.table_of(&source)?;
         let has_partition = table.is_some();
         if let Some(fault) = table
-            .filter(|_| size.is_some())
+            .filter(|_| size.is_some_and(|size| size > now))
             .and_then(|table| table.refusal())
         {
             return Err(Error::new(ErrorKind::Unsupported, fault.to_string()));
@@ -84,13 +84,14 @@ impl Ploop {
             label::set_kind(dir, &label_of(fs))?;
             label::set_name(dir, to)?;
             let mut clone = frozen.share(&self.host, dir.folder()?)?;
-            if let Some(size) = size.filter(|size| *size > clone.descriptor().size()) {
+            let larger = size.filter(|size| *size > clone.descriptor().size());
+            if let Some(size) = larger {
                 match has_partition {
                     true => grow_with_partition(&mut clone, size)?,
                     false => clone.grow(size)?,
                 }
             }
-            fs.map_or(Ok(()), |fs| self.renew(dir, fs, size.is_some()))
+            fs.map_or(Ok(()), |fs| self.renew(dir, fs, larger.is_some()))
         })
     }
 

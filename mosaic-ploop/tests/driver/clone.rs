@@ -26,6 +26,34 @@ fn links(disks: &Disks, name: &str) -> Vec<(String, u64)> {
     files
 }
 
+/// Lets the descriptor name another size, as `ploop snapshot-switch` does after a growth.
+pub fn describe_with(disks: &Disks, name: &str, from: u64, to: u64) {
+    let descriptor = disks.file(name).join("DiskDescriptor.xml");
+    let mut text = std::fs::read_to_string(&descriptor).unwrap();
+    for key in ["Disk_size", "End"] {
+        let [from, to] = [from, to].map(|bytes| format!("<{key}>{}<", bytes / 512));
+        assert!(text.contains(&from), "{text}");
+        text = text.replace(&from, &to);
+    }
+    std::fs::write(descriptor, text).unwrap();
+}
+
+#[test]
+fn a_clone_grows_whatever_size_the_descriptor_of_its_source_has() {
+    let (_scratch, disks) = disks("stale-size", &[]);
+    disks.create_disk("a", 8 * MIB).unwrap();
+    disks.write("a", 0, &[1; 9]);
+    describe_with(&disks, "a", 8 * MIB, 16 * MIB);
+    assert_eq!(disks.size("a"), 8 * MIB);
+    disks.clone("a", "b", Some(12 * MIB)).unwrap();
+    disks.clone("a", "c", None).unwrap();
+    for (name, mib) in [("b", 12), ("c", 8)] {
+        assert_eq!(disks.size(name), mib * MIB, "{name}");
+        assert_eq!(disks.disk(name).descriptor().size().bytes(), mib * MIB);
+        assert_eq!(disks.read(name, 0, 9), [1; 9], "{name}");
+    }
+}
+
 fn clones_are_disks_of_their_own(disks: &Disks, shares_names: bool) {
     disks.create_disk("a", 8 * MIB).unwrap();
     disks.write("a", 0, &[1; 3000]);

@@ -15,6 +15,7 @@ use mosaic_tests::{
     MountedFs, Scratch, Site, mounted_size, requires, requires_program, requires_root, run,
 };
 
+use super::clone::describe_with;
 use super::common::{Disks, MIB, volume};
 
 fn make_raw(folder: &Path, mib: u64, kind: NewKind) {
@@ -58,6 +59,10 @@ fn root_a_raw_disk_in_use_grows_and_where_there_is_reflink_it_is_cloned() {
                 cloned.unwrap();
                 assert_eq!(refusal, None);
                 disks.clone("a", "c", Some(32 * MIB)).unwrap();
+                describe_with(&disks, "a", 8 * MIB, 64 * MIB);
+                disks.clone("a", "d", Some(16 * MIB)).unwrap();
+                disks.clone("a", "e", None).unwrap();
+                describe_with(&disks, "a", 64 * MIB, 8 * MIB);
             }
             _ => {
                 let error = cloned.unwrap_err();
@@ -84,9 +89,11 @@ fn root_a_raw_disk_in_use_grows_and_where_there_is_reflink_it_is_cloned() {
         assert_eq!(disks.read("a", 24 * MIB - 512, 512), [3; 512]);
         assert_eq!(disks.disk("a").descriptor().shots().len(), 1);
         if fs == "xfs" {
-            for (name, mib) in [("b", 8), ("c", 32)] {
+            for (name, mib) in [("b", 8), ("c", 32), ("d", 16), ("e", 8)] {
                 assert_eq!(disks.read(name, MIB, 4096), [1; 4096], "{name}");
                 assert_eq!(disks.size(name), mib * MIB, "{name}");
+                let says = disks.disk(name).descriptor().size();
+                assert_eq!(says.bytes(), mib * MIB, "{name}");
                 disks.drop(name).unwrap();
             }
         }

@@ -94,15 +94,18 @@ impl<S: Folder> Disk<S> {
 
 impl<S: Folder> Disk<S> {
     /// Makes a disk in another folder, which has copies of all files of this one already, the top
-    /// by the name `top`.
+    /// by the name `top`. It has the size that the copies have.
     ///
     /// # Errors
-    /// `Refused` if there is a descriptor; `Io`.
+    /// `Refused` if there is a descriptor; `Mismatch`, `Header`, `Io`.
     pub fn twin(&self, folder: S, top: &str) -> Result<Self> {
         self.changeable()?;
         let mut descriptor = self.descriptor.clone();
         descriptor.set_file(descriptor.top(), top)?;
-        describe(folder, descriptor)
+        let mut twin = Self { folder, descriptor };
+        let size = twin.layer(twin.descriptor.top(), Access::Read)?.size();
+        twin.descriptor.set_size(size)?;
+        describe(twin.folder, twin.descriptor)
     }
 }
 
