@@ -96,7 +96,7 @@ fn remove(handle: &Handle<OpenVolume>, flags: Flags) -> Result<(Vec<String>, Cha
     };
     let is_gone = Cell::new(false);
     let gone = || {
-        handle.close_dropped();
+        handle.close_gone(&volume);
         is_gone.set(true);
         drop(inside);
     };
@@ -147,7 +147,7 @@ fn rename(handle: &Handle<OpenVolume>, to: &str) -> Result<()> {
     let named = |name: Option<&str>| {
         match name {
             Some(name) => volume.set_name(name),
-            None => handle.close_dropped(),
+            None => handle.close_gone(&volume),
         }
         set_last_changed();
     };

@@ -4,6 +4,7 @@
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ pub(crate) struct OpenVolume {
     /// Its mosaic, also when its own handle has been closed.
     pub(crate) mosaic: Arc<OpenMosaic>,
     name: Mutex<String>,
+    /// What has the name is none of the handle's any more. Set and read in the gate.
+    is_gone: AtomicBool,
     given_device: Mutex<Option<DeviceIdentity>>,
     /// A call is inside as long as the name is the one that it took.
     gate: Arc<Gate>,
@@ -63,6 +66,7 @@ impl OpenVolume {
         Self {
             mosaic,
             name: Mutex::new(name.to_owned()),
+            is_gone: AtomicBool::new(false),
             given_device: Mutex::new(None),
             gate: Arc::default(),
             turn: Arc::default(),
@@ -212,7 +216,7 @@ impl<T: Object> Handle<T> {
     }
 
     /// Closes it as what it stands for is gone, or may be; a later close is no fault of the program's.
-    pub(crate) fn close_dropped(&self) {
+    fn close_dropped(&self) {
         T::table().remove_dropped(self.0.addr());
     }
 
@@ -225,7 +229,7 @@ impl<T: Object> Handle<T> {
         } else if OpenVolume::table().get(number).is_some() {
             format!("a volume's handle is given for a {word}")
         } else if T::table().is_dropped(number) {
-            format!("the {word} has been dropped or lost sight of, and that has closed its handle")
+            dropped(word)
         } else if was_given(number) {
             format!("the handle of the {word} has been closed")
         } else {
@@ -240,7 +244,18 @@ impl<T: Object> Handle<T> {
     }
 }
 
+fn dropped(word: &str) -> String {
+    format!("the {word} has been dropped or lost sight of, and that has closed its handle")
+}
+
 impl Handle<OpenVolume> {
+    /// Closes it as the volume is gone, or may be: for those calls too that have begun, and wait. For who
+    /// is alone.
+    pub(crate) fn close_gone(&self, volume: &OpenVolume) {
+        volume.is_gone.store(true, Ordering::Release);
+        self.close_dropped();
+    }
+
     /// Begins a call on it.
     ///
     /// # Errors
@@ -264,8 +279,11 @@ impl Handle<OpenVolume> {
         let volume = self.get()?;
         let inside = enter(&volume.gate, &volume.mosaic.waiting())
             .map_err(|error| error.context(format!("cannot use volume {:?}", volume.name())))?;
-        // Meanwhile it may have been dropped: what has the name now is none of this handle's.
-        self.get()?;
+        // Meanwhile it may have been dropped: what has the name now is none of this handle's. One that
+        // was only closed is open for what had begun.
+        if volume.is_gone.load(Ordering::Acquire) {
+            return Err(Error::new(ErrorKind::Invalid, dropped(OpenVolume::WORD)));
+        }
         let name = volume.name();
         Ok(Entered {
             volume,

@@ -217,6 +217,25 @@ static void who_waits_is_asked(void)
 	CHECK(pthread_barrier_destroy(&inside) == 0 && pthread_barrier_destroy(&to_end) == 0);
 }
 
+/* Closes the handle under the call that waits for another one's. */
+static int hold_or_close(void *data)
+{
+	(void)data;
+	if (is_inside == 2)
+		return 0;
+	if (!pthread_equal(pthread_self(), waiter)) {
+		pthread_barrier_wait(&inside);
+		pthread_barrier_wait(&to_end);
+		return 0;
+	}
+	mosaic_close_vol(v);
+	FAILS_NULL(MOSAIC_ERR_INVALID, mosaic_get_vol_info(v, 0));
+	CHECK(strstr(mosaic_last_error(), "has been closed") != NULL);
+	is_inside = 2;
+	pthread_barrier_wait(&to_end);
+	return 0;
+}
+
 /* Holds the call of the other thread until the one that waits for it has asked for the handle. */
 static int hold_or_ask(void *data)
 {
@@ -245,22 +264,26 @@ static void *clone_slowly(void *data)
 	return NULL;
 }
 
-static void who_waits_asks_for_the_handle(void)
+/* Renames behind a shared call, which the function holds until it is asked by the rename. */
+static void rename_behind(mosaic_cancel_fn function)
 {
 	CHECK(mosaic_make_vol_fs(m, "a", MIB(1), 0) == 0);
 	v = mosaic_open_vol(m, "a", 0);
 	CHECK(v != NULL);
 	CHECK(pthread_barrier_init(&inside, NULL, 2) == 0);
 	CHECK(pthread_barrier_init(&to_end, NULL, 2) == 0);
+	is_inside = 0;
 	waiter = pthread_self();
-	CHECK(mosaic_set_cancel_fn(m, hold_or_ask, NULL) == 0);
+	CHECK(mosaic_set_cancel_fn(m, function, NULL) == 0);
 	CHECK(pthread_create(&dropper, NULL, clone_slowly, NULL) == 0);
 	pthread_barrier_wait(&inside);
 	CHECK(mosaic_rename_vol(v, "b", 0) == 0);
 	CHECK(is_inside == 2);
 	CHECK(pthread_join(dropper, NULL) == 0);
 	CHECK(mosaic_set_cancel_fn(m, NULL, NULL) == 0);
-	CHECK(mosaic_drop_vol(v, 0) == 0);
+	mosaic_close_vol(v);
+	v = mosaic_open_vol(m, "b", 0);
+	CHECK(v != NULL && mosaic_drop_vol(v, 0) == 0);
 	CHECK(pthread_barrier_destroy(&inside) == 0 && pthread_barrier_destroy(&to_end) == 0);
 }
 
@@ -279,7 +302,8 @@ int main(int argc, char **argv)
 	drop_beside_others();
 	drop_whose_wait_fails();
 	who_waits_is_asked();
-	who_waits_asks_for_the_handle();
+	rename_behind(hold_or_ask);
+	rename_behind(hold_or_close);
 	CHECK(mosaic_have_vol(others, "a", 0) == 0);
 	mosaic_close(m);
 	mosaic_close(others);
