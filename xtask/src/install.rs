@@ -7,7 +7,7 @@
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -24,6 +24,9 @@ pub struct Options {
     /// Folder to install into, such as /usr/local; it is made where it is not there.
     #[arg(long, value_name = "DIR")]
     root: PathBuf,
+    /// Folder of libraries and drivers beneath it, such as lib64 or lib/x86_64-linux-gnu.
+    #[arg(long, value_name = "FOLDER", default_value = "lib", value_parser = below)]
+    libdir: PathBuf,
     /// Installs what is built without optimisation, in less time: slower, and it checks more of itself
     /// while it runs.
     #[arg(long)]
@@ -53,7 +56,7 @@ const DRIVERS: [(&str, u32); 6] = [
     ("libmosaic_plain.so", FILE),
     ("libmosaic_ploop.so", FILE),
 ];
-/// Beneath `lib`; the number is the major version of the drivers' ABI.
+/// Beneath the libraries; the number is the major version of the drivers' ABI.
 const DRIVER_FOLDER: &str = "mosaic/drivers/1";
 
 /// What a shell's completion is called, and where it is looked for beneath `share`.
@@ -78,13 +81,18 @@ const PROGRAM: u32 = 0o755;
 /// The build failed; a file cannot be read or written; root would not load a driver from there.
 pub fn run(options: &Options) -> Result<()> {
     if !options.no_build {
-        build(options.debug)?;
+        build(options)?;
     }
     let built = cargo::target().join(if options.debug { "debug" } else { "release" });
     make_folders(&options.root)?;
     let root = options.root.canonicalize()?;
     let _lock = lock(&root)?;
-    let tree = Tree { built, root };
+    let libdir = options.libdir.clone();
+    let tree = Tree {
+        built,
+        root,
+        libdir,
+    };
     tree.programs()?;
     tree.drivers()?;
     tree.library()?;
@@ -94,21 +102,38 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn build(debug: bool) -> Result<()> {
+/// A path that stays beneath where it begins.
+fn below(text: &str) -> Result<PathBuf> {
+    let path: PathBuf = Path::new(text).components().collect();
+    let plain = |part: Component| matches!(part, Component::Normal(_));
+    ensure!(
+        !text.is_empty() && path.components().all(plain),
+        "it is a folder beneath that of --root: no \"/\" at its beginning, no \"..\""
+    );
+    Ok(path)
+}
+
+fn build(options: &Options) -> Result<()> {
     let mut words = vec!["build"];
     for package in PACKAGES {
         words.extend(["--package", package]);
     }
-    if !debug {
+    if !options.debug {
         words.push("--release");
     }
-    cargo::run(&words, &[])
+    // Of a library folder that it is not told of `moctl` would know nothing.
+    let libdir = format!("/usr/{}", options.libdir.display());
+    let told = options.libdir == Path::new("lib") || std::env::var_os("MOSAIC_LIBDIR").is_some();
+    let environment = (!told).then_some(("MOSAIC_LIBDIR", libdir.as_str()));
+    cargo::run(&words, environment.as_slice())
 }
 
 /// From where to where.
 struct Tree {
     built: PathBuf,
     root: PathBuf,
+    /// Beneath `root`.
+    libdir: PathBuf,
 }
 
 impl Tree {
@@ -119,9 +144,9 @@ impl Tree {
     /// The drivers, and a link for each other name under which one can be asked for. Others that are
     /// there already may be somebody's: they stay, and are named.
     fn drivers(&self) -> Result<()> {
-        let folder = format!("lib/{DRIVER_FOLDER}");
+        let folder = self.libdir.join(DRIVER_FOLDER);
         for (name, mode) in DRIVERS {
-            self.copy(name, &format!("{folder}/{name}"), mode)?;
+            self.copy(name, folder.join(name), mode)?;
         }
         let here = self.root.join(&folder);
         let search = SearchPath::new(vec![here.clone()], Vec::new(), Beside::Program);
@@ -148,20 +173,39 @@ impl Tree {
                 link(Path::new(target), &here.join(name))?;
             }
         }
+        self.are_found(&here)
+    }
+
+    /// Says so where `moctl`, which was built for another folder, would not find its drivers.
+    fn are_found(&self, drivers: &Path) -> Result<()> {
+        let listed = self.moctl(&["drivers".as_ref()])?;
+        let folder = drivers.as_os_str().as_encoded_bytes();
+        if !listed.windows(folder.len()).any(|part| part == folder) {
+            eprintln!(
+                "moctl does not look for drivers in {}: set MOSAIC_LIBDIR, the folder of libraries \
+                 where it will be used, while it is built",
+                drivers.display()
+            );
+        }
         Ok(())
     }
 
     /// The C library, as shared object and as archive, its header, and how to find them.
     fn library(&self) -> Result<()> {
-        self.copy("libmosaic.so", &format!("lib/{SONAME}"), FILE)?;
-        link(Path::new(SONAME), &self.root.join("lib/libmosaic.so"))?;
-        self.copy("libmosaic.a", "lib/libmosaic.a", FILE)?;
+        let at = |name: &str| self.libdir.join(name);
+        self.copy("libmosaic.so", at(SONAME), FILE)?;
+        link(Path::new(SONAME), &self.root.join(at("libmosaic.so")))?;
+        self.copy("libmosaic.a", at("libmosaic.a"), FILE)?;
         let sources = cargo::workspace().join("libmosaic");
         let header = std::fs::read(sources.join("include/mosaic/mosaic.h"))?;
         self.put(&header, "include/mosaic/mosaic.h")?;
         let pc = std::fs::read_to_string(sources.join("mosaic.pc.in"))?;
+        let up = vec![".."; self.libdir.components().count()].join("/");
         let pc = pc.replace("@VERSION@", env!("CARGO_PKG_VERSION"));
-        self.put(pc.as_bytes(), "lib/pkgconfig/mosaic.pc")
+        self.put(
+            pc.replace("@UP@", &up).as_bytes(),
+            at("pkgconfig/mosaic.pc"),
+        )
     }
 
     fn manual(&self) -> Result<()> {
@@ -177,7 +221,7 @@ impl Tree {
     fn completions(&self) -> Result<()> {
         for (shell, path) in COMPLETIONS {
             let script = self.moctl(&["completions".as_ref(), shell.as_ref()])?;
-            self.put(&script, &format!("share/{path}"))?;
+            self.put(&script, format!("share/{path}"))?;
         }
         Ok(())
     }
@@ -197,14 +241,14 @@ impl Tree {
         Ok(output.stdout)
     }
 
-    fn copy(&self, name: &str, to: &str, mode: u32) -> Result<()> {
+    fn copy(&self, name: &str, to: impl AsRef<Path>, mode: u32) -> Result<()> {
         let from = self.built.join(name);
         let source = File::open(&from)
             .with_context(|| format!("cannot open {}, which has to be built", from.display()))?;
         write(source, &self.place(to)?, mode)
     }
 
-    fn put(&self, content: &[u8], to: &str) -> Result<()> {
+    fn put(&self, content: &[u8], to: impl AsRef<Path>) -> Result<()> {
         write(content, &self.place(to)?, FILE)
     }
 

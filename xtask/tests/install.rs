@@ -6,7 +6,11 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use mosaic_tests::{Output, build, eventually, requires_root, target_folder};
+use mosaic_core::loader::{Beside, SearchPath};
+use mosaic_tests::{
+    Output, build, eventually, requires, requires_program, requires_root, stdout_of, target_folder,
+    word,
+};
 use rustix::fs::{FlockOperation, flock};
 
 fn temporary() -> (tempfile::TempDir, PathBuf) {
@@ -17,11 +21,11 @@ fn temporary() -> (tempfile::TempDir, PathBuf) {
 
 /// Installs what the tests were built with.
 fn install(root: &Path) {
-    let output = try_install(root);
+    let output = try_install(root, &[]);
     assert_eq!((output.status, output.stderr.as_str()), (0, ""));
 }
 
-fn try_install(root: &Path) -> Output {
+fn try_install(root: &Path, words: &[&str]) -> Output {
     build(&["libmosaic"]).unwrap();
     let target = target_folder().unwrap();
     let mut command = Command::new("sh");
@@ -35,6 +39,7 @@ fn try_install(root: &Path) -> Output {
         ])
         .args(["install", "--no-build", "--root"])
         .arg(root)
+        .args(words)
         .env("CARGO_TARGET_DIR", target.parent().unwrap());
     if !target.ends_with("release") {
         command.arg("--debug");
@@ -116,11 +121,24 @@ const FILES: [&str; 12] = [
 ];
 
 fn assert_complete(root: &Path) {
+    assert_complete_in(root, "lib");
+}
+
+/// All is there and nothing else, the libraries in a folder of that name.
+fn assert_complete_in(root: &Path, libdir: &str) {
     let mut left = files(root);
+    for name in &mut left {
+        if let Some(name_in_it) = name.strip_prefix(&format!("{libdir}/")) {
+            *name = format!("lib/{name_in_it}");
+        }
+    }
     let mut take = |name: &str| {
         let at = left.iter().position(|found| found == name);
         left.remove(at.unwrap_or_else(|| panic!("no {name} in {}", root.display())));
-        root.join(name)
+        match name.strip_prefix("lib/") {
+            Some(name_in_it) => root.join(libdir).join(name_in_it),
+            None => root.join(name),
+        }
     };
     for name in PROGRAMS {
         assert_eq!(mode(&take(name)), 0o755, "{name}");
@@ -172,6 +190,107 @@ fn a_tree_is_complete_and_works_from_where_it_stands() {
     }
 }
 
+/// Makes a volume in the mosaic that it is given, by the drivers that the library finds.
+const PROGRAM_IN_C: &str = r#"
+#include <stdio.h>
+#include <mosaic/mosaic.h>
+
+int main(int argc, char **argv)
+{
+	mosaic_t mosaic = argc > 1 ? mosaic_open(argv[1], 0) : NULL;
+
+	if (mosaic == NULL || mosaic_make_vol_fs(mosaic, "vol", 2048, 0) != 0) {
+		puts(mosaic_last_error());
+		return 1;
+	}
+	mosaic_close(mosaic);
+	return 0;
+}
+"#;
+
+/// Compiles a program as `mosaic.pc` says, has it make a volume, and has `moctl` show it.
+fn assert_usable(root: &Path, libdir: &str) {
+    let libraries = root.join(libdir);
+    let descriptions = format!("PKG_CONFIG_PATH={}", word(&libraries.join("pkgconfig")));
+    let ask = |what: &str| {
+        let words = [descriptions.as_str(), "pkg-config", what, "mosaic"];
+        stdout_of("env", &words).unwrap()
+    };
+    for (name, is) in [
+        ("prefix", root.to_owned()),
+        ("libdir", libraries.clone()),
+        ("includedir", root.join("include")),
+    ] {
+        let said = ask(&format!("--variable={name}"));
+        let said = Path::new(said.trim()).canonicalize();
+        assert_eq!(said.ok(), Some(is), "{name}");
+    }
+    let (source, program) = (root.join("program.c"), root.join("program"));
+    std::fs::write(&source, PROGRAM_IN_C).unwrap();
+    let (cflags, libs) = (ask("--cflags"), ask("--libs"));
+    let mut words = vec!["-Wall", "-Werror", word(&source), "-o", word(&program)];
+    words.extend(cflags.split_whitespace().chain(libs.split_whitespace()));
+    stdout_of("gcc", &words).unwrap();
+    let config = root.join("m.mos");
+    let location = root.join("location");
+    std::fs::create_dir(&location).unwrap();
+    let text = format!("type: plain\nlocation: {}\n", location.display());
+    std::fs::write(&config, text).unwrap();
+    let libraries = format!("LD_LIBRARY_PATH={}", word(&libraries));
+    let words = ["-i", &libraries, word(&program), word(&config)];
+    stdout_of("env", &words).unwrap();
+    let list = moctl(root, &[word(&config), "list"]);
+    assert!(list.contains("\nvol "), "{list}");
+}
+
+#[test]
+fn libraries_can_be_in_another_folder() {
+    if !["gcc", "pkg-config"].into_iter().all(requires_program) {
+        return;
+    }
+    // Where this build has them.
+    let search = SearchPath::new(Vec::new(), Vec::new(), Beside::Program);
+    let built_in = search.directories().nth(1).unwrap();
+    let libdir = built_in
+        .strip_prefix("/usr")
+        .ok()
+        .and_then(|path| path.to_str()?.strip_suffix("/mosaic/drivers/1"));
+    let Some(libdir) = libdir.filter(|libdir| requires(*libdir != "lib", "it is lib here")) else {
+        return;
+    };
+    let (_owner, folder) = temporary();
+    let root = folder.join("usr");
+    let output = try_install(&root, &["--libdir", libdir]);
+    assert_eq!((output.status, output.stderr.as_str()), (0, ""));
+    assert_complete_in(&root, libdir);
+    let moved = folder.join("moved");
+    std::fs::rename(&root, &moved).unwrap();
+    assert_usable(&moved, libdir);
+}
+
+#[test]
+fn who_builds_for_one_folder_and_installs_into_another_is_told() {
+    let (_owner, root) = temporary();
+    let output = try_install(&root, &["--libdir", "elsewhere/"]);
+    let drivers = root.join("elsewhere/mosaic/drivers/1");
+    let said = format!(
+        "moctl does not look for drivers in {}: set MOSAIC_LIBDIR, the folder of libraries where it \
+         will be used, while it is built\n",
+        drivers.display()
+    );
+    assert_eq!((output.status, output.stderr), (0, said));
+    assert_complete_in(&root, "elsewhere");
+    for outside in ["/usr/lib64", "../lib", ""] {
+        let output = try_install(&root, &["--libdir", outside]);
+        assert_eq!(output.status, 2, "{outside}: {}", output.stderr);
+        assert!(
+            output.stderr.contains("beneath that of --root"),
+            "{}",
+            output.stderr
+        );
+    }
+}
+
 #[test]
 fn a_second_installation_replaces_the_first_one() {
     let (_owner, root) = temporary();
@@ -195,7 +314,7 @@ fn a_second_installation_replaces_the_first_one() {
     let drivers = root.join("lib/mosaic/drivers/1");
     let theirs = drivers.join("libmosaic_zfs.so");
     std::fs::copy(drivers.join("libmosaic_plain.so"), &theirs).unwrap();
-    let output = try_install(&root);
+    let output = try_install(&root, &[]);
     let said = format!(
         "not one of these drivers, left alone: {}\n",
         theirs.display()
@@ -214,7 +333,7 @@ fn root_a_folder_that_others_can_write_is_said_to_keep_root_from_its_drivers() {
     let drivers = root.join("lib/mosaic/drivers/1");
     std::fs::create_dir_all(&drivers).unwrap();
     std::fs::set_permissions(&drivers, std::fs::Permissions::from_mode(0o777)).unwrap();
-    let output = try_install(&root);
+    let output = try_install(&root, &[]);
     assert_eq!(output.status, 1, "{}", output.stderr);
     let remedy = format!("mend it by: chmod go-w {drivers:?}");
     assert!(output.stderr.contains(&remedy), "{}", output.stderr);

@@ -14,6 +14,7 @@ use crate::mapped_file::MappedFile;
 use crate::ownership::Trusted;
 
 /// The system's library folder; a packager with another one sets `MOSAIC_LIBDIR` while building.
+/// Beneath `/usr`, it tells also where libraries are in a tree that is moved.
 const LIBRARY_DIR: &str = match option_env!("MOSAIC_LIBDIR") {
     Some(dir) => dir,
     None => MULTIARCH_DIR,
@@ -36,7 +37,8 @@ const MULTIARCH_DIR: &str = if cfg!(all(target_arch = "x86_64", target_env = "gn
 /// What runs, beside which drivers are looked for last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Beside {
-    /// The program: `../lib/mosaic/drivers/1` from its folder, and that folder.
+    /// The program: `../lib/mosaic/drivers/1` from its folder, the same where the system has its
+    /// libraries elsewhere, such as `../lib64/mosaic/drivers/1`, and that folder.
     Program,
     /// A library: `mosaic/drivers/1` in its folder, and that folder.
     Library(MappedFile),
@@ -52,8 +54,8 @@ pub struct SearchPath {
 
 impl SearchPath {
     /// The folders given by the user, then those of the environment, then the built-in ones:
-    /// `/usr/local/lib/mosaic/drivers/1`, the same in the system's library folder, and the two
-    /// beside what runs.
+    /// `/usr/local/lib/mosaic/drivers/1`, the same in the system's library folder, and those beside
+    /// what runs.
     ///
     /// Reads no environment variable: `environment` is what the caller made of one.
     pub fn new(explicit: Vec<PathBuf>, environment: Vec<PathBuf>, beside: Beside) -> Self {
@@ -95,8 +97,19 @@ fn versioned(library_dir: &Path) -> PathBuf {
     library_dir.join("mosaic/drivers").join(major)
 }
 
+/// Where libraries are beneath a prefix: in `lib`, or as beneath `/usr` of the system.
+fn library_folders(prefix: &Path) -> Vec<PathBuf> {
+    let as_in_usr = Path::new(LIBRARY_DIR).strip_prefix("/usr").ok();
+    let names = [Some(Path::new("lib")), as_in_usr];
+    names
+        .into_iter()
+        .flatten()
+        .map(|name| prefix.join(name))
+        .collect()
+}
+
 impl Beside {
-    /// The two folders, where they can be found out.
+    /// The folders, where they can be found out.
     pub(super) fn folders(&self) -> Vec<PathBuf> {
         let file = match self {
             Self::Program => std::env::current_exe().ok(),
@@ -105,12 +118,13 @@ impl Beside {
         let Some(folder) = file.as_deref().and_then(Path::parent) else {
             return Vec::new();
         };
-        let libraries = match self {
-            Self::Program => folder.parent().map(|prefix| prefix.join("lib")),
-            Self::Library(_) => Some(folder.to_owned()),
+        let libraries = match (self, folder.parent()) {
+            (Self::Program, Some(prefix)) => library_folders(prefix),
+            (Self::Program, None) => Vec::new(),
+            (Self::Library(_), _) => vec![folder.to_owned()],
         };
-        let drivers = libraries.map(|libraries| versioned(&libraries));
-        drivers.into_iter().chain([folder.to_owned()]).collect()
+        let drivers = libraries.iter().map(|libraries| versioned(libraries));
+        drivers.chain([folder.to_owned()]).collect()
     }
 
     /// Whom to trust with a folder: more than root only beside what runs.
@@ -167,8 +181,15 @@ mod tests {
             directories[4],
             folder.parent().unwrap().join("lib/mosaic/drivers/1")
         );
-        assert_eq!(directories[5], folder);
-        assert_eq!(directories.len(), 6);
+        if LIBRARY_DIR == MULTIARCH_DIR && LIBRARY_DIR != "/usr/lib" {
+            let multiarch = Path::new(LIBRARY_DIR).strip_prefix("/usr").unwrap();
+            assert_eq!(
+                directories[5],
+                versioned(&folder.parent().unwrap().join(multiarch))
+            );
+            assert_eq!(directories.len(), 7);
+        }
+        assert_eq!(directories.last(), Some(&folder));
     }
 
     #[test]
