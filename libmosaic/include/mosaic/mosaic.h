@@ -31,7 +31,9 @@
  * Threads. Every function can be called from every thread at any time, also on one handle: calls
  * that change one volume wait for each other. A handle that is closed while a call on it runs in
  * another thread is closed for all later calls, and that call ends as if it had been open. No call is
- * a cancellation point: pthread_cancel(3) takes effect behind it.
+ * a cancellation point: pthread_cancel(3) takes effect behind it. No function may be called in the handler
+ * of a signal. mosaic_open(), mosaic_init() and what lists mosaics, drivers and keys read environment
+ * variables: no other thread may change the environment meanwhile.
  *
  * Processes. After fork(2) the child of a program with one thread can use the handles as its parent
  * can. In the child of a program with several threads only what is async-signal-safe may be called
@@ -196,7 +198,10 @@ struct mosaic_options {
 	 * come those of MOSAIC_DRIVER_PATH, the system's, and that beside the library.
 	 */
 	const char *driver_path;
-	/* Milliseconds to wait for a lock that somebody else has; 0: 10 s; less than 0: not at all. */
+	/*
+	 * Milliseconds to wait for a lock that somebody else has; 0: 10 s; less than 0: not at all. Calls on
+	 * one handle wait two seconds for each other at the least.
+	 */
 	long lock_timeout_ms;
 };
 
@@ -430,10 +435,10 @@ int mosaic_clone_vol_sized(volume_t from, const char *name, unsigned long blocks
 
 /*
  * Destroys a volume and all its data. It closes the handle as soon as the volume is gone, as
- * mosaic_close_vol() would; to close it once more is no error. Until then it waits for the other calls
- * on the handle, as mosaic_rename_vol() does. It can fail when the volume is gone, in the wait of
- * MOSAIC_WAIT, or as the disk fails: it closes the handle then too, and also when nobody can say whether
- * the volume is gone. mosaic_last_changed() is 1 then. flags: MOSAIC_MISSING_OK, MOSAIC_WAIT.
+ * mosaic_close_vol() would; to close it once more is no error (for the last 4096 that were dropped). Until
+ * then it waits for the other calls on the handle, as mosaic_rename_vol() does. It can fail when the volume
+ * is gone, in the wait of MOSAIC_WAIT, or as the disk fails: it closes the handle then too, and also when
+ * nobody can say whether the volume is gone. mosaic_last_changed() is 1 then. flags: MOSAIC_MISSING_OK, MOSAIC_WAIT.
  */
 int mosaic_drop_vol(volume_t volume, int flags);
 
