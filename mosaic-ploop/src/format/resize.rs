@@ -15,7 +15,8 @@ impl<F: ImageFile> Writer<F> {
     /// Makes the disk larger; rounded up to whole clusters.
     ///
     /// # Errors
-    /// `Size`; `Resize` if it is larger already; `Full`; `Broken`; `Io`.
+    /// `Size`; `Resize` if it is larger already; `Full`; `Broken`; `Io`. It has the old size then, and
+    /// some clusters may have been moved.
     pub fn grow(&mut self, size: Sectors) -> Result<()> {
         let mut new = self.header().clone();
         new.resize(size)?;
@@ -31,12 +32,14 @@ impl<F: ImageFile> Writer<F> {
         }
         self.mark()?;
         self.flush()?;
-        self.make_room(&new)?;
-        let entries = self.header().entries;
-        self.delta.bat.resize(new.entries);
-        let done = self.change_header(|header| *header = new);
+        let (entries, table) = (self.header().entries, self.header().table_clusters());
+        let done = self.make_room(&new).and_then(|()| {
+            self.delta.bat.resize(new.entries);
+            self.change_header(|header| *header = new)
+        });
         if done.is_err() {
             self.delta.bat.resize(entries);
+            self.space.give_back(table);
         }
         done
     }

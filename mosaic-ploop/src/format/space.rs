@@ -78,6 +78,12 @@ impl Space {
         self.lowest = self.lowest.max(self.table);
     }
 
+    /// Header and BAT take no more clusters than that after all.
+    pub fn give_back(&mut self, table: u32) {
+        self.table = FileCluster(table);
+        self.lowest = self.lowest.min(self.table);
+    }
+
     /// Where the file may end, in clusters: nothing is taken from there on.
     pub fn end(&self) -> u64 {
         self.taken.end().max(self.table.0.into())
@@ -123,5 +129,9 @@ mod tests {
         space.reserve(3);
         space.free(FileCluster(1));
         assert_eq!(space.take_lowest(9), Some(FileCluster(3)));
+        space.give_back(1);
+        assert_eq!(space.take_lowest(9), Some(FileCluster(1)));
+        assert_eq!(space.take_lowest(9), Some(FileCluster(2)));
+        assert_eq!(space.take_lowest(9), Some(FileCluster(4)));
     }
 }

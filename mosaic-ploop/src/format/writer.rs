@@ -31,7 +31,8 @@ pub struct Writer<F> {
     ledger: Option<Ledger<F>>,
     flushes: Flushes,
     is_broken: AtomicBool,
-    /// The mark is perhaps not in the file, for want of space, and nothing is to be written without.
+    /// The header is perhaps not what is in the file, for want of space, and nothing is to be written
+    /// without the mark in it.
     is_unmarked: bool,
 }
 
@@ -298,7 +299,7 @@ impl<F: ImageFile> Writer<F> {
         self.mark()
     }
 
-    /// Sets the mark again where there was no space for it, before anything else is written.
+    /// Writes the header, with the mark, where there was no space for it, before anything else.
     ///
     /// # Errors
     /// `Broken`; `Io`.
@@ -309,7 +310,7 @@ impl<F: ImageFile> Writer<F> {
         Ok(())
     }
 
-    /// Whether the mark is in the file.
+    /// Whether the header is in the file, with the mark.
     pub(super) fn is_marked(&self) -> bool {
         !self.is_unmarked
     }
@@ -360,8 +361,8 @@ impl<F: ImageFile> Writer<F> {
     }
 
     /// Changes the header and makes that durable; the BAT is clean, and all of it durable. On an error
-    /// the header is what it was. For want of space to write it, nothing but it is written until the
-    /// mark is certain to be in the file.
+    /// the header is what it was. For want of space to write it, nothing is written before that is in the
+    /// file again, with the mark: it may have the new one, of which clusters can be the table.
     ///
     /// # Errors
     /// `Broken`; `Io`, and then nothing more is written if something may be lost.
@@ -370,18 +371,14 @@ impl<F: ImageFile> Writer<F> {
         let old = self.header().clone();
         change(&mut self.delta.header);
         let changed = self.write_header();
-        let mut is_known = true;
         if let Err(error) = &changed {
-            let delta = &mut self.delta;
-            delta.header = old;
+            self.delta.header = old;
             if error.may_have_lost() {
                 self.give_up();
-            } else {
-                // A part of the new one may be in the file.
-                is_known = delta.bat.write_header(&delta.file, &delta.header).is_ok();
             }
         }
-        self.is_unmarked = !is_known || self.header().mark != Mark::InUse;
+        // If it failed, a part of the new one may be in the file.
+        self.is_unmarked = changed.is_err() || self.header().mark != Mark::InUse;
         changed
     }
 

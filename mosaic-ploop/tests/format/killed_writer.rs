@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A writer that is killed, and then more goes wrong: the power is cut, or there was no space.
 
+use std::cell::RefCell;
+
 use mosaic_core::ErrorKind;
 use mosaic_ploop::format::Error;
 use mosaic_ploop::format::chain::Chain;
@@ -331,5 +333,112 @@ fn nothing_is_written_to_a_top_before_it_has_its_mark_again() {
             let (_, chain) = serve(&folder, &notes);
             assert!(seen(&chain, 0, CLUSTERS) == answered, "{when}");
         }
+    }
+}
+
+/// A growth that a table of several clusters needs, refused; what was tried has then to be as if it had
+/// not been.
+fn refuse_growths(
+    kind: Kind,
+    clusters: u64,
+    fill_up: impl Fn(&MemFolder, &MemFolder, usize),
+    look: impl Fn(&str, MemDisk, MemChain, &MemFolder),
+) {
+    let mut refused = 0;
+    for good in 0.. {
+        let disk = small(kind);
+        fill(&disk, 0, clusters * CLUSTER, 9);
+        let (folder, notes) = (disk.folder().clone(), MemFolder::default());
+        let (mut disk, mut chain) = serve(&folder, &notes);
+        folder.take_steps();
+        fill_up(&folder, &notes, good);
+        let done = disk.grow_open(Sectors(30_000 * CLUSTER / 512), &mut chain);
+        if !(folder.heal() | notes.heal()) {
+            done.unwrap();
+            break;
+        }
+        // A failed flush breaks the disk, and to give space back is a courtesy.
+        let Err(Error::Io { action, .. }) = done else {
+            continue;
+        };
+        if action != "flush" {
+            refused += 1;
+            let when = format!("{kind:?}, {clusters} clusters, cannot {action} after {good} steps");
+            look(&when, disk, chain, &notes);
+        }
+    }
+    assert!(refused > 2, "{kind:?}, {clusters} clusters: {refused}");
+}
+
+#[test]
+fn a_disk_whose_growth_was_refused_has_room_for_all_its_clusters() {
+    let cases = [1, 3, CLUSTERS].map(|clusters| [(clusters, false), (clusters, true)]);
+    let cases = cases.into_iter().flatten();
+    for (kind, (clusters, stays_full)) in cases.flat_map(|case| [(V1, case), (V2, case)]) {
+        let full = |folder: &MemFolder, _: &MemFolder, good| folder.fill_after(good, stays_full);
+        refuse_growths(kind, clusters, full, |when, mut disk, mut chain, _| {
+            for cluster in 0..CLUSTERS {
+                let done = chain.write(&[7; 512], DiskOffset(cluster * CLUSTER));
+                assert!(done.is_ok(), "{when}: {done:?}");
+            }
+            let answered = seen(&chain, 0, CLUSTERS);
+            chain.close().unwrap();
+            let now = disk.read(Guid::TOP).unwrap();
+            assert!(seen(&now, 0, CLUSTERS) == answered, "{when}");
+            disk.snapshot(guid(8)).unwrap();
+            assert_clean(&mut disk);
+        });
+    }
+}
+
+/// Of the header that there was no space for a part may come to storage, and the room that it takes for
+/// the table is used by clusters again.
+#[test]
+fn a_crash_after_a_refused_growth_leaves_what_was_durable() {
+    for kind in [V1, V2] {
+        let start = RefCell::default();
+        let full = |folder: &MemFolder, _: &MemFolder, good| {
+            *start.borrow_mut() = folder.content();
+            folder.fill_after(good, true);
+        };
+        refuse_growths(kind, 3, full, |when, disk, mut chain, _| {
+            let before = seen(&chain, 0, 3);
+            for cluster in 3..CLUSTERS {
+                put(&mut chain, cluster * CLUSTER, 7);
+            }
+            let steps = disk.folder().take_steps();
+            let losses = (0..20).map(Loss::Half).chain([Loss::Nothing, Loss::All]);
+            for loss in losses {
+                let folder = after_crash(&start.borrow(), &steps, loss);
+                let mut disk = Disk::open(folder).unwrap();
+                let repaired = disk.check(Some(Repair::Safe)).unwrap();
+                assert!(repaired.is_clean(), "{when}, {loss:?}: {repaired:?}");
+                let now = seen(&disk.read(Guid::TOP).unwrap(), 0, 3);
+                assert!(now == before, "{when}, {loss:?}");
+            }
+        });
+    }
+}
+
+/// The copies are there, and some of them are noted.
+#[test]
+fn a_growth_whose_notes_have_no_space_loses_nothing_with_its_writer() {
+    for kind in [V1, V2] {
+        let full = |_: &MemFolder, notes: &MemFolder, good| notes.fill_after(good, true);
+        refuse_growths(kind, 6, full, |when, disk, mut chain, notes| {
+            // Two of them new: more would want places that only a flush makes free.
+            for (cluster, byte) in (0..8).zip(20..) {
+                put(&mut chain, cluster * CLUSTER, byte);
+            }
+            let answered = seen(&chain, 0, CLUSTERS);
+            drop(chain);
+            let (mut disk, mut chain) = serve(disk.folder(), notes);
+            assert!(seen(&chain, 0, CLUSTERS) == answered, "{when}");
+            let grown = disk.grow_open(Sectors(30_000 * CLUSTER / 512), &mut chain);
+            assert!(grown.is_ok(), "{when}: {grown:?}");
+            assert!(seen(&chain, 0, CLUSTERS) == answered, "{when}");
+            chain.close().unwrap();
+            assert_clean(&mut disk);
+        });
     }
 }

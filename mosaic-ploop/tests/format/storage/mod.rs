@@ -173,15 +173,16 @@ impl MemFolder {
         let mut state = self.state();
         if state.fails(&step) {
             state.has_failed = true;
-            if let Step::Write { inode, at, data } = &step {
+            if let Step::Write { inode, at, data } = step {
                 let is_first = state.failed_writes.is_multiple_of(2);
                 state.failed_writes += 1;
                 let (first, second) = data.split_at(data.len() / 2);
-                let bytes = &mut state.content.inodes[*inode];
-                match is_first {
-                    true => write(bytes, *at, first),
-                    false => write(bytes, *at + first.len() as u64, second),
-                }
+                let (at, data) = match is_first {
+                    true => (at, first.to_vec()),
+                    false => (at + first.len() as u64, second.to_vec()),
+                };
+                write(&mut state.content.inodes[inode], at, &data);
+                state.steps.push(Step::Write { inode, at, data });
             }
             let errno = if state.is_full { 28 } else { 5 };
             return Err(io::Error::from_raw_os_error(errno));
