@@ -2,9 +2,9 @@
 //! Running programs: mkfs, fsck and their like, where the kernel has no call for it.
 //!
 //! No shell ever, no search in the current directory, nothing of our environment, none of our
-//! descriptors. How it ended is known whatever the process around us does with its children
-//! (`ioctl::spawn`). A program dies with us unless it is in a step that must not stop half-way
-//! ([`Command::to_the_end`]).
+//! descriptors but those that an argument names ([`fd_path`]). How it ended is known whatever the
+//! process around us does with its children (`ioctl::spawn`). A program dies with us unless it is in a
+//! step that must not stop half-way ([`Command::to_the_end`]).
 
 mod parting;
 mod running;
@@ -13,7 +13,7 @@ mod waiter;
 mod words;
 
 use std::ffi::{CString, OsStr, OsString};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -149,6 +149,7 @@ impl Command {
             path,
             arguments,
             environment: environment.collect::<Result<_, _>>()?,
+            descriptors: self.arguments.iter().filter_map(|a| passed_by(a)).collect(),
         })
     }
 
@@ -212,19 +213,30 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file() && rustix::fs::access(path, Access::EXEC_OK).is_ok())
 }
 
+/// Where a process has its own descriptors.
+const OWN: &str = "/proc/self/fd/";
+
 /// A path by which a program we run opens what our descriptor is open on, also a file without a
-/// name. The descriptor stays close-on-exec: nothing is inherited.
+/// name: an argument of this form has the program get the descriptor, by the same number.
 ///
-/// Good as long as the descriptor is open here, and only for programs of the same user or root
-/// (proc_pid_fd(5)). The number is the one that `/proc` shows, which in a container with the
-/// host's `/proc` is not getpid's.
+/// Good as long as the descriptor is open here. One of the standard three is another one in the
+/// program, which opens ours from outside: only where we are dumpable, or it may trace us
+/// (proc_pid_fd(5)). The number of a process is the one that `/proc` shows, which in a container with
+/// the host's `/proc` is not getpid's.
 pub fn fd_path(fd: BorrowedFd<'_>) -> PathBuf {
+    let fd = fd.as_raw_fd();
+    if fd > 2 {
+        return PathBuf::from(format!("{OWN}{fd}"));
+    }
     let ourselves = std::fs::read_link("/proc/self")
         .unwrap_or_else(|_| PathBuf::from(std::process::id().to_string()));
-    Path::new("/proc")
-        .join(ourselves)
-        .join("fd")
-        .join(fd.as_raw_fd().to_string())
+    Path::new("/proc").join(ourselves).join(format!("fd/{fd}"))
+}
+
+/// The descriptor that the program gets for an argument: see [`fd_path`].
+fn passed_by(argument: &OsStr) -> Option<RawFd> {
+    let fd = argument.to_str()?.strip_prefix(OWN)?.parse().ok()?;
+    (fd > 2).then_some(fd)
 }
 
 #[cfg(test)]

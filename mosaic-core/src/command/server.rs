@@ -8,10 +8,10 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
 
-use super::fd_path;
 use super::parting::Parting;
 use super::running::{null, unclear};
 use super::waiter;
+use super::{fd_path, passed_by};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host_services::Host;
 use crate::ioctl::spawn::{Image, Report};
@@ -20,7 +20,7 @@ use crate::ioctl::spawn::{Image, Report};
 /// child.
 ///
 /// `name` is where it was opened, for its arguments and messages. `stdin` is its standard input, such
-/// as a socket over which it is told what to serve; of our other descriptors it gets none.
+/// as a socket over which it is told what to serve; of our other descriptors it gets the program's alone.
 ///
 /// # Errors
 /// `Io` if it cannot be run, or does not end well; `Unsupported` if this process makes its children in
@@ -36,10 +36,12 @@ pub fn launch_server(
         let text = CString::new(path.as_os_str().as_bytes());
         text.map_err(std::io::Error::from).context(failed)
     };
+    let path = fd_path(program);
     let image = Image {
         arguments: vec![text(name)?],
-        path: text(&fd_path(program))?,
+        path: text(&path)?,
         environment: Vec::new(),
+        descriptors: passed_by(path.as_os_str()).into_iter().collect(),
     };
     let null = null().context(failed)?;
     let streams = [stdin.as_fd(), null.as_fd(), null.as_fd()];

@@ -396,6 +396,33 @@ fn a_program_opens_a_file_of_ours_that_has_no_name() {
     assert_eq!(text, "theirs\n");
 }
 
+/// A process is not dumpable after setuid(2), among others.
+#[test]
+fn root_a_program_opens_a_file_of_who_cannot_be_traced() {
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::PermissionsExt;
+    if std::env::var_os(VICTIM).is_some() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_permissions(std::fs::Permissions::from_mode(0o666))
+            .unwrap();
+        let program = std::fs::File::open("/bin/true").unwrap();
+        nix::unistd::setuid(nix::unistd::Uid::from_raw(65534)).unwrap();
+        assert!(!nix::sys::prctl::get_dumpable().unwrap());
+        let path = fd_path(file.as_fd());
+        let command = sh("echo mine > $0; cat $0; ls /proc/self/fd | wc -l");
+        let output = command.arg(&path).run(&host()).unwrap();
+        // The standard three, ours, and the folder.
+        assert_eq!(output.stdout, b"mine\n5\n");
+        let (name, stdin) = (Path::new("true"), running::null().unwrap());
+        launch_server(&host(), program.as_fd(), name, stdin).unwrap();
+        std::process::exit(77);
+    }
+    if mosaic_tests::requires_root() {
+        let name = "command::tests::root_a_program_opens_a_file_of_who_cannot_be_traced";
+        passes_in(&[], name);
+    }
+}
+
 #[test]
 fn strange_arguments_are_shown_quoted() {
     let command = Command::new("mkfs.x").args(["-q", "/dev/loop0", "a b", "", "\n"]);

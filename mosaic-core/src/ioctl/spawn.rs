@@ -28,7 +28,7 @@ mod unmap;
 use std::ffi::{CString, c_char};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::{ptr, slice};
 
 use copies::{Plan, SAYS_BEGINS, SAYS_ELSEWHERE, SAYS_ENDED, SAYS_NOT_RUN, wait};
@@ -37,6 +37,7 @@ use plain::set_mask;
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Signal;
+use unmap::Kept;
 
 /// `CLONE_PIDFD` in include/uapi/linux/sched.h, Linux 5.2: the descriptor goes where the third
 /// argument points.
@@ -76,6 +77,8 @@ pub(crate) struct Image {
     pub(crate) arguments: Vec<CString>,
     /// Its whole environment.
     pub(crate) environment: Vec<CString>,
+    /// Those of our descriptors, beyond 2, that it has by the same numbers.
+    pub(crate) descriptors: Vec<RawFd>,
 }
 
 impl Image {
@@ -133,7 +136,7 @@ pub(crate) struct Waiter {
 }
 
 /// Starts a program with these standard streams, in a process group of its own, with `/` as its
-/// directory, default signals, and none of our other descriptors.
+/// directory, default signals, and of our other descriptors those of the image.
 ///
 /// `PR_SET_PDEATHSIG` (prctl(2)) follows the **thread** that starts it, not the process: whoever starts
 /// a program that [`Manner::dies_with_us`] must wait for it on the same thread.
@@ -151,11 +154,17 @@ pub(crate) fn start(
     let streams = [beyond(stdin)?, beyond(stdout)?, beyond(stderr)?];
     let theirs = fcntl_dupfd_cloexec(theirs, 3)?;
     let [stdin, stdout, stderr] = [0, 1, 2].map(|at: usize| streams[at].as_raw_fd());
-    let mut kept = [stdin, stdout, stderr, theirs.as_raw_fd()];
+    let mut kept = vec![stdin, stdout, stderr, theirs.as_raw_fd()];
+    kept.extend(&image.descriptors);
     kept.sort_unstable();
     let (texts, pointers) = image.laid_out();
     let memory = match memory {
-        Memory::Little => unmap::kept(&texts, &pointers),
+        Memory::Little => unmap::kept([
+            Kept::slice(&texts),
+            Kept::slice(&pointers),
+            Kept::slice(&kept),
+            Kept::slice(&image.descriptors),
+        ]),
         Memory::All => None,
     };
     let plan = Plan {
@@ -164,6 +173,7 @@ pub(crate) fn start(
         environment: 2 + image.arguments.len(),
         streams: [stdin, stdout, stderr],
         report: theirs.as_raw_fd(),
+        passed: &image.descriptors,
         kept,
         manner,
         parent: c_long::from(rustix::process::getpid().as_raw_nonzero().get()),

@@ -25,7 +25,7 @@ pub(super) const SAYS_HEARD: c_int = 4;
 pub(super) const SAYS_BEGINS: c_int = 5;
 
 /// What the copies need, ready to be used without allocating.
-pub(super) struct Plan {
+pub(super) struct Plan<'a> {
     /// Path, arguments and environment, each ended by a NUL.
     #[expect(dead_code, reason = "what the pointers point into")]
     pub(super) texts: Vec<u8>,
@@ -36,8 +36,10 @@ pub(super) struct Plan {
     pub(super) environment: usize,
     pub(super) streams: [RawFd; 3],
     pub(super) report: RawFd,
-    /// The streams and the report, in ascending order.
-    pub(super) kept: [RawFd; 4],
+    /// What the program has besides.
+    pub(super) passed: &'a [RawFd],
+    /// All of these, in ascending order.
+    pub(super) kept: Vec<RawFd>,
     pub(super) manner: Manner,
     pub(super) parent: c_long,
     /// The memory that the waiter keeps; `None`: all of it.
@@ -45,7 +47,7 @@ pub(super) struct Plan {
 }
 
 /// The waiter: runs the program, waits for it, kills what is left of its group, says how it ended.
-pub(super) fn wait(plan: &Plan) -> ! {
+pub(super) fn wait(plan: &Plan<'_>) -> ! {
     // Of what others in this process have open, and of its directory, nothing is kept in use.
     plain::close_all_but(&plan.kept);
     call(libc::SYS_chdir, [address(c"/".as_ptr()), 0, 0, 0]);
@@ -112,7 +114,7 @@ pub(super) fn wait(plan: &Plan) -> ! {
 }
 
 /// Becomes the program.
-fn execute(plan: &Plan, waiter: c_long) -> ! {
+fn execute(plan: &Plan<'_>, waiter: c_long) -> ! {
     call(libc::SYS_setpgid, [0, 0, 0, 0]);
     if plan.manner.dies_with_us && !plain::dies_with(waiter, Signal::KILL) {
         leave(NOT_RUN);
@@ -121,11 +123,17 @@ fn execute(plan: &Plan, waiter: c_long) -> ! {
     take_stream(plan, 1);
     take_stream(plan, 2);
     call(libc::SYS_chdir, [address(c"/".as_ptr()), 0, 0, 0]);
-    // All but the standard three, also those that others in this process opened carelessly. Kernel:
+    // All but the standard three and those of the image, also those that others in this process opened carelessly. Kernel:
     // `CLOSE_RANGE_CLOEXEC`, since Linux 5.11.
     let all = c_long::from(u32::MAX);
     let closed = c_long::from(libc::CLOSE_RANGE_CLOEXEC);
     if call(libc::SYS_close_range, [3, all, closed, 0]) == 0 {
+        for fd in plan.passed {
+            call(
+                libc::SYS_fcntl,
+                [c_long::from(*fd), c_long::from(libc::F_SETFD), 0, 0],
+            );
+        }
         set_mask(0);
         let path = address(plan.pointers[0]);
         let arguments = address(&raw const plan.pointers[1]);
@@ -137,7 +145,7 @@ fn execute(plan: &Plan, waiter: c_long) -> ! {
 }
 
 /// Gives the program a stream by its number.
-fn take_stream(plan: &Plan, number: u8) {
+fn take_stream(plan: &Plan<'_>, number: u8) {
     let stream = c_long::from(plan.streams[usize::from(number)]);
     // Ours are beyond 2, so this never meets a descriptor with itself.
     if call(libc::SYS_dup3, [stream, number.into(), 0, 0]) < 0 {

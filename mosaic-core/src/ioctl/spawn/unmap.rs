@@ -4,7 +4,6 @@
 //! What is not let go is copied page by page as the process that we are a copy of writes to it, and
 //! keeps the files that were mapped, and so their file systems, in use.
 
-use std::ffi::c_char;
 use std::ptr;
 
 use libc::c_long;
@@ -45,7 +44,7 @@ impl Kept {
     }
 
     /// What is read of a slice.
-    fn slice<T>(slice: &[T]) -> Self {
+    pub(super) fn slice<T>(slice: &[T]) -> Self {
         let start = slice.as_ptr().expose_provenance();
         Self::memory(start, start + size_of_val(slice))
     }
@@ -66,11 +65,11 @@ impl Kept {
 ///   `syscall`, has data as well.
 /// - The stack around where we are, and the thread's own memory, where `errno` is, and what the
 ///   kernel writes when a thread goes to another processor (rseq(2)).
-/// - These texts and pointers, and the list itself.
+/// - What is `needed` besides, and the list itself.
 ///
 /// Nobody says where a shadow stack is. And whoever is not where the loader has its objects was loaded
 /// in a way of which nothing is known here.
-pub(super) fn kept(texts: &[u8], pointers: &[*const c_char]) -> Option<Vec<Kept>> {
+pub(super) fn kept(needed: [Kept; 4]) -> Option<Vec<Kept>> {
     let objects = objects();
     let code = [kept as *const u8, libc::syscall as *const u8];
     let is_known = |code: &*const u8| objects.iter().any(|object| object.contains(&code.addr()));
@@ -81,16 +80,15 @@ pub(super) fn kept(texts: &[u8], pointers: &[*const c_char]) -> Option<Vec<Kept>
     let (errno, thread) = unsafe { (libc::__errno_location(), libc::pthread_self()) };
     #[allow(clippy::cast_possible_truncation, reason = "a pointer, or as wide")]
     let thread = thread as usize;
-    let mut list: Vec<Kept> = Vec::with_capacity(objects.len() + 6);
+    let mut list: Vec<Kept> = Vec::with_capacity(objects.len() + needed.len() + 4);
     let own = list.as_ptr().expose_provenance();
     list.extend([
         Kept::memory(own, own + list.capacity() * size_of::<Kept>()),
-        Kept::slice(texts),
-        Kept::slice(pointers),
         Kept::around(ptr::from_ref(&errno).expose_provenance()),
         Kept::around(errno.expose_provenance()),
         Kept::around(thread),
     ]);
+    list.extend(needed);
     list.extend(objects.iter().map(|object| Kept {
         place: None,
         ..Kept::memory(object.start, object.end)
