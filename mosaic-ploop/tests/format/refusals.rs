@@ -367,6 +367,25 @@ fn the_statistics_go_where_the_disk_becomes_another() {
 }
 
 #[test]
+fn the_statistics_go_where_the_disk_is_opened_to_be_written() {
+    for kind in KINDS {
+        let disk = small(kind);
+        disk.folder().put(".statfs", b"cached");
+        let has_them = || disk.folder().names().contains(&".statfs".to_owned());
+        read_top(&disk);
+        assert!(disk.begin_raw(Access::Read).unwrap() && has_them());
+        disk.folder().link("root.hds", "clone.hds");
+        assert!(matches!(disk.write(), Err(Error::Shared { .. })));
+        assert!(has_them());
+        disk.folder().remove_name("clone.hds");
+        disk.write().unwrap().close().unwrap();
+        assert!(!has_them());
+        disk.folder().put(".statfs", b"cached");
+        assert!(disk.begin_raw(Access::Write).unwrap() && !has_them());
+    }
+}
+
+#[test]
 fn the_folder_of_a_raw_disk_is_made_durable_only_for_who_writes() {
     let mut disk = small(Kind::Raw);
     disk.folder().take_steps();

@@ -45,7 +45,7 @@ pub use delete::Deletion;
 pub use freeze::Branch;
 pub use glance::Glance;
 
-/// The cached statistics of an unmounted disk: wrong as soon as the disk is another one.
+/// The cached statistics of an unmounted disk: wrong as soon as it is written, or another one.
 const STATISTICS: &str = ".statfs";
 
 /// A disk in its folder.
@@ -108,7 +108,8 @@ impl<S: Folder> Disk<S> {
         Chain::new(layers, top)
     }
 
-    /// The disk for reading and writing. Its top is marked in use until [`Chain::close`].
+    /// The disk for reading and writing. Its top is marked in use until [`Chain::close`], and its cached
+    /// statistics go.
     ///
     /// The folder is made durable first: who put the descriptor there may have been killed before he
     /// did that, and what is flushed from now on is of the disk that it describes.
@@ -131,7 +132,9 @@ impl<S: Folder> Disk<S> {
         for delta in lower.iter().filter_map(Layer::delta) {
             delta.ensure_closed()?;
         }
-        let top = match self.layer(top, Access::Write)? {
+        let top = self.layer(top, Access::Write)?;
+        self.forget_statistics()?;
+        let top = match top {
             Layer::Delta(delta) => {
                 let mut writer = Writer::open(delta)?;
                 writer.limit(self.descriptor.max_delta());
@@ -160,7 +163,7 @@ impl<S: Folder> Disk<S> {
 
     /// Begins the use of what [`Disk::only_raw`] has opened, once it is locked; `false` if the disk is
     /// another one by now. Who writes finds it as it is after a power cut too: what he flushes is not
-    /// hidden by what an earlier descriptor names.
+    /// hidden by what an earlier descriptor names. Its statistics go.
     ///
     /// # Errors
     /// As [`Disk::open`].
@@ -169,6 +172,7 @@ impl<S: Folder> Disk<S> {
         // Where nothing can be written there may be no fsync of a folder (squashfs, erofs).
         if is_same && access == Access::Write {
             self.sync()?;
+            self.forget_statistics()?;
         }
         Ok(is_same)
     }
