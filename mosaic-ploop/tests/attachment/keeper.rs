@@ -26,13 +26,18 @@ pub fn signal(process: u32, signal: Signal) {
 }
 
 /// A keeper that is stopped while its worker is killed, until this is dropped.
-struct WithoutWorker(u32);
+pub struct WithoutWorker(u32);
 
 impl WithoutWorker {
-    fn new(site: &Site) -> Self {
-        let [keeper, worker] = site.servers()[..] else {
-            panic!("{:?}", site.servers());
+    pub fn new(site: &Site) -> Self {
+        let (mut keeper, mut worker) = (0, 0);
+        // A worker that is just being started is not always seen.
+        let are_two = || {
+            let servers = site.servers();
+            let two = <[u32; 2]>::try_from(servers);
+            two.map(|two| [keeper, worker] = two).is_ok()
         };
+        assert!(eventually(are_two));
         signal(keeper, Signal::STOP);
         signal(worker, Signal::KILL);
         let stopped = Self(keeper);
@@ -58,7 +63,7 @@ pub fn open(device: &std::path::Path) -> File {
 }
 
 /// Kills the worker; whether another one has followed it.
-fn kill_worker(site: &Site) -> bool {
+pub fn kill_worker(site: &Site) -> bool {
     let worker = site.servers()[1];
     run("kill", &["-KILL", &worker.to_string()]).unwrap();
     let followed = || site.servers().get(1).is_some_and(|next| *next != worker);

@@ -7,6 +7,7 @@ mod fio;
 mod keeper;
 mod killed;
 mod lifecycle;
+mod location;
 mod moves;
 mod no_answer;
 mod online;

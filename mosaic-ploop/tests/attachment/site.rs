@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mosaic_core::loopdev::LoopDevice;
@@ -29,9 +29,11 @@ pub const HOW: How = How {
 /// A disk under test.
 pub struct Site {
     pub host: Host,
-    scratch: Scratch,
+    path: PathBuf,
     folder: OwnedFd,
     private: PathBuf,
+    /// What is there, if it is ours; goes last.
+    _scratch: Option<Scratch>,
 }
 
 impl Site {
@@ -43,8 +45,15 @@ impl Site {
     /// A new disk of that kind, with clusters of so many sectors.
     pub fn with(name: &str, mib: u64, kind: Kind, cluster: u32) -> Self {
         let scratch = Scratch::new(name).unwrap();
-        let volume = scratch.path().join("volume");
-        let private = scratch.path().join(".mosaic");
+        let mut site = Self::at(scratch.path(), mib, kind, cluster);
+        site._scratch = Some(scratch);
+        site
+    }
+
+    /// The same in an empty folder.
+    pub fn at(path: &Path, mib: u64, kind: Kind, cluster: u32) -> Self {
+        let volume = path.join("volume");
+        let private = path.join(".mosaic");
         std::fs::create_dir(&volume).unwrap();
         std::fs::create_dir(&private).unwrap();
         let new = NewDisk {
@@ -57,13 +66,14 @@ impl Site {
         Self {
             host: Host::new(Arc::new(Said::default())),
             folder: File::open(&volume).unwrap().into(),
-            scratch,
+            path: path.to_owned(),
             private,
+            _scratch: None,
         }
     }
 
     pub fn volume(&self) -> PathBuf {
-        self.scratch.path().join("volume")
+        self.path.join("volume")
     }
 
     pub fn place(&self) -> Place<'_> {
@@ -160,7 +170,7 @@ fn is_dead(pid: u32) -> bool {
 impl Drop for Site {
     fn drop(&mut self) {
         // What a test that failed left mounted.
-        let _ = run("umount", &[self.scratch.path().join("mounted")]);
+        let _ = run("umount", &[self.path.join("mounted")]);
         if let Ok(Some(attached)) = attachment::find(&self.place()) {
             let _ = attached.detach(&self.host, &self.place());
         }

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Workers that are killed while the location fails: one that follows knows what was lost.
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use mosaic_ploop::attachment::How;
+use mosaic_ploop::format::disk::Kind;
+use mosaic_ploop::format::header::Version;
+use mosaic_ploop::format::pages::{PAGE, Pages};
+use mosaic_tests::{Scratch, eventually, requires_program, requires_root, run};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+
+use crate::keeper::{WithoutWorker, direct, kill_worker};
+use crate::online::requires_resend;
+use crate::site::{HOW, MIB, Site};
+
+const V2: Kind = Kind::Expanded(Version::V2);
+
+/// A file system on storage that can be told to fail: memory, which can be sealed.
+struct Failing {
+    folder: Scratch,
+    storage: OwnedFd,
+}
+
+impl Failing {
+    fn new() -> Self {
+        let folder = Scratch::new("failing").unwrap();
+        let storage = memfd_create("storage", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING);
+        let storage = storage.unwrap();
+        ftruncate(&storage, 128 * MIB).unwrap();
+        let path = format!("/proc/{}/fd/{}", std::process::id(), storage.as_raw_fd());
+        // A journal that fails would take the file system with it.
+        run("mkfs.ext4", &["-q", "-F", "-O", "^has_journal", &path]).unwrap();
+        let mounted = folder.path().to_str().unwrap();
+        // Its loop device goes with it, and with the folder.
+        run(
+            "mount",
+            &["-t", "ext4", "-o", "loop,lazytime", &path, mounted],
+        )
+        .unwrap();
+        Self { folder, storage }
+    }
+
+    /// Lets all fail from now on that is to be written there.
+    fn fail(&self) {
+        // What the file system has of its own is not to fail later.
+        rustix::fs::syncfs(File::open(self.folder.path()).unwrap()).unwrap();
+        let sealed = || fcntl_add_seals(self.storage.as_fd(), SealFlags::WRITE).is_ok();
+        // Not while something is under way.
+        assert!(eventually(sealed));
+    }
+}
+
+/// Has the kernel try to write a page of a file, and tell somebody else that it could not. What is in
+/// the file stays.
+fn lose_a_page(path: &Path) {
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    let mut page = [0; PAGE];
+    file.read_exact_at(&mut page, 0).unwrap();
+    file.write_all_at(&page, 0).unwrap();
+    assert!(file.sync_data().is_err(), "it is durable");
+    // What is wrong in the file system itself is told too.
+    assert!(eventually(|| file.sync_data().is_ok()));
+}
+
+/// What one worker was told that could tell nobody, no other one is told by the kernel.
+#[test]
+fn root_what_is_lost_between_two_workers_is_told() {
+    if !requires_root() || !requires_resend() || !requires_program("mkfs.ext4") {
+        return;
+    }
+    for kind in [V2, Kind::Raw] {
+        let location = Failing::new();
+        let site = Site::at(location.folder.path(), 64, kind, 2048);
+        // All of a raw disk needs no server.
+        site.partition();
+        let how = How {
+            partition: Some(MIB),
+            ..HOW
+        };
+        let file = direct(&site.attach_how(&how).path());
+        let mut page = Pages::new(PAGE);
+        page.bytes_mut().fill(7);
+        file.write_all_at(page.bytes(), 9 * MIB).unwrap();
+        file.sync_all().unwrap();
+        let without = WithoutWorker::new(&site);
+        location.fail();
+        lose_a_page(&site.volume().join("root.hds"));
+        drop(without);
+        for turn in 0..3 {
+            assert!(file.sync_all().is_err(), "{kind:?}, turn {turn}");
+            let read = file.read_exact_at(page.bytes_mut(), 9 * MIB);
+            read.unwrap();
+            assert_eq!(page.bytes(), [7; PAGE]);
+            assert!(kill_worker(&site));
+        }
+        drop(file);
+        // It says what was lost, which the next one goes beyond.
+        let gone = || {
+            let _ = site.find().map(|it| it.detach(&site.host, &site.place()));
+            site.find().is_none()
+        };
+        assert!(eventually(gone));
+    }
+}
