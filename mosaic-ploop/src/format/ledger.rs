@@ -4,9 +4,9 @@
 //! A crash of the machine may lose what was not flushed; a crash of the writer alone may not, where
 //! who wrote goes on. The BAT on disk cannot say it: its entries must not be there before what they
 //! point to is durable. So they are noted in a file that lives as long as the machine does, such as
-//! one in memory, and whoever comes after the writer applies them to the image ([`Writer::take_over`]).
+//! one in memory, and whoever comes after the writer goes on with them ([`Writer::resume`]).
 //!
-//! [`Writer::take_over`]: super::writer::Writer::take_over
+//! [`Writer::resume`]: super::writer::Writer::resume
 
 use std::collections::HashMap;
 use std::io;
@@ -19,7 +19,7 @@ use super::units::{FileOffset, VirtualCluster};
 /// Where notes begin; before it is the name of the image that they are of, and the byte [`BROKEN`].
 const START: u64 = HEAD as u64;
 const HEAD: usize = 1024;
-/// Byte that is not 0 if nothing is to be written to the image any more.
+/// Byte that is not 0 if something of the image is lost: a delta is not to be written any more.
 const BROKEN: usize = HEAD - 1;
 /// Bytes of a note: the number of the entry, and the entry.
 const NOTE: usize = 8;
@@ -40,7 +40,7 @@ pub struct Pending {
     pub image: String,
     /// Entries in the order in which they were set.
     pub entries: Vec<(VirtualCluster, Entry)>,
-    /// Whether a write or flush failed: it is not known what is in the image.
+    /// Whether something failed for good: it is not known what is in the image.
     pub is_broken: bool,
 }
 
@@ -64,9 +64,10 @@ impl<F: ImageFile> Ledger<F> {
         Ok(ledger)
     }
 
-    /// Goes on with a file that has a head, and no notes behind it.
-    pub(super) fn resume(file: F) -> Self {
-        Self { file, end: START }
+    /// Goes on with a file that has a head, and so many notes behind it.
+    pub(super) fn resume(file: F, notes: usize) -> Self {
+        let end = START + (notes * NOTE) as u64;
+        Self { file, end }
     }
 
     /// Begins notes on another image; none of those on the former is needed any more.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Workers that are killed while the location fails: one that follows knows what was lost.
+//! Workers that are killed while the location fails: one that follows knows what was lost, and needs
+//! no space to follow.
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -10,7 +11,10 @@ use mosaic_ploop::attachment::How;
 use mosaic_ploop::format::disk::Kind;
 use mosaic_ploop::format::header::Version;
 use mosaic_ploop::format::pages::{PAGE, Pages};
-use mosaic_tests::{Scratch, eventually, requires_program, requires_root, run};
+use mosaic_ploop::format::units::DiskOffset;
+use mosaic_tests::{
+    MountedFs, Scratch, eventually, requires_program, requires_root, requires_time, run,
+};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 
 use crate::keeper::{WithoutWorker, direct, kill_worker};
@@ -105,4 +109,67 @@ fn root_what_is_lost_between_two_workers_is_told() {
         };
         assert!(eventually(gone));
     }
+}
+
+/// Takes all there is.
+fn fill(path: &Path) -> File {
+    let filler = File::create(path.join("filler")).unwrap();
+    let mut end = 0;
+    for bytes in [1 << 20, 4096] {
+        let block = vec![1; bytes];
+        while filler.write_all_at(&block, end).is_ok() && filler.sync_data().is_ok() {
+            end += bytes as u64;
+        }
+    }
+    filler
+}
+
+/// Where all that is written takes new blocks there is none for what the last one had noted.
+#[test]
+fn root_a_worker_that_is_killed_in_a_full_location_is_followed() {
+    if !requires_time() || !requires_root() || !requires_resend() {
+        return;
+    }
+    if !requires_program("mkfs.btrfs") {
+        return;
+    }
+    let location = MountedFs::with_size("btrfs", 256 * MIB).unwrap();
+    let site = Site::at(location.path(), 64, V2, 2048);
+    let file = direct(&site.attach());
+    let mut page = Pages::new(PAGE);
+    let mut write = |byte, at| {
+        page.bytes_mut().fill(byte);
+        file.write_all_at(page.bytes(), at)
+    };
+    let mut page = Pages::new(PAGE);
+    let mut read = |at| {
+        file.read_exact_at(page.bytes_mut(), at).unwrap();
+        page.bytes()[0]
+    };
+    write(1, 8 * MIB).unwrap();
+    file.sync_all().unwrap();
+    // The notes are all that knows of it.
+    write(2, 16 * MIB).unwrap();
+    let filler = fill(location.path());
+    for _ in 0..2 {
+        assert!(kill_worker(&site));
+        assert_eq!([8, 16, 32].map(|at| read(at * MIB)), [1, 2, 0]);
+        assert!(write(3, 32 * MIB).is_err(), "there is space");
+        assert!(file.sync_all().is_err(), "there is space");
+    }
+    filler.set_len(0).unwrap();
+    filler.sync_all().unwrap();
+    assert!(eventually(|| file.sync_all().is_ok()));
+    write(3, 32 * MIB).unwrap();
+    drop(file);
+    site.detach();
+    site.assert_nothing_left();
+    let chain = site.disk().write().unwrap();
+    let left = [8, 16, 32].map(|at| {
+        let mut found = [0; 4096];
+        chain.read(&mut found, DiskOffset(at * MIB)).unwrap();
+        found[0]
+    });
+    assert_eq!(left, [1, 2, 3]);
+    chain.close().unwrap();
 }

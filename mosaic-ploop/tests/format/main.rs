@@ -6,6 +6,7 @@ mod check;
 mod crash;
 mod disk;
 mod flushes;
+mod full;
 mod killed_tool;
 mod killed_writer;
 mod ledger;

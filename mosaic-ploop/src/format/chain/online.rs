@@ -53,7 +53,7 @@ impl<F: ImageFile> Chain<F> {
 
     /// As [`Chain::keep_ledger`], in a file with notes on this very top, which has none of a BAT.
     pub(in crate::format) fn resume_ledger(&mut self, file: F) {
-        self.ledger = Some(Ledger::resume(file));
+        self.ledger = Some(Ledger::resume(file, 0));
     }
 
     /// Lets the next flush of a raw top fail, since something that was written before it is lost.

@@ -119,11 +119,15 @@ impl<S: Folder> Disk<S> {
     /// `Converting`, `Mismatch`, `Shared`, `Entry`, `Extension`, `NotWritable`, `Header`, `Io`.
     pub fn write(&self) -> Result<Chain<S::File>> {
         self.sync()?;
-        self.write_durable()
+        self.write_durable(Writer::open)
     }
 
-    /// As [`Disk::write`], of a disk whose folder is durable.
-    fn write_durable(&self) -> Result<Chain<S::File>> {
+    /// As [`Disk::write`], of a disk whose folder is durable, with a top that is opened like this if it
+    /// has a header.
+    fn write_durable(
+        &self,
+        open: impl FnOnce(Delta<S::File>) -> Result<Writer<S::File>>,
+    ) -> Result<Chain<S::File>> {
         self.changeable()?;
         self.refuse_older()?;
         let top = self.descriptor.top();
@@ -136,7 +140,7 @@ impl<S: Folder> Disk<S> {
         self.forget_statistics()?;
         let top = match top {
             Layer::Delta(delta) => {
-                let mut writer = Writer::open(delta)?;
+                let mut writer = open(delta)?;
                 writer.limit(self.descriptor.max_delta());
                 Layer::Writer(Box::new(writer))
             }

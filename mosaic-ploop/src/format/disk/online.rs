@@ -10,10 +10,11 @@ use crate::format::check::Repair;
 use crate::format::delta::Delta;
 use crate::format::error::{Error, Result};
 use crate::format::guid::Guid;
-use crate::format::header::{Header, Version};
+use crate::format::header::{Header, Mark, Version};
 use crate::format::layer::Layer;
 use crate::format::ledger::{self, Pending};
 use crate::format::storage::{Access, Folder, ImageFile as _};
+use crate::format::take_over;
 use crate::format::units::Sectors;
 use crate::format::writer::Writer;
 
@@ -80,10 +81,11 @@ impl<S: Folder> Disk<S> {
     }
 
     /// The disk for reading and writing by one server after the other, each of which notes in the same
-    /// file what is not durable yet, and ends first what one that died had begun. Where something has
-    /// failed for good none of them writes any more, and the next flush of a raw top fails once. So it
-    /// is too where that happened in ending what another had begun: the table that the next one reads is that
-    /// of the page cache, which storage perhaps does not have.
+    /// file what is not durable yet, and goes on with what one that died had begun. For that nothing is
+    /// written, unless the one before had ended the top: then its header is, which wants space where
+    /// that is copied on write. Where something has failed for good none of them writes any more, as the
+    /// table that the next one reads is that of the page cache, which storage perhaps does not have; and
+    /// the next flush of a raw top fails once.
     ///
     /// Who starts the servers sees to it that nothing is forgotten of which one was told that was killed
     /// then ([`ledger::remember_losses`]).
@@ -109,7 +111,10 @@ impl<S: Folder> Disk<S> {
                 if pending.is_broken {
                     return self.write_raw_lost(notes);
                 }
-                let opened = self.take_over(&pending).and_then(|()| self.write_mended());
+                if self.is_under_work(&pending)? {
+                    return self.write_durable(|top| Writer::resume(top, &pending, notes));
+                }
+                let opened = self.write_mended();
                 if opened.as_ref().is_err_and(Error::may_have_lost) {
                     // If that fails too, whoever comes next goes by what the kernel tells him.
                     let _ = ledger::give_up(&notes);
@@ -125,10 +130,10 @@ impl<S: Folder> Disk<S> {
 
     /// As [`Disk::write`], once what a writer that died has left is repaired.
     fn write_mended(&mut self) -> Result<Chain<S::File>> {
-        match self.write_durable() {
+        match self.write_durable(Writer::open) {
             Err(Error::InUse { .. } | Error::Converting { .. }) => {
                 self.check(Some(Repair::Safe))?;
-                self.write_durable()
+                self.write_durable(Writer::open)
             }
             other => other,
         }
@@ -164,13 +169,21 @@ impl<S: Folder> Disk<S> {
         Ok(chain)
     }
 
-    /// Ends what a server that died left unfinished in an image, before the disk is opened again.
-    fn take_over(&self, pending: &Pending) -> Result<()> {
-        if pending.entries.is_empty() {
-            return Ok(());
+    /// Whether a server died at work on the top. Else it had ended the image: before a new top, or with
+    /// the disk.
+    fn is_under_work(&self, pending: &Pending) -> Result<bool> {
+        let top = self.layer(self.descriptor.top(), Access::Read)?;
+        let Some(delta) = top.delta() else {
+            return Ok(false);
+        };
+        let is_marked = delta.header().mark == Mark::InUse;
+        if is_marked && pending.image == delta.name() {
+            return Ok(true);
         }
-        let file = self.open_file(&pending.image, Access::Write)?;
-        Writer::take_over(Delta::open(&pending.image, file)?, pending)
+        if !pending.entries.is_empty() {
+            take_over::ensure_has(delta, pending)?;
+        }
+        Ok(false)
     }
 
     /// Makes the disk larger while a chain of it is open. New clusters of a preallocated disk are

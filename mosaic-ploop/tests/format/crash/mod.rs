@@ -3,6 +3,7 @@
 //! or by an error of the storage. What is left opens, a check finds it clean or repairs it, and it
 //! is the old disk or the new one. To do the operation again then leads to the new one.
 
+mod killed;
 mod mending;
 mod operations;
 mod partition;

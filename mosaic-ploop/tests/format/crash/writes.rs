@@ -11,25 +11,25 @@ use super::{repair, stride};
 use crate::disk::{CLUSTER, CLUSTERS, MemDisk, V1, V2, fill, guid, read_top, small};
 use crate::storage::{Loss, MemFile, after_crash};
 
-const SECTOR: usize = 512;
+pub(super) const SECTOR: usize = 512;
 
 /// The disk's data at an instant.
-struct Instant {
+pub(super) struct Instant {
     /// Steps until then.
-    steps: usize,
-    data: Vec<u8>,
-    is_flushed: bool,
+    pub(super) steps: usize,
+    pub(super) data: Vec<u8>,
+    pub(super) is_flushed: bool,
 }
 
 /// Writes as a server does: in place, if all of it has a place.
-fn write(chain: &mut Chain<MemFile>, data: &[u8], at: DiskOffset) {
+pub(super) fn write(chain: &mut Chain<MemFile>, data: &[u8], at: DiskOffset) {
     if !chain.write_in_place(data, at).unwrap() {
         chain.write(data, at).unwrap();
     }
 }
 
 /// Makes durable as a server does: the data alone, if nothing else has changed. Whether that was so.
-fn flush(chain: &mut Chain<MemFile>) -> bool {
+pub(super) fn flush(chain: &mut Chain<MemFile>) -> bool {
     let is_in_place = chain.flush_in_place().unwrap();
     if !is_in_place {
         chain.flush().unwrap();
@@ -67,7 +67,7 @@ fn overwrite(chain: &mut Chain<MemFile>, data: &[u8]) {
     assert!(done, "nothing is allocated");
 }
 
-fn read(chain: &Chain<MemFile>) -> Vec<u8> {
+pub(super) fn read(chain: &Chain<MemFile>) -> Vec<u8> {
     let mut data = vec![0; usize::try_from(chain.size().bytes()).unwrap()];
     chain.read(&mut data, DiskOffset(0)).unwrap();
     data
@@ -108,7 +108,7 @@ fn survives(disk: &MemDisk) {
 
 /// Each sector has the value that it had at an instant since the last flush, up to the work that was
 /// going on.
-fn assert_durable(instants: &[Instant], at: usize, data: &[u8], when: &str) {
+pub(super) fn assert_durable(instants: &[Instant], at: usize, data: &[u8], when: &str) {
     let flushed = instants
         .iter()
         .rposition(|instant| instant.is_flushed && instant.steps <= at)
