@@ -11,7 +11,7 @@ use mosaic_core::ErrorKind;
 use mosaic_core::loopdev::Window;
 
 use super::files::{ServedFile, ServedFolder};
-use super::image_locks::ImageLocks;
+use super::image_locks::{ImageLocks, NewTop};
 use crate::format::chain::Chain;
 use crate::format::disk::Disk;
 use crate::format::error::{Error, Result};
@@ -161,10 +161,20 @@ impl ServedDisk {
     /// whoever has them is told of all that could not be.
     ///
     /// # Errors
-    /// As [`Disk::snapshot_open`].
+    /// As [`Disk::snapshot_open`]; `Busy` with who has the new top, after a moment in which nothing is
+    /// read or written.
     pub fn freeze(
         &self,
         guid: Guid,
+        keep: impl FnOnce(&[BorrowedFd<'_>]),
+    ) -> mosaic_core::Result<Guid> {
+        self.freeze_with(guid, ImageLocks::lock_new_top, keep)
+    }
+
+    fn freeze_with(
+        &self,
+        guid: Guid,
+        lock: impl FnOnce(&ServedFolder, &str) -> mosaic_core::Result<NewTop>,
         keep: impl FnOnce(&[BorrowedFd<'_>]),
     ) -> mosaic_core::Result<Guid> {
         let mut open = self.alone();
@@ -176,26 +186,15 @@ impl ServedDisk {
             disk, chain, locks, ..
         } = &mut *open;
         // Locked before the disk has it: where that cannot be, the old top is written on.
-        let (mut new, mut refused) = (None, None);
+        let mut new = None;
         let frozen = chain.for_another(|chain| {
-            disk.snapshot_open_with(guid, chain, |folder, name| {
-                match ImageLocks::lock_new_top(folder, name) {
-                    Ok(locked) => new = Some(locked),
-                    Err(error) => {
-                        refused = Some(error);
-                        let busy = std::io::ErrorKind::WouldBlock.into();
-                        return Err(Error::io("lock", name, busy));
-                    }
-                }
-                Ok(())
+            disk.snapshot_open(guid, chain, |folder, name| {
+                new = Some(lock(folder, name)?);
+                mosaic_core::Result::Ok(())
             })
         });
         let is_top = locks.go_on_with(new, disk);
-        if let Some(error) = refused {
-            return Err(error);
-        }
-        let shared = frozen.map_err(mosaic_core::Error::from);
-        let shared = shared.and_then(|()| locks.share_lower());
+        let shared = frozen.and_then(|()| locks.share_lower());
         // Last: a worker that finds the new top not among the keeper's files shares what is beneath it.
         if is_top {
             keep(&locks.files());

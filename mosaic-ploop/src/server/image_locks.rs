@@ -20,6 +20,8 @@ use crate::locks::{Hold, ImageLock};
 /// How long others' locks are waited for: those of whoever only makes sure that nobody has the disk
 /// are there for a moment.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The same where whoever uses the disk waits meanwhile.
+const MOMENT: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Locks on all images of a disk, from the base up.
@@ -64,7 +66,7 @@ impl ImageLocks {
                 (false, false) => Hold::READ,
             };
             is_top_new = number == last;
-            let lock = take_patiently(folder, name, &hold)?;
+            let lock = take_patiently(folder, name, &hold, PATIENCE)?;
             locks.push(Locked::new(name, lock));
         }
         let locks = Self(locks);
@@ -80,7 +82,7 @@ impl ImageLocks {
     /// # Errors
     /// As [`ImageLocks::take`].
     pub fn lock_new_top(folder: &ServedFolder, name: &str) -> Result<NewTop> {
-        let lock = take_patiently(folder, name, &Hold::WRITE)?;
+        let lock = take_patiently(folder, name, &Hold::WRITE, MOMENT)?;
         Ok(NewTop(Locked::new(name, lock)))
     }
 
@@ -152,11 +154,16 @@ fn identity(file: &OwnedFd) -> Result<Identity> {
     Identity::of(file).context(|| "cannot stat an image".into())
 }
 
-fn take_patiently(folder: &ServedFolder, name: &str, hold: &Hold) -> Result<ImageLock> {
+fn take_patiently(
+    folder: &ServedFolder,
+    name: &str,
+    hold: &Hold,
+    patience: Duration,
+) -> Result<ImageLock> {
     let start = Instant::now();
     loop {
         match ImageLock::take(folder.open_to_lock(name)?, name, hold) {
-            Err(error) if error.kind() == ErrorKind::Busy && start.elapsed() < PATIENCE => {
+            Err(error) if error.kind() == ErrorKind::Busy && start.elapsed() < patience => {
                 std::thread::sleep(PAUSE);
             }
             other => return other,

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use mosaic_ploop::files::DiskFolder;
+use mosaic_ploop::format::Result;
 use mosaic_ploop::format::chain::Chain;
 use mosaic_ploop::format::disk::{Disk, Kind, NewDisk};
 use mosaic_ploop::format::guid::Guid;
@@ -75,6 +76,11 @@ impl RealDisk {
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
+}
+
+/// For a new top that nobody has to lock.
+pub fn unclaimed(_: &MemFolder, _: &str) -> Result<()> {
+    Ok(())
 }
 
 /// The name of a snapshot.

@@ -8,7 +8,7 @@ use mosaic_ploop::format::guid::Guid;
 use mosaic_ploop::format::units::DiskOffset;
 use mosaic_ploop::format::{Error, Result};
 
-use crate::disk::{CLUSTER, V1, V2, assert_clean};
+use crate::disk::{CLUSTER, V1, V2, assert_clean, unclaimed};
 use crate::ledger::{LEDGER, killed, put, seen, take_over, take_over_by, with_data_below, zero};
 use crate::storage::{Loss, MemFolder, after_crash};
 
@@ -77,7 +77,7 @@ fn a_writer_that_is_killed_without_space_is_followed() {
                 refused => assert_no_space(refused, &when),
             }
             assert_no_space(
-                disk.snapshot_open(Guid::from_random([7; 16]), &mut chain),
+                disk.snapshot_open(Guid::from_random([7; 16]), &mut chain, unclaimed),
                 &when,
             );
             assert!(seen(&chain) == answered, "{when}");

@@ -14,6 +14,7 @@ use mosaic_ploop::format::units::{ClusterSize, DiskOffset, FileOffset, Sectors};
 
 use crate::disk::{
     CLUSTER, CLUSTERS, MemDisk, V1, V2, assert_clean, file, fill, guid, new, read_top, small,
+    unclaimed,
 };
 use crate::storage::{Loss, MemFile, MemFolder, Step, after_crash};
 
@@ -26,7 +27,7 @@ type Change = fn(&mut Disk<MemFolder>, &mut MemChain, u64) -> Result<(), Error>;
 /// What changes the descriptor of an open disk; a growth to so many clusters.
 const CHANGES: [(&str, Change); 2] = [
     ("snapshot", |disk, chain, _| {
-        disk.snapshot_open(guid(7), chain)
+        disk.snapshot_open(guid(7), chain, unclaimed)
     }),
     ("growth", |disk, chain, clusters| {
         disk.grow_open(Sectors(clusters * CLUSTER / 512), chain)
@@ -269,7 +270,7 @@ const OPERATIONS: [Operation; 7] = [
     |_, chain| chain.write_zeroes(DiskOffset(0), 512),
     |_, chain| chain.discard(DiskOffset(0), CLUSTER),
     |disk, chain| disk.grow_open(Sectors(9000 * CLUSTER / 512), chain),
-    |disk, chain| disk.snapshot_open(guid(8), chain),
+    |disk, chain| disk.snapshot_open(guid(8), chain, unclaimed),
     |_, chain| chain.finish(),
 ];
 
@@ -286,7 +287,9 @@ fn nothing_is_written_to_a_top_before_it_has_its_mark_again() {
             let (mut disk, mut chain) = serve(&folder, &notes);
             for good in 0.. {
                 folder.fill_after(good, true);
-                let refused = disk.snapshot_open(guid(7), &mut chain).unwrap_err();
+                let refused = disk
+                    .snapshot_open(guid(7), &mut chain, unclaimed)
+                    .unwrap_err();
                 if matches!(
                     refused,
                     Error::Io {

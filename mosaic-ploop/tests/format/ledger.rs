@@ -14,6 +14,7 @@ use mosaic_ploop::format::{Error, Result};
 
 use crate::disk::{
     CLUSTER, CLUSTERS, KINDS, RealDisk, V1, V2, assert_clean, file, fill, guid, read_top, small,
+    unclaimed,
 };
 use crate::storage::{Loss, MemFile, MemFolder, Step, after_crash};
 
@@ -33,7 +34,7 @@ const OPERATIONS: [fn(&mut Disk<MemFolder>, &mut MemChain); 14] = [
     |_, chain| zero(chain, 2 * CLUSTER),
     |_, chain| put(chain, 6 * CLUSTER, 5),
     |_, chain| zero(chain, CLUSTER),
-    |disk, chain| disk.snapshot_open(guid(7), chain).unwrap(),
+    |disk, chain| disk.snapshot_open(guid(7), chain, unclaimed).unwrap(),
     |_, chain| put(chain, 5 * CLUSTER + 512, 6),
     |disk, chain| {
         disk.grow_open(Sectors(9000 * CLUSTER / 512), chain)
@@ -258,7 +259,7 @@ fn assert_stays_broken(kind: Kind, when: &str, fail: impl FnOnce(&MemFolder, &mu
             chain.flush_in_place().map(drop),
             chain.flush(),
             disk.grow_open(Sectors(9000 * CLUSTER / 512), &mut chain),
-            disk.snapshot_open(guid(7), &mut chain),
+            disk.snapshot_open(guid(7), &mut chain, unclaimed),
             chain.finish(),
         ];
         for refused in refused {

@@ -8,7 +8,7 @@ use mosaic_ploop::format::ledger;
 use mosaic_ploop::format::storage::{Access, Folder};
 use mosaic_ploop::format::units::DiskOffset;
 
-use crate::disk::{CLUSTER, KINDS, V1, V2, file, guid, small};
+use crate::disk::{CLUSTER, KINDS, V1, V2, file, guid, small, unclaimed};
 use crate::ledger::{LEDGER, put, seen, take_over, try_to_take_over};
 use crate::storage::{MemFile, MemFolder, Step};
 
@@ -73,7 +73,7 @@ fn a_raw_disk_whose_writer_was_killed_in_a_failing_flush_fails_the_next_one() {
     // A new top is another file.
     let (mut disk, mut chain) = take_over(&folder);
     chain.flush().unwrap_err();
-    disk.snapshot_open(guid(7), &mut chain).unwrap();
+    disk.snapshot_open(guid(7), &mut chain, unclaimed).unwrap();
     drop(chain);
     take_over(&folder).1.close().unwrap();
 }

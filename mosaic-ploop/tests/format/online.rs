@@ -11,6 +11,7 @@ use mosaic_ploop::format::units::{DiskOffset, Sectors};
 
 use crate::disk::{
     CLUSTER, CLUSTERS, KINDS, V2, assert_clean, change, fill, guid, read, read_top, small,
+    unclaimed,
 };
 use crate::storage::{Loss, after_crash};
 
@@ -24,11 +25,11 @@ fn a_snapshot_of_an_open_disk_has_all_that_was_written_before() {
         let mut chain = disk.write().unwrap();
         chain.write(&[2; 100], DiskOffset(50)).unwrap();
         chain.write(&[3; 100], DiskOffset(3 * CLUSTER)).unwrap();
-        disk.snapshot_open(guid(1), &mut chain).unwrap();
+        disk.snapshot_open(guid(1), &mut chain, unclaimed).unwrap();
         let old = read_top(&disk);
         let steps = disk.folder().take_steps();
         chain.write(&[4; 100], DiskOffset(60)).unwrap();
-        disk.snapshot_open(guid(2), &mut chain).unwrap();
+        disk.snapshot_open(guid(2), &mut chain, unclaimed).unwrap();
         chain.write(&[5; 100], DiskOffset(70)).unwrap();
         let mut now = vec![0; old.len()];
         chain.read(&mut now, DiskOffset(0)).unwrap();
@@ -55,7 +56,7 @@ fn nothing_is_put_upon_what_a_dead_writer_left() {
     // Shown for reading, which is no reason to repair it.
     let mut chain = disk.read(Guid::TOP).unwrap();
     let before = disk.folder().names();
-    let refused = disk.snapshot_open(guid(1), &mut chain);
+    let refused = disk.snapshot_open(guid(1), &mut chain, unclaimed);
     assert!(matches!(refused, Err(Error::InUse { .. })), "{refused:?}");
     assert_eq!(disk.folder().names(), before);
     assert!(disk.descriptor().shot(guid(1)).is_none());
@@ -99,7 +100,7 @@ fn after_a_failed_snapshot_nothing_is_lost() {
         chain.write(&[2], DiskOffset(0)).unwrap();
         chain.flush().unwrap();
         disk.folder().fail_after(good, false);
-        let done = disk.snapshot_open(guid(1), &mut chain);
+        let done = disk.snapshot_open(guid(1), &mut chain, unclaimed);
         if !disk.folder().heal() {
             done.unwrap();
             steps = good;
@@ -110,7 +111,7 @@ fn after_a_failed_snapshot_nothing_is_lost() {
         chain.read(&mut now, DiskOffset(0)).unwrap();
         assert_eq!(now, [2, 1, 1, 1], "{good}: {done:?}");
         let written = chain.write(&[3], DiskOffset(1));
-        let again = disk.snapshot_open(guid(2), &mut chain);
+        let again = disk.snapshot_open(guid(2), &mut chain, unclaimed);
         let after = chain.write(&[4], DiskOffset(2));
         chain.read(&mut now, DiskOffset(0)).unwrap();
         let byte = |done: &Result<(), Error>, byte| if done.is_ok() { byte } else { 1 };
@@ -146,7 +147,7 @@ fn a_new_top_that_is_refused_leaves_the_old_one_written_on() {
         let mut chain = disk.serve(notes).unwrap();
         chain.write(&[2], DiskOffset(0)).unwrap();
         let mut named = String::new();
-        let refused = disk.snapshot_open_with(guid(1), &mut chain, |folder, name| {
+        let refused = disk.snapshot_open(guid(1), &mut chain, |folder, name| {
             assert!(folder.names().contains(&name.to_owned()));
             name.clone_into(&mut named);
             Err(Error::io("lock", name, io::ErrorKind::WouldBlock.into()))

@@ -20,26 +20,19 @@ use crate::format::writer::Writer;
 
 impl<S: Folder> Disk<S> {
     /// Makes a snapshot of the disk as it is in an open chain, which writes to a new top afterwards.
-    /// All that was written before is durable then.
+    /// All that was written before is durable then. `claim` is given the new top by its name, before
+    /// the disk has it.
     ///
     /// # Errors
     /// As [`Disk::snapshot`] and [`Chain::end_top`]. The chain reads what it read before, and either
-    /// goes on with the old top or writes nothing more (`Broken`).
-    pub fn snapshot_open(&mut self, guid: Guid, chain: &mut Chain<S::File>) -> Result<()> {
-        self.snapshot_open_with(guid, chain, |_, _| Ok(()))
-    }
-
-    /// The same; `claim` is given the new top by its name, before the disk has it. If that fails the
-    /// chain goes on with the old one.
-    ///
-    /// # Errors
-    /// As [`Disk::snapshot_open`]; those of `claim`.
-    pub fn snapshot_open_with(
+    /// goes on with the old top or writes nothing more (`Broken`). Those of `claim`, after which it goes
+    /// on.
+    pub fn snapshot_open<E: From<Error>>(
         &mut self,
         guid: Guid,
         chain: &mut Chain<S::File>,
-        claim: impl FnOnce(&S, &str) -> Result<()>,
-    ) -> Result<()> {
+        claim: impl FnOnce(&S, &str) -> Result<(), E>,
+    ) -> Result<(), E> {
         // One that is only read may be of a writer that died, and nothing can be put upon that.
         if let Layer::Delta(top) = chain.top() {
             top.ensure_closed()?;
@@ -49,14 +42,14 @@ impl<S: Folder> Disk<S> {
         let old = self.file_of(self.descriptor.top())?;
         if old != chain.top().name() {
             let file = chain.top().name().to_owned();
-            return Err(Error::Broken { file });
+            return Err(Error::Broken { file }.into());
         }
         let frozen = self.open_file(old, Access::Read)?;
         let version = chain.top().version().unwrap_or(Version::V2);
-        let header = Header::new(version, chain.cluster(), chain.size())?;
+        let header = Header::new(version, chain.cluster(), chain.size()).map_err(Error::from)?;
         let file = self.fresh_name()?;
-        new.insert_top(guid, &file)?;
-        new.set_size(header.size)?;
+        new.insert_top(guid, &file).map_err(Error::from)?;
+        new.set_size(header.size).map_err(Error::from)?;
         let limit = self.descriptor.max_delta();
         let mut next = None;
         let replaced = self.replace(new, Some(&file), |disk| {

@@ -85,18 +85,18 @@ impl<S: Folder> Disk<S> {
 
     /// Prepares a descriptor, does the work that goes with it, and makes it the disk's. `delta` is a
     /// file that the work makes.
-    pub(super) fn replace(
+    pub(super) fn replace<E: From<Error>>(
         &mut self,
         new: Descriptor,
         delta: Option<&str>,
-        work: impl FnOnce(&Self) -> Result<()>,
-    ) -> Result<()> {
-        let prepared = self.prepare(&new);
+        work: impl FnOnce(&Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let prepared = self.prepare(&new).map_err(E::from);
         if let Err(error) = prepared.and_then(|()| work(self)) {
             self.take_back(delta);
             return Err(error);
         }
-        self.commit(new)
+        Ok(self.commit(new)?)
     }
 
     /// Takes back what a failed operation prepared. It is of no use, but it does no harm either.

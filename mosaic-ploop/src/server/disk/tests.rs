@@ -2,12 +2,8 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use mosaic_tests::requires_time;
 use nix::fcntl::{FcntlArg, fcntl};
 use rustix::fs::{MemfdFlags, memfd_create};
 use tempfile::TempDir;
@@ -81,80 +77,49 @@ fn what_is_beneath_a_new_top_is_shared_when_the_keeper_gets_that() {
     assert_eq!((frozen.unwrap(), kept), (guid(1), 2));
 }
 
-/// Has a lock on each image that comes into a folder, until this is dropped.
-struct Stranger {
-    is_over: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Stranger {
-    fn of(folder: &Path) -> Self {
-        let (folder, is_over) = (folder.to_owned(), Arc::new(AtomicBool::new(false)));
-        let told = is_over.clone();
-        let thread = std::thread::spawn(move || {
-            let mut locked: Vec<(PathBuf, File)> = Vec::new();
-            while !told.load(Ordering::Relaxed) {
-                for path in folder
-                    .read_dir()
-                    .unwrap()
-                    .map(|entry| entry.unwrap().path())
-                {
-                    let is_new = path.to_str().unwrap().contains("root.hds.{")
-                        && locked.iter().all(|(known, _)| *known != path);
-                    if let Some(file) = is_new.then(|| File::open(&path).ok()).flatten() {
-                        // As `qemu-img info` does.
-                        let lock = lock_of(short::READ, (201, 1));
-                        fcntl(&file, FcntlArg::F_OFD_SETLK(&lock)).unwrap();
-                        locked.push((path, file));
-                    }
-                }
-            }
-        });
-        Self {
-            is_over,
-            thread: Some(thread),
-        }
-    }
-}
-
-impl Drop for Stranger {
-    fn drop(&mut self) {
-        self.is_over.store(true, Ordering::Relaxed);
-        let ended = self.thread.take().unwrap().join();
-        assert!(std::thread::panicking() || ended.is_ok());
-    }
-}
-
 /// It is not written without a lock, and the old one is as it was.
 #[test]
 fn a_disk_whose_new_top_another_has_locked_goes_on_with_the_old_one() {
-    if !requires_time() {
-        return;
-    }
     let served = Served::new(Kind::Expanded(Version::V2), memory());
-    let stranger = Stranger::of(served.folder.path());
-    // He comes too late for some.
-    let (last, refused) = (0..100)
-        .find_map(|number| {
-            served.disk.write(&[number; 512], ShownOffset(0)).unwrap();
-            let frozen = served.disk.freeze(guid(number), |_| ());
-            frozen.err().map(|error| (number, error))
-        })
-        .unwrap();
+    let deltas = || {
+        let names = served.folder.path().read_dir().unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("root.hds.{")).count()
+    };
+    served.disk.write(&[1; 512], ShownOffset(0)).unwrap();
+    let mut locked = None;
+    let start = Instant::now();
+    let refused = served.disk.freeze_with(
+        guid(1),
+        |folder, name| {
+            // As `qemu-img info` does.
+            let file = File::open(served.folder.path().join(name)).unwrap();
+            let lock = lock_of(short::READ, (201, 1));
+            fcntl(&file, FcntlArg::F_OFD_SETLK(&lock)).unwrap();
+            locked = Some(file);
+            assert_eq!(deltas(), 1);
+            ImageLocks::lock_new_top(folder, name)
+        },
+        |_| panic!("there is no new top"),
+    );
+    // Nobody reads or writes meanwhile.
+    assert!(start.elapsed() < Duration::from_secs(4));
+    let refused = refused.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Busy, "{}", refused.chain());
     let me = format!("pid {}", std::process::id());
     assert!(refused.chain().contains(&me), "{}", refused.chain());
-    drop(stranger);
-    served.disk.write(&[200; 512], ShownOffset(512)).unwrap();
+    assert_eq!(deltas(), 0);
+    drop(locked);
+    served.disk.write(&[2; 512], ShownOffset(512)).unwrap();
     served.disk.flush().unwrap();
     assert!(!served.disk.is_broken().unwrap());
-    served.disk.freeze(guid(100), |_| ()).unwrap();
+    served.disk.freeze(guid(2), |_| ()).unwrap();
     let mut found = [0; 1024];
     served.disk.read(&mut found, ShownOffset(0)).unwrap();
-    assert!(found[..512] == [last; 512] && found[512..] == [200; 512]);
+    assert!(found[..512] == [1; 512] && found[512..] == [2; 512]);
     served.disk.close().unwrap();
     let mut disk = Disk::open(DiskFolder::open(served.folder.path()).unwrap()).unwrap();
-    assert_eq!(disk.descriptor().shots().len(), usize::from(last) + 2);
+    assert_eq!((disk.descriptor().shots().len(), deltas()), (2, 1));
     assert!(disk.check(None).unwrap().is_clean());
 }
 

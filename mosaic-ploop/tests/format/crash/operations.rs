@@ -9,7 +9,7 @@ use mosaic_ploop::format::units::{DiskOffset, Sectors};
 
 use super::{Operation, flushes, survives};
 use crate::disk::{
-    CLUSTER, KINDS, MIB, MemDisk, V1, V2, change, file, fill, guid, read_top, small,
+    CLUSTER, KINDS, MIB, MemDisk, V1, V2, change, file, fill, guid, read_top, small, unclaimed,
 };
 use crate::storage::{Content, Loss, after_crash};
 
@@ -76,7 +76,7 @@ fn snapshot_and_grow_of_an_open_disk() {
         || with_snapshot(V2),
         |disk| {
             let mut chain = disk.write()?;
-            let done = disk.snapshot_open(guid(9), &mut chain);
+            let done = disk.snapshot_open(guid(9), &mut chain, unclaimed);
             chain.close().and(done)
         },
     );
