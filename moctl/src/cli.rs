@@ -317,7 +317,7 @@ pub struct CloneArgs {
     /// The clone's size, where it is to be larger
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     pub size: Option<String>,
-    /// Succeed if there is such a volume of this kind and size already
+    /// Succeed if there is such a volume of this kind and size already, and no clone of another one
     #[arg(long)]
     pub exist_ok: bool,
 }

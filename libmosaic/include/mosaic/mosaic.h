@@ -427,7 +427,10 @@ int mosaic_make_vol(mosaic_t mosaic, const char *name, unsigned long blocks, int
 /* Makes a volume with a file system. flags: MOSAIC_EXIST_OK. */
 int mosaic_make_vol_fs(mosaic_t mosaic, const char *name, unsigned long blocks, int flags);
 
-/* Makes a volume of what another one holds now, sharing its data. flags: MOSAIC_EXIST_OK. */
+/*
+ * Makes a volume of what another one holds now, sharing its data. flags: MOSAIC_EXIST_OK, which takes
+ * what is there by its kind and size, but for what is known to be a clone of another volume.
+ */
 int mosaic_clone_vol(volume_t from, const char *name, int flags);
 
 /* The same with a size, which is not less than the source's. */

@@ -91,6 +91,9 @@ impl Mosaic {
     /// finishes it (identity, size); **commit**: it gets its name in one step. What the source holds
     /// is never changed.
     ///
+    /// With `exist_ok` a volume that is there has to have the kind and the size, and must be no clone of
+    /// another volume, where the location knows; what it holds is not compared.
+    ///
     /// # Errors
     /// `NotFound` for the source; else as [`Mosaic::create`].
     pub fn clone_volume(
@@ -133,7 +136,8 @@ impl Mosaic {
         let source = self.existing(&from)?;
         if let Some(existing) = self.driver.find(&to)? {
             let wanted = size.or(source.size);
-            let same = existing.kind == source.kind && existing.size == wanted;
+            let is_of_another = existing.origin.as_ref().is_some_and(|o| o != from.stored());
+            let same = existing.kind == source.kind && existing.size == wanted && !is_of_another;
             return if exist_ok {
                 accept_existing(&to, &existing, same)
             } else {
@@ -274,15 +278,18 @@ fn is_same_kind(existing: &Kind, wanted: &NewKind) -> bool {
 }
 
 fn describe(volume: &Volume) -> String {
-    let kind = match &volume.kind {
+    let mut text = match &volume.kind {
         Kind::Disk => "disk".to_owned(),
         Kind::Fs { fs: Some(fs), .. } => format!("fs, {fs}"),
         Kind::Fs { fs: None, .. } => "fs".to_owned(),
     };
-    match volume.size {
-        Some(size) => format!("{kind}, {size}"),
-        None => kind,
+    if let Some(size) = volume.size {
+        text += &format!(", {size}");
     }
+    if let Some(origin) = &volume.origin {
+        text += &format!(", a clone of {origin:?}");
+    }
+    text
 }
 
 fn exists(name: &VolumeName, existing: &Volume) -> Error {

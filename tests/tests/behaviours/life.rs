@@ -147,6 +147,18 @@ pub fn root_a_clone_is_a_volume_of_its_own(subject: &Subject) {
     fs::write(at_b.join("file"), "b").unwrap();
     fs::write(at_a.join("file"), "a").unwrap();
     assert_eq!(fs::read_to_string(at_b.join("file")).unwrap(), "b");
+    // Of what a volume is a clone counts where the location knows that.
+    site.ok(&["clone", "a", "c"]);
+    let same = site.json(&["clone", "a", "c", "--exist-ok"]);
+    assert_eq!(same["changed"], false, "{same}");
+    site.ok(&["clone", "c", "d"]);
+    let origin = &site.json(&["info", "d"])["volume"]["origin"];
+    let is_known = ["btrfs", "dmthin"].contains(&subject.driver);
+    assert_eq!(*origin == "c", is_known, "{origin}");
+    let status = if is_known { 4 } else { 0 };
+    site.expect(status, &["clone", "a", "d", "--exist-ok"]);
+    site.ok(&["drop", "d"]);
+    site.ok(&["drop", "c"]);
     if subject.as_bound(1).is_some() {
         site.expect(2, &["clone", "a", "c", "--size", "16M"]);
         // Without a size asked for it has its origin's.
