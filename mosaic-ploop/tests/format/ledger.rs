@@ -347,6 +347,27 @@ fn an_image_that_another_program_has_closed_is_not_taken_over() {
     }
 }
 
+/// Nothing keeps others from writing to the images of another branch, whose marks are theirs.
+#[test]
+fn a_server_repairs_only_what_it_shows() {
+    for kind in [V1, V2] {
+        let mut disk = with_data_below(kind);
+        let dies_at_work = |disk: &Disk<MemFolder>| put(&mut disk.write().unwrap(), CLUSTER, 1);
+        dies_at_work(&disk);
+        disk.switch(guid(1), Some(guid(2))).unwrap();
+        let other = file(&disk, guid(2));
+        // A cluster that has no entry yet.
+        let mut marked = disk.folder().bytes(&other);
+        marked.resize(marked.len() + usize::try_from(CLUSTER).unwrap(), 1);
+        disk.folder().put(&other, &marked);
+        dies_at_work(&disk);
+        assert!(!disk.is_closed().unwrap());
+        let notes = disk.folder().create(LEDGER, false).unwrap();
+        disk.serve(notes).unwrap().close().unwrap();
+        assert!(disk.folder().bytes(&other) == marked, "{kind:?}");
+    }
+}
+
 #[test]
 fn notes_that_nobody_makes_durable_are_not_without_end() {
     const MANY: u64 = 133_000;

@@ -38,6 +38,18 @@ impl<S: Folder> Disk<S> {
     /// `Header`, `Descriptor`, `Io`; where there is something to repair, also `Refused`,
     /// `NotWritable`, `Extension`, `Full`.
     pub fn check(&mut self, repair: Option<Repair>) -> Result<DiskReport> {
+        let shots = self.descriptor.shots().iter().map(|shot| shot.guid);
+        self.check_shots(&shots.collect::<Vec<_>>(), repair)
+    }
+
+    /// As [`Disk::check`] with a safe repair, of the images that the disk is read from now: whoever
+    /// serves it has locks on those alone, and those of another branch may be in use.
+    pub(super) fn repair_chain(&mut self) -> Result<DiskReport> {
+        let chain = self.descriptor.chain(self.descriptor.top());
+        self.check_shots(&chain, Some(Repair::Safe))
+    }
+
+    fn check_shots(&mut self, shots: &[Guid], repair: Option<Repair>) -> Result<DiskReport> {
         let mut report = DiskReport::default();
         if repair.is_some() {
             report.undid_conversion = self.undo_conversion()?;
@@ -46,15 +58,16 @@ impl<S: Folder> Disk<S> {
                 self.take_up_merge()?;
             }
         }
-        for shot in self.descriptor.shots() {
-            report.files.extend(self.check_shot(shot.guid, repair)?);
+        for shot in shots {
+            report.files.extend(self.check_shot(*shot, repair)?);
         }
         if !report.is_clean() {
             // Entries cannot be followed, so there is no use in putting them upon each other.
             return Ok(report);
         }
-        for shot in self.descriptor.shots() {
-            report.misfits.extend(self.misfit(shot.guid, shot.parent)?);
+        for shot in shots {
+            let misfit = self.misfit(*shot, self.below(*shot))?;
+            report.misfits.extend(misfit);
         }
         self.check_size(repair, &mut report)?;
         Ok(report)

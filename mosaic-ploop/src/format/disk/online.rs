@@ -6,7 +6,6 @@
 
 use super::Disk;
 use crate::format::chain::Chain;
-use crate::format::check::Repair;
 use crate::format::delta::Delta;
 use crate::format::error::{Error, Result};
 use crate::format::guid::Guid;
@@ -125,7 +124,7 @@ impl<S: Folder> Disk<S> {
     fn write_mended(&mut self) -> Result<Chain<S::File>> {
         match self.write_durable(Writer::open) {
             Err(Error::InUse { .. } | Error::Converting { .. }) => {
-                self.check(Some(Repair::Safe))?;
+                self.repair_chain()?;
                 self.write_durable(Writer::open)
             }
             other => other,
