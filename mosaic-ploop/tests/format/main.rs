@@ -9,6 +9,7 @@ mod flushes;
 mod full;
 mod killed_tool;
 mod killed_writer;
+mod large_table;
 mod ledger;
 mod losses;
 mod model;

@@ -221,23 +221,44 @@ fn find_strays<F: ImageFile>(
     report: &mut Report,
     found: &mut Found,
 ) -> Result<(), Error> {
-    let mut buffer = vec![0; 64 * 1024];
-    let (mut at, end) = (delta.header.table_end().0, delta.header.data_start().0);
-    while at < end {
-        let left = usize::try_from(end - at).unwrap_or(buffer.len());
-        let part = left.min(buffer.len());
-        let part = &mut buffer[..part];
-        let read = delta.file.read_at(part, FileOffset(at));
+    let mut buffer = vec![0; STEP];
+    visit_behind_table(delta, |at, bytes| {
+        let part = &mut buffer[..bytes];
+        let read = delta.file.read_at(part, at);
         read.map_err(delta.io("read"))?;
-        let step = part.len() as u64;
         let words = if is_zero(part) { &mut [] } else { part };
         for (word, number) in words.chunks(4).zip(0..) {
             if !is_zero(word) {
-                report.add(Fault::Stray(FileOffset(at + number * ENTRY_BYTES)));
+                report.add(Fault::Stray(at.plus(number * ENTRY_BYTES)));
                 found.has_strays = true;
             }
         }
-        at += step;
+        Ok(())
+    })
+}
+
+/// Most bytes of a part of [`visit_behind_table`].
+const STEP: usize = 64 * 1024;
+
+/// The parts between the BAT and the data, ascending, that may be other than zeros: where they begin,
+/// and their bytes. What is there may be a hole of 16 GiB, as its owner likes.
+fn visit_behind_table<F: ImageFile>(
+    delta: &Delta<F>,
+    mut each: impl FnMut(FileOffset, usize) -> Result<()>,
+) -> Result<()> {
+    let (mut at, end) = (delta.header.table_end(), delta.header.data_start());
+    loop {
+        let data = delta.file.next_data(at).map_err(delta.io("read"))?;
+        let Some(data) = data.filter(|data| *data < end) else {
+            return Ok(());
+        };
+        // Entries are whole, and who writes to a part makes no data of what is behind it.
+        let first = data.0 - data.0 % ENTRY_BYTES;
+        let behind = end.0.min((first + 1).next_multiple_of(STEP as u64));
+        each(
+            FileOffset(first),
+            usize::try_from(behind - first).unwrap_or(STEP),
+        )?;
+        at = FileOffset(behind);
     }
-    Ok(())
 }

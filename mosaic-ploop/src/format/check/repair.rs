@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Mending what a check found.
 
-use super::Found;
+use super::{Found, visit_behind_table};
 use crate::format::cluster_set::ClusterSet;
 use crate::format::copy::Copier;
 use crate::format::delta::Delta;
@@ -82,9 +82,10 @@ fn give_copy<F: ImageFile>(
 /// A kill or an error in between leaves the mark, and with it a repair as this one.
 fn write_table<F: ImageFile>(delta: &mut Delta<F>, has_strays: bool) -> Result<()> {
     if has_strays {
-        let (from, end) = (delta.header.table_end(), delta.header.data_start());
-        let zeroed = (delta.file).write_zeros(from, end.0.saturating_sub(from.0));
-        zeroed.map_err(delta.io("write"))?;
+        visit_behind_table(delta, |at, bytes| {
+            let zeroed = delta.file.write_zeros(at, bytes as u64);
+            zeroed.map_err(delta.io("write"))
+        })?;
     }
     let doubted = delta.bat.doubt(&delta.file, &delta.header);
     doubted.map_err(delta.io("read"))?;
