@@ -25,19 +25,23 @@ pub fn signal(process: u32, signal: Signal) {
     kill_process(process, signal).unwrap();
 }
 
+/// Keeper and worker. One that is just being started is not always seen.
+fn both(site: &Site) -> [u32; 2] {
+    let mut found = [0; 2];
+    let are_two = || {
+        let two = <[u32; 2]>::try_from(site.servers());
+        two.map(|two| found = two).is_ok()
+    };
+    assert!(eventually(are_two), "{:?}", site.servers());
+    found
+}
+
 /// A keeper that is stopped while its worker is killed, until this is dropped.
 pub struct WithoutWorker(u32);
 
 impl WithoutWorker {
     pub fn new(site: &Site) -> Self {
-        let (mut keeper, mut worker) = (0, 0);
-        // A worker that is just being started is not always seen.
-        let are_two = || {
-            let servers = site.servers();
-            let two = <[u32; 2]>::try_from(servers);
-            two.map(|two| [keeper, worker] = two).is_ok()
-        };
-        assert!(eventually(are_two));
+        let [keeper, worker] = both(site);
         signal(keeper, Signal::STOP);
         signal(worker, Signal::KILL);
         let stopped = Self(keeper);
@@ -64,7 +68,7 @@ pub fn open(device: &std::path::Path) -> File {
 
 /// Kills the worker; whether another one has followed it.
 pub fn kill_worker(site: &Site) -> bool {
-    let worker = site.servers()[1];
+    let [_, worker] = both(site);
     run("kill", &["-KILL", &worker.to_string()]).unwrap();
     let followed = || site.servers().get(1).is_some_and(|next| *next != worker);
     // On a kernel that sends no request again the keeper ends.
