@@ -195,15 +195,22 @@ impl Attached {
         if !self.is_served_still(place)? {
             return Ok(Durable::All);
         }
-        if errno == Errno::IO && self.is_broken(host, place) {
-            return Ok(Durable::NeverMore);
-        }
         let path = device.path();
         let path = path.display();
         let message = format!(
             "not all that was written to {path} is on the disk; it stays attached, so that it can be \
              written again: detach it another time, or losetup -d {path}"
         );
+        if errno == Errno::IO {
+            match self.is_broken(host, place) {
+                Ok(true) => return Ok(Durable::NeverMore),
+                // The loop device says the same of whatever its file says.
+                Err(error) if error.kind() == ErrorKind::NoSpace => {
+                    return Err(error.context(message));
+                }
+                Ok(false) | Err(_) => {}
+            }
+        }
         Err(Error::io(errno, message))
     }
 

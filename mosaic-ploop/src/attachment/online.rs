@@ -33,9 +33,8 @@ impl Attached {
 
     /// Makes the disk larger, and the device with it. The size that it has already is fine.
     ///
-    /// Order: the server grows the top (commit), and the partition if it shows one, or we the raw
-    /// file, as [`Disk::grow`] does it;
-    /// LOOP_SET_CAPACITY. Killed in between, the next call does the rest.
+    /// Order: the server grows the top (commit), and the partition if it shows one, or we the raw file,
+    /// as [`Disk::grow`] does it; LOOP_SET_CAPACITY. Killed in between, the next call does the rest.
     ///
     /// # Errors
     /// `Unsupported` for a partition with another one behind it; `Busy` if it is gone; as
@@ -57,11 +56,15 @@ impl Attached {
         grow_device(&device, bytes)
     }
 
-    /// Whether the server says that the disk is not written any more, since a write has failed.
-    /// Where it cannot say, it is not.
-    pub(super) fn is_broken(&self, host: &Host, place: &Place<'_>) -> bool {
+    /// Whether the server says that the disk is not written any more, since something has failed for
+    /// good.
+    ///
+    /// # Errors
+    /// Why not all can be made durable of one that is written on; as for every question.
+    pub(super) fn is_broken(&self, host: &Host, place: &Place<'_>) -> Result<bool> {
         let answer = self.ask(host, place, Command::IsBroken);
-        answer.is_ok_and(|answer| answer == control::YES)
+        let answer = answer.map_err(|(error, _)| error)?;
+        Ok(answer == control::YES)
     }
 
     /// Asks the server; with an error comes whether an earlier server was killed over it.

@@ -48,7 +48,7 @@ pub enum Command {
     /// Become larger.
     Grow(Sectors),
     /// Say whether the disk is not written any more, since something has failed for good: [`YES`] or
-    /// [`NO`]. What was written is made durable once more to find that out.
+    /// [`NO`].
     IsBroken,
     /// Nothing: to be there is the answer.
     Ping,

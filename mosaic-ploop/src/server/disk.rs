@@ -219,14 +219,12 @@ impl ServedDisk {
         Ok(open.shown().bytes)
     }
 
-    /// Whether the disk is not written any more, since something has failed for good. What was written
-    /// is made durable once more to find that out.
+    /// Whether the disk is not written any more, since something has failed for good.
     ///
     /// # Errors
-    /// As [`ServedDisk::flush`], of a disk that is written on; whoever writes it is told too.
+    /// As [`Chain::is_broken`].
     pub fn is_broken(&self) -> Result<bool> {
-        let mut open = self.alone();
-        open.chain.for_another(Chain::is_broken)
+        self.alone().chain.is_broken()
     }
 
     /// Makes all durable and closes the disk: what comes afterwards is refused.

@@ -88,3 +88,35 @@ fn root_a_disk_in_use_outlives_clones_for_which_there_is_no_space() {
     assert_eq!(disks.read("b", 8 * MIB, 1), [expected]);
     assert!(disks.disk("a").check(None).unwrap().is_clean());
 }
+
+/// The kernel says no more of a device whose server has no space than that it failed.
+#[test]
+fn root_a_detach_says_that_there_is_no_space_and_goes_when_there_is() {
+    if !requires_time() || !requires_root() || !requires_program("mkfs.btrfs") {
+        return;
+    }
+    // Where a table is written to new blocks.
+    let location = MountedFs::new("btrfs").unwrap();
+    let disks = Disks::open(location.path(), &[]);
+    disks.create_disk("a", 64 * MIB).unwrap();
+    let attached = disks.driver.attach(&volume("a"), false).unwrap();
+    let flags = OFlags::RDWR | OFlags::DIRECT | OFlags::CLOEXEC;
+    let device = rustix::fs::open(&attached.device, flags, Mode::empty());
+    let device = File::from(device.unwrap());
+    let mut page = Pages::new(PAGE);
+    page.bytes_mut().fill(1);
+    device.write_all_at(page.bytes(), 8 * MIB).unwrap();
+    let filler = fill(&disks);
+    drop(device);
+    for _ in 0..2 {
+        let refused = disks.driver.detach(&volume("a")).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::NoSpace, "{}", refused.chain());
+        assert!(refused.chain().contains("it stays attached"));
+    }
+    filler.set_len(0).unwrap();
+    filler.sync_all().unwrap();
+    disks.driver.detach(&volume("a")).unwrap();
+    assert!(eventually(|| block_servers_beneath(&disks.path).is_empty()));
+    assert_eq!(disks.read("a", 8 * MIB, 1), [1]);
+    assert!(disks.disk("a").check(None).unwrap().is_clean());
+}

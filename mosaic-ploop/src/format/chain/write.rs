@@ -239,15 +239,19 @@ impl<F: ImageFile> Chain<F> {
     }
 
     /// Whether nothing is written any more, since something has failed for good. What was written is
-    /// made durable once more to find that out.
+    /// made durable once more to find that out, but for a raw top, which is always written on: what it
+    /// has lost is for who writes to hear.
     ///
     /// # Errors
     /// `Io`, and it is written on.
     pub fn is_broken(&mut self) -> Result<bool> {
-        let flushed = self.flush();
-        match &self.top {
-            Layer::Writer(writer) if writer.intact().is_err() => Ok(true),
-            _ => flushed.map(|()| false),
+        let Layer::Writer(writer) = &mut self.top else {
+            return Ok(false);
+        };
+        let flushed = writer.flush();
+        match writer.intact() {
+            Err(_) => Ok(true),
+            Ok(()) => flushed.map(|()| false),
         }
     }
 
