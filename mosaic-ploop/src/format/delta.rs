@@ -126,6 +126,12 @@ impl<F: ImageFile> Delta<F> {
         place.map_err(|fault| self.wrong_entry(cluster, fault))
     }
 
+    /// Writes the header as it is in memory.
+    pub(super) fn write_header(&mut self) -> Result<()> {
+        let written = self.bat.write_header(&self.file, &self.header);
+        written.map_err(self.io("write"))
+    }
+
     pub(super) fn wrong_entry(&self, entry: VirtualCluster, fault: EntryFault) -> Error {
         Error::Entry {
             file: self.name.clone(),

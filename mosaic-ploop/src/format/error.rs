@@ -92,8 +92,9 @@ pub enum Error {
         /// The name of the file that the snapshot has added.
         file: String,
     },
-    /// After a failed write nobody knows what is in the file.
-    #[error("{file:?} is not written any more since a write failed")]
+    /// Something could not be made durable, so that nobody knows what is on storage, or the writer has
+    /// ended.
+    #[error("{file:?} is not written any more, since something could not be made durable")]
     Broken {
         /// The file's name.
         file: String,

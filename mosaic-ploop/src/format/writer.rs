@@ -383,9 +383,7 @@ impl<F: ImageFile> Writer<F> {
     }
 
     fn write_header(&mut self) -> Result<()> {
-        let delta = &mut self.delta;
-        let written = delta.bat.write_header(&delta.file, &delta.header);
-        written.map_err(delta.io("write"))?;
+        self.delta.write_header()?;
         self.flush_file()
     }
 

@@ -108,8 +108,7 @@ fn cut_off<F: ImageFile>(delta: &mut Delta<F>, taken: &ClusterSet) -> Result<()>
 
 fn set_mark<F: ImageFile>(delta: &mut Delta<F>, mark: Mark) -> Result<()> {
     delta.header.mark = mark;
-    let written = delta.bat.write_header(&delta.file, &delta.header);
-    written.map_err(delta.io("write"))?;
+    delta.write_header()?;
     flush(delta)
 }
 

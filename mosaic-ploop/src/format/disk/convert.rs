@@ -209,9 +209,7 @@ impl<F: ImageFile> Conversion<F> {
         let old = self.delta.header.version;
         self.delta.header = self.header.clone();
         self.delta.header.version = old;
-        let delta = &mut self.delta;
-        let written = delta.bat.write_header(&delta.file, &delta.header);
-        written.map_err(self.delta.io("write"))?;
+        self.delta.write_header()?;
         self.flush()
     }
 
