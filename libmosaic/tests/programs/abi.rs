@@ -15,8 +15,8 @@ use crate::common::{declarations, folder, functions, header, installed, reposito
 use crate::common::{requires_compilers, use_installed};
 use crate::program::{How, compile};
 
-/// What is recorded, and a sentence for who sees it differ.
-fn recorded(name: &str, now: &str) -> String {
+/// What is recorded.
+pub fn recorded(name: &str, now: &str) -> String {
     let path = record(name);
     if std::env::var_os("MOSAIC_RECORD_ABI").is_some_and(|value| value == "1") {
         std::fs::write(&path, now).unwrap();
@@ -30,10 +30,12 @@ fn record(name: &str) -> PathBuf {
     folder.join(name)
 }
 
-const NEW: &str = "is not recorded yet. If it was added at an end, so that every program that was \
+/// For who sees something new.
+pub const NEW: &str = "is not recorded yet. If it was added at an end, so that every program that was \
                    compiled before goes on working, record it: MOSAIC_RECORD_ABI=1 cargo test -p \
                    libmosaic --test programs abi";
-const GONE: &str = "is not as it was released, so that programs that were compiled before would \
+/// For who sees that something has changed.
+pub const GONE: &str = "is not as it was released, so that programs that were compiled before would \
                     break. Leave it as it was, and add what is new beside it or at the end.";
 
 /// Each line is a name, or a name and a number. A structure may have become larger; nothing else changes.

@@ -14,6 +14,7 @@ mod languages;
 mod memcheck;
 mod memory;
 mod program;
+mod prototypes;
 mod storage;
 mod threads;
 mod waiters;
