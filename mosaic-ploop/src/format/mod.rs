@@ -31,6 +31,7 @@ pub mod guid;
 pub mod header;
 pub mod layer;
 pub mod ledger;
+mod mark;
 pub mod pages;
 pub mod raw_image;
 mod relocate;

@@ -30,10 +30,10 @@ pub struct Writer<F> {
     limit: Option<Sectors>,
     ledger: Option<Ledger<F>>,
     flushes: Flushes,
-    is_broken: AtomicBool,
+    pub(super) is_broken: AtomicBool,
     /// The header is perhaps not what is in the file, for want of space, and nothing is to be written
     /// without the mark in it.
-    is_unmarked: bool,
+    pub(super) is_unmarked: bool,
 }
 
 impl<F: ImageFile> Writer<F> {
@@ -289,40 +289,9 @@ impl<F: ImageFile> Writer<F> {
         }
     }
 
-    /// Goes on after [`Writer::finish`] as if that had not been.
-    ///
-    /// # Errors
-    /// `Io`, and then nothing is written, or for want of space not before [`Writer::mark`].
-    pub(super) fn reopen(&mut self) -> Result<()> {
-        *self.is_broken.get_mut() = false;
-        self.is_unmarked = true;
-        self.mark()
-    }
-
-    /// Writes the header, with the mark, where there was no space for it, before anything else.
-    ///
-    /// # Errors
-    /// `Broken`; `Io`.
-    pub(super) fn mark(&mut self) -> Result<()> {
-        if self.is_unmarked {
-            self.change_header(|header| header.mark = Mark::InUse)?;
-        }
-        Ok(())
-    }
-
-    /// Whether the header is in the file, with the mark.
-    pub(super) fn is_marked(&self) -> bool {
-        !self.is_unmarked
-    }
-
-    /// Writes nothing more. Whoever takes over may.
-    pub(super) fn stop(&self) {
-        self.is_broken.store(true, Ordering::Relaxed);
-    }
-
     /// Writes nothing more, and lets nobody who takes over do so.
     pub(super) fn give_up(&self) {
-        self.stop();
+        self.is_broken.store(true, Ordering::Relaxed);
         if let Some(ledger) = &self.ledger {
             // Whoever takes over then goes by what the kernel tells him.
             let _ = ledger.give_up();
@@ -360,33 +329,6 @@ impl<F: ImageFile> Writer<F> {
         self.flush_file()
     }
 
-    /// Changes the header and makes that durable; the BAT is clean, and all of it durable. On an error
-    /// the header is what it was. For want of space to write it, nothing is written before that is in the
-    /// file again, with the mark: it may have the new one, of which clusters can be the table.
-    ///
-    /// # Errors
-    /// `Broken`; `Io`, and then nothing more is written if something may be lost.
-    pub(super) fn change_header(&mut self, change: impl FnOnce(&mut Header)) -> Result<()> {
-        self.intact()?;
-        let old = self.header().clone();
-        change(&mut self.delta.header);
-        let changed = self.write_header();
-        if let Err(error) = &changed {
-            self.delta.header = old;
-            if error.may_have_lost() {
-                self.give_up();
-            }
-        }
-        // If it failed, a part of the new one may be in the file.
-        self.is_unmarked = changed.is_err() || self.header().mark != Mark::InUse;
-        changed
-    }
-
-    fn write_header(&mut self) -> Result<()> {
-        self.delta.write_header()?;
-        self.flush_file()
-    }
-
     /// The kernel reports a failed flush once: another one would say that all is well.
     pub(super) fn flush_file(&self) -> Result<()> {
         let flushed = self.flushes.run(|| {
@@ -419,15 +361,7 @@ impl<F: ImageFile> Writer<F> {
         Ok(())
     }
 
-    /// Refuses also where [`Writer::mark`] has to come first.
-    fn marked(&self) -> Result<()> {
-        match self.is_unmarked {
-            true => Err(self.refusal()),
-            false => self.intact(),
-        }
-    }
-
-    fn refusal(&self) -> Error {
+    pub(super) fn refusal(&self) -> Error {
         Error::Broken {
             file: self.delta.name.clone(),
         }
