@@ -31,6 +31,9 @@ pub(crate) fn environment(
     let places = Places::from_environment();
     let first = given("driver_path", |options| &options.driver_path)?;
     let config_dir = given("config_dir", |options| &options.config_dir)?;
+    for warning in places.ignored(config_dir.is_some()) {
+        log::line(Level::Warning, &warning);
+    }
     Ok(Environment {
         search: places.search(
             first.map_or_else(Vec::new, folders),

@@ -23,8 +23,10 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::error::ErrorKind as UsageKind;
+use mosaic_core::{Level, Services};
 
 use crate::arguments::{Action, Request};
+use crate::cli::TopAction;
 use crate::output::failure::Failure;
 use crate::output::{Report, json};
 use crate::services::{Terminal, write_stderr};
@@ -74,6 +76,12 @@ fn act(surroundings: Surroundings, request: Request) -> (anyhow::Result<Report>,
         global: request.global,
         terminal: Arc::clone(&terminal),
     };
+    // Who completes a word has not asked for anything yet.
+    if !matches!(request.action, Action::Top(TopAction::Completions(_))) {
+        for warning in context.surroundings.places.ignored(false) {
+            terminal.log(Level::Warning, &warning);
+        }
+    }
     let command = || match &request.action {
         Action::Top(action) => cmd::run_top(&context, action),
         Action::Mosaic(mosaic, verb) => cmd::run_verb(&context, mosaic, verb),

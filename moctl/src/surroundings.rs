@@ -75,6 +75,7 @@ mod tests {
             config_dir: "/etc/mosaic".into(),
             driver_path: Vec::new(),
             abi_debug: false,
+            doubted: Vec::new(),
         }
     }
 

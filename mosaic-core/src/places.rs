@@ -4,18 +4,21 @@
 //! [`Places::from_environment`] is all in this crate that reads environment variables, and it does so
 //! only when a program asks. A process that runs with more rights than its caller (set-uid, file
 //! capabilities) believes none of the paths in its environment: the kernel marks it with `AT_SECURE`
-//! (getauxval(3)).
+//! (getauxval(3)). One that has given up rights is not marked. Who set a path that is not believed is to
+//! be told ([`Places::ignored`]): what is done instead is done to another mosaic.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use crate::ioctl::secure_execution;
 use crate::loader::{Beside, SearchPath};
 
 /// Where config files are.
 const CONFIG_DIR: &str = "/etc/mosaic";
 
-/// `AT_SECURE` in include/uapi/linux/auxvec.h, Linux 2.6.
-const AT_SECURE: usize = 23;
+/// The variables that say it otherwise.
+const CONFIG_VARIABLE: &str = "MOSAIC_CONFIG_DIR";
+const DRIVER_VARIABLE: &str = "MOSAIC_DRIVER_PATH";
 
 /// What the environment says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +29,8 @@ pub struct Places {
     pub driver_path: Vec<PathBuf>,
     /// `MOSAIC_ABI_DEBUG`: all of a layout mismatch is wanted.
     pub abi_debug: bool,
+    /// The variables that are set and not believed.
+    pub doubted: Vec<&'static str>,
 }
 
 impl Places {
@@ -35,13 +40,27 @@ impl Places {
     }
 
     fn from_variables(variable: impl Fn(&str) -> Option<OsString>, secure: bool) -> Self {
-        let text = |name| variable(name).filter(|value| !value.is_empty());
-        let trusted = |name| text(name).filter(|_| !secure);
+        let text = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let trusted = |name: &str| text(name).filter(|_| !secure);
+        let doubted = |name: &&str| secure && text(name).is_some();
         Self {
-            config_dir: trusted("MOSAIC_CONFIG_DIR").map_or(CONFIG_DIR.into(), PathBuf::from),
-            driver_path: trusted("MOSAIC_DRIVER_PATH").map_or_else(Vec::new, folders),
+            config_dir: trusted(CONFIG_VARIABLE).map_or(CONFIG_DIR.into(), PathBuf::from),
+            driver_path: trusted(DRIVER_VARIABLE).map_or_else(Vec::new, folders),
             abi_debug: text("MOSAIC_ABI_DEBUG").is_some_and(|value| value != "0"),
+            doubted: [CONFIG_VARIABLE, DRIVER_VARIABLE]
+                .into_iter()
+                .filter(doubted)
+                .collect(),
         }
+    }
+
+    /// A warning for each variable that is set and not believed. `has_config_dir`: it is known without
+    /// the environment where config files are.
+    pub fn ignored(&self, has_config_dir: bool) -> impl Iterator<Item = String> {
+        let counts = move |name: &&&str| !(has_config_dir && **name == CONFIG_VARIABLE);
+        self.doubted.iter().filter(counts).map(|name| {
+            format!("{name} is ignored: this process runs with more rights than its caller")
+        })
     }
 
     /// Where drivers are looked for: in `explicit` first, then in the environment's folders, those of
@@ -62,22 +81,9 @@ pub fn folders(text: impl AsRef<std::ffi::OsStr>) -> Vec<PathBuf> {
     folders.filter(|folder| folder != Path::new("")).collect()
 }
 
-/// Whether the kernel marked this process; what cannot be read is taken for yes.
+/// Whether the kernel marked this process.
 pub fn is_secure_execution() -> bool {
-    let Ok(vector) = std::fs::read("/proc/self/auxv") else {
-        return true;
-    };
-    secure_flag(&vector).unwrap_or(true)
-}
-
-/// The value of `AT_SECURE` in the auxiliary vector: pairs of native words, proc(5).
-fn secure_flag(vector: &[u8]) -> Option<bool> {
-    let words: Vec<usize> = vector
-        .chunks_exact(size_of::<usize>())
-        .filter_map(|word| word.try_into().ok().map(usize::from_ne_bytes))
-        .collect();
-    let pair = words.chunks_exact(2).find(|pair| pair[0] == AT_SECURE)?;
-    Some(pair[1] != 0)
+    secure_execution::is_secure_execution()
 }
 
 #[cfg(test)]
@@ -128,11 +134,21 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_says_whether_this_is_a_secure_execution() {
+    fn what_is_not_believed_is_told() {
+        let variables = [("MOSAIC_CONFIG_DIR", "/a"), ("MOSAIC_DRIVER_PATH", "/b")];
+        let told = |variables, secure, given| -> Vec<_> {
+            with(variables, secure).ignored(given).collect()
+        };
+        let why = "is ignored: this process runs with more rights than its caller";
+        let [config, drivers] = variables.map(|(name, _)| format!("{name} {why}"));
+        assert_eq!(told(&variables, true, false), [config, drivers.clone()]);
+        assert_eq!(told(&variables, true, true), [drivers]);
+        assert_eq!(told(&variables, false, false), [""; 0]);
+        assert_eq!(told(&[("MOSAIC_CONFIG_DIR", "")], true, false), [""; 0]);
+    }
+
+    #[test]
+    fn this_is_no_secure_execution() {
         assert!(!is_secure_execution());
-        let word = |n: usize| n.to_ne_bytes();
-        let vector = [word(6), word(4096), word(23), word(1), word(0), word(0)].concat();
-        assert_eq!(secure_flag(&vector), Some(true));
-        assert_eq!(secure_flag(b"short"), None);
     }
 }

@@ -13,6 +13,7 @@ mod faults;
 mod languages;
 mod memcheck;
 mod memory;
+mod process;
 mod program;
 mod prototypes;
 mod storage;

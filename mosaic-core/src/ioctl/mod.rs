@@ -16,5 +16,7 @@ pub mod loop_device;
 pub(crate) mod mount;
 pub(crate) mod namespace;
 pub(crate) mod quota;
+#[cfg(feature = "host")]
+pub(crate) mod secure_execution;
 pub(crate) mod spawn;
 pub(crate) mod subvolume;
