@@ -28,8 +28,10 @@ use crate::server::control::Command;
 /// base that is alone is locked and bound itself.
 ///
 /// # Errors
-/// `Busy` with where it is attached or who uses it; as [`Disk::write`](crate::format::disk::Disk::write) for a disk that cannot be
-/// opened; `Unsupported`, `Permission` without FUSE or loop devices; `Interrupted`; the kernel's.
+/// `Busy` with where it is attached or who uses it; as [`Disk::write`] for a disk that cannot be opened;
+/// `Unsupported`, `Permission` without FUSE or loop devices; `Interrupted`; the kernel's.
+///
+/// [`Disk::write`]: crate::format::disk::Disk::write
 pub fn attach(host: &Host, place: &Place<'_>, how: &How) -> Result<LoopDevice> {
     let id = place.id()?;
     if let Some(attached) = find(place)? {
