@@ -38,12 +38,14 @@ pub(crate) fn device_number(device: &Path) -> Result<Dev> {
 /// Where the kernel does not number devices the path is all that there is.
 ///
 /// Kernel: `/sys/block/DISK/diskseq`, sysfs-block in Documentation/ABI, since Linux 5.15.
+#[cfg(feature = "host")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceIdentity {
     path: PathBuf,
     sequence: Option<String>,
 }
 
+#[cfg(feature = "host")]
 impl DeviceIdentity {
     /// The device that has the path now.
     pub(crate) fn of(path: &Path) -> Self {
