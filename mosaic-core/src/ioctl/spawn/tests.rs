@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::Arc;
 
+mod moved_code;
 mod preloaded;
 
 use mosaic_tests::{eventually, requires_root};

@@ -72,9 +72,20 @@ impl Services for Heard {
     }
 }
 
-/// Runs the test `name` again in a process that the library is loaded into: there a program is run,
-/// by the second waiter or by the first.
-fn runs_a_program(name: &str, words: &[&str], by_second: bool) {
+/// Runs a program, which is done by the first waiter or another one.
+pub(super) fn runs_by(waiters: usize) {
+    let heard = Arc::new(Heard::default());
+    let command = Command::new("sh").args(["-c", "echo out; exit 3"]);
+    let ended = command.accept(&[3]).run(&Host::new(heard.clone())).unwrap();
+    assert_eq!((ended.status, &ended.stdout[..]), (3, &b"out\n"[..]));
+    let heard = heard.0.lock().unwrap();
+    let is_why = |line: &&String| line.ends_with("was killed before it began");
+    let lost = heard.iter().filter(is_why).count();
+    assert_eq!(lost + 1, waiters, "{heard:?}");
+}
+
+/// Runs the test `name` again in a process that the library is loaded into: there a program is run.
+fn runs_a_program(name: &str, words: &[&str], waiters: usize) {
     if std::env::var_os(VICTIM).is_some() {
         let calls = || {
             // SAFETY: no system call has the number.
@@ -82,16 +93,8 @@ fn runs_a_program(name: &str, words: &[&str], by_second: bool) {
         };
         let before = calls();
         assert!(before > 0, "the library is not loaded");
-        let heard = Arc::new(Heard::default());
-        let script = "echo out; exit 3";
-        let command = Command::new("sh").args(["-c", script]).accept(&[3]);
-        let ended = command.run(&Host::new(heard.clone())).unwrap();
-        assert_eq!((ended.status, &ended.stdout[..]), (3, &b"out\n"[..]));
+        runs_by(waiters);
         assert!(calls() > before + 1, "no call of ours went through it");
-        let heard = heard.0.lock().unwrap();
-        let is_why = |line: &String| line.ends_with("was killed before it began");
-        let lost = heard.iter().filter(|line| is_why(line)).count();
-        assert_eq!(lost, usize::from(by_second), "{heard:?}");
         std::process::exit(77);
     }
     if !requires_program("gcc") {
@@ -110,11 +113,11 @@ fn runs_a_program(name: &str, words: &[&str], by_second: bool) {
 #[test]
 fn a_waiter_has_what_the_loader_knows_of() {
     let name = "ioctl::spawn::tests::preloaded::a_waiter_has_what_the_loader_knows_of";
-    runs_a_program(name, &[], false);
+    runs_a_program(name, &[], 1);
 }
 
 #[test]
 fn another_waiter_has_what_the_first_one_missed() {
     let name = "ioctl::spawn::tests::preloaded::another_waiter_has_what_the_first_one_missed";
-    runs_a_program(name, &["-DELSEWHERE"], true);
+    runs_a_program(name, &["-DELSEWHERE"], 2);
 }
