@@ -154,7 +154,7 @@ fn take_stream(plan: &Plan<'_>, number: u8) {
     }
 }
 
-/// Writes what [`Waiter::reap`] understands. Signals are blocked: a reader that is gone kills
+/// Writes what [`super::Waiter::reap`] understands. Signals are blocked: a reader that is gone kills
 /// nobody.
 fn say(report: RawFd, word: c_int, number: c_int) {
     let message = [word, number];
