@@ -40,11 +40,11 @@ pub fn kill_at_work(worker: u32) {
     }));
 }
 
-/// What /proc says of each of its threads (proc(5)).
-fn threads(pid: u32, file: &str) -> Vec<String> {
+/// What /proc says of each of its threads that has not just ended (proc(5)).
+pub fn threads(pid: u32, file: &str) -> Vec<String> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
     tasks
-        .map(|task| fs::read_to_string(task.path().join(file)).unwrap())
+        .filter_map(|task| fs::read_to_string(task.path().join(file)).ok())
         .collect()
 }
 

@@ -17,6 +17,7 @@ use mosaic_tests::{eventually, requires_program, requires_root, run};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
+use crate::at_work::threads;
 use crate::online::requires_resend;
 use crate::site::{HOW, MIB, Site};
 
@@ -26,7 +27,7 @@ pub fn signal(process: u32, signal: Signal) {
 }
 
 /// Keeper and worker. One that is just being started is not always seen.
-fn both(site: &Site) -> [u32; 2] {
+pub fn both(site: &Site) -> [u32; 2] {
     let mut found = [0; 2];
     let are_two = || {
         let two = <[u32; 2]>::try_from(site.servers());
@@ -36,29 +37,38 @@ fn both(site: &Site) -> [u32; 2] {
     found
 }
 
-/// A keeper that is stopped while its worker is killed, until this is dropped.
-pub struct WithoutWorker(u32);
+/// A process that is stopped until this is dropped.
+pub struct Stopped(u32);
 
-impl WithoutWorker {
-    pub fn new(site: &Site) -> Self {
-        let [keeper, worker] = both(site);
-        signal(keeper, Signal::STOP);
-        signal(worker, Signal::KILL);
-        let stopped = Self(keeper);
-        let is_dead = || {
-            // The keeper would have to ask how it ended, so it stays as a zombie.
-            let status = std::fs::read_to_string(format!("/proc/{worker}/stat")).unwrap();
-            status.contains(") Z ")
-        };
-        assert!(eventually(is_dead));
-        stopped
+impl Stopped {
+    pub fn new(process: u32) -> Self {
+        signal(process, Signal::STOP);
+        Self(process)
     }
 }
 
-impl Drop for WithoutWorker {
+impl Drop for Stopped {
     fn drop(&mut self) {
         signal(self.0, Signal::CONT);
     }
+}
+
+/// Whether a worker has ended, with all of its threads, of which its keeper, which is stopped, does not ask
+/// how.
+pub fn has_ended(worker: u32) -> bool {
+    let [stat] = &threads(worker, "stat")[..] else {
+        return false;
+    };
+    stat.contains(") Z ")
+}
+
+/// Stops the keeper and kills its worker; another one follows when this is dropped.
+pub fn without_worker(site: &Site) -> Stopped {
+    let [keeper, worker] = both(site);
+    let stopped = Stopped::new(keeper);
+    signal(worker, Signal::KILL);
+    assert!(eventually(|| has_ended(worker)));
+    stopped
 }
 
 pub fn open(device: &std::path::Path) -> File {
@@ -151,7 +161,7 @@ fn root_images_stay_locked_while_one_worker_follows_another() {
         let images: Vec<_> = images.collect();
         assert_eq!(images.len(), usize::from(round) + 1);
         for _ in 0..2 {
-            let without = WithoutWorker::new(&site);
+            let without = without_worker(&site);
             for image in &images {
                 let take = |hold| {
                     let file = File::open(site.volume().join(image)).unwrap();
@@ -189,7 +199,7 @@ fn root_what_was_written_is_not_dropped_silently() {
     data.bytes_mut().fill(7);
     let file = direct(&device);
     file.write_all_at(data.bytes(), 9 * MIB).unwrap();
-    let without = WithoutWorker::new(&site);
+    let without = without_worker(&site);
     let mut disk = site.disk();
     assert!(disk.check(Some(Repair::Safe)).unwrap().is_clean());
     drop(without);

@@ -17,7 +17,7 @@ use mosaic_tests::{
 };
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 
-use crate::keeper::{WithoutWorker, direct, kill_worker};
+use crate::keeper::{direct, kill_worker, without_worker};
 use crate::online::requires_resend;
 use crate::site::{HOW, MIB, Site};
 
@@ -90,7 +90,7 @@ fn root_what_is_lost_between_two_workers_is_told() {
         page.bytes_mut().fill(7);
         file.write_all_at(page.bytes(), 9 * MIB).unwrap();
         file.sync_all().unwrap();
-        let without = WithoutWorker::new(&site);
+        let without = without_worker(&site);
         location.fail();
         lose_a_page(&site.volume().join("root.hds"));
         drop(without);

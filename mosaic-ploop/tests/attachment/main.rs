@@ -3,6 +3,8 @@
 
 mod at_work;
 mod control;
+mod device_error;
+mod failing_storage;
 mod fio;
 mod keeper;
 mod killed;
