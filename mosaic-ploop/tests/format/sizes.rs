@@ -24,17 +24,29 @@ fn all_cluster_sizes_work() {
             chain.write(&[byte; 9], DiskOffset(at)).unwrap();
             chain.close().unwrap();
         };
+        write(&disk, 0, 3);
         write(&disk, cluster.bytes() - 4, 1);
         disk.disk.snapshot(guid(1)).unwrap();
         write(&disk, cluster.bytes() + 2, 2);
+        // A part of a cluster that only the snapshot has.
+        let mut chain = disk.disk.write().unwrap();
+        let within = DiskOffset(cluster.bytes() - 3);
+        chain.write_zeroes(within, 2).unwrap();
+        chain.close().unwrap();
+        let assert_as_written = |disk: &RealDisk| {
+            let chain = disk.disk.read(Guid::TOP).unwrap();
+            let (mut first, mut around) = ([9; 10], [9; 18]);
+            chain.read(&mut first, DiskOffset(0)).unwrap();
+            let start = DiskOffset(cluster.bytes() - 5);
+            chain.read(&mut around, start).unwrap();
+            assert_eq!(first, [3, 3, 3, 3, 3, 3, 3, 3, 3, 0], "{sectors}");
+            let expected = [0, 1, 0, 0, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 0, 0];
+            assert_eq!(around, expected, "{sectors}");
+        };
+        assert_as_written(&disk);
         disk.disk.delete(guid(1)).unwrap();
         disk.disk.grow(Sectors(4 * u64::from(sectors))).unwrap();
-        let chain = disk.disk.read(Guid::TOP).unwrap();
-        let mut around = [9; 18];
-        let start = DiskOffset(cluster.bytes() - 5);
-        chain.read(&mut around, start).unwrap();
-        let expected = [0, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 0, 0];
-        assert_eq!(around, expected, "{sectors}");
+        assert_as_written(&disk);
         assert!(disk.disk.check(None).unwrap().is_clean());
         let length = disk.path("root.hds").metadata().unwrap().len();
         assert_eq!(length, 3 * cluster.bytes());
