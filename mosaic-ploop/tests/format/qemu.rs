@@ -15,7 +15,7 @@ use proptest::test_runner::TestRunner;
 use tempfile::TempDir;
 
 use crate::disk::{MIB, RealDisk, V1, V2, guid};
-use crate::model::{self, Pair};
+use crate::model::sequences;
 
 /// Whether there is a QEMU to ask.
 fn has_qemu() -> bool {
@@ -226,12 +226,12 @@ fn whatever_we_did_qemu_reads_it() {
     }
     let mut runner = TestRunner::deterministic();
     let sequences = (
-        model::kind(),
-        proptest::collection::vec(model::change(), 8..24),
+        sequences::kind(),
+        proptest::collection::vec(sequences::change(), 8..24),
     );
     for _ in 0..24 {
         let (kind, changes) = sequences.new_tree(&mut runner).unwrap().current();
-        let mut pair = Pair::new(kind);
+        let mut pair = sequences::small(kind);
         for change in &changes {
             pair.change(change);
         }
@@ -243,9 +243,9 @@ fn whatever_we_did_qemu_reads_it() {
         }
         let disk = RealDisk::open(folder);
         assert_qemu_is_content(&disk);
-        assert_qemu_reads(&disk, Guid::TOP, &pair.top);
+        assert_qemu_reads(&disk, Guid::TOP, &pair.top.whole());
         for (guid, data) in &pair.snapshots {
-            assert_qemu_reads(&disk, *guid, data);
+            assert_qemu_reads(&disk, *guid, &data.whole());
         }
     }
 }

@@ -9,7 +9,7 @@ use mosaic_ploop::format::layer::Layer;
 use mosaic_ploop::format::storage::is_zero;
 use mosaic_ploop::format::units::DiskOffset;
 
-use crate::disk::MemDisk;
+use crate::disk::{CLUSTER, MemDisk};
 use crate::storage::MemFile;
 
 /// The data of a shot: its clusters that are not all zeros.
@@ -63,7 +63,68 @@ impl View {
     }
 }
 
+/// Clusters of a disk of which each is read, whether the chain knows of it or not.
+const FEW: u64 = 64;
+
+/// A plain disk of the smallest clusters.
 impl Data {
+    /// What a chain has, seen without trust in what it knows of itself: where the disk is too large to
+    /// be read as a whole, at least where `other` has something.
+    pub fn seen(chain: &Chain<MemFile>, other: &Self) -> Self {
+        let seen = data(chain);
+        let all = seen.bytes / CLUSTER;
+        let few = (0..u32::try_from(all.min(FEW)).unwrap()).filter(|_| all <= FEW);
+        for number in few.chain(other.clusters.keys().copied()) {
+            let at = u64::from(number) * CLUSTER;
+            if at < seen.bytes && !seen.clusters.contains_key(&number) {
+                let mut bytes = vec![0xee; usize::try_from(CLUSTER).unwrap()];
+                chain.read(&mut bytes, DiskOffset(at)).unwrap();
+                assert!(is_zero(&bytes), "cluster {number} is not known");
+            }
+        }
+        seen
+    }
+
+    pub fn fill(&mut self, at: u64, bytes: u64, byte: u8) {
+        let mut from = at;
+        while from < at + bytes {
+            let number = u32::try_from(from / CLUSTER).unwrap();
+            let start = usize::try_from(from % CLUSTER).unwrap();
+            let count = (CLUSTER - from % CLUSTER).min(at + bytes - from);
+            let zeros = || vec![0; usize::try_from(CLUSTER).unwrap()];
+            let cluster = self.clusters.entry(number).or_insert_with(zeros);
+            cluster[start..][..usize::try_from(count).unwrap()].fill(byte);
+            if is_zero(cluster) {
+                self.clusters.remove(&number);
+            }
+            from += count;
+        }
+    }
+
+    pub fn resize(&mut self, bytes: u64) {
+        self.bytes = bytes;
+        let end = u32::try_from(bytes / CLUSTER).unwrap();
+        self.clusters.retain(|number, _| *number < end);
+    }
+
+    pub fn read(&self, at: u64, bytes: u64) -> Vec<u8> {
+        let first = u32::try_from(at / CLUSTER).unwrap();
+        let end = (at + bytes).div_ceil(CLUSTER);
+        let mut read = vec![0; usize::try_from((end - u64::from(first)) * CLUSTER).unwrap()];
+        for (number, data) in self.clusters.range(first..u32::try_from(end).unwrap()) {
+            let start = usize::try_from(u64::from(number - first) * CLUSTER).unwrap();
+            read[start..start + data.len()].copy_from_slice(data);
+        }
+        read.drain(..usize::try_from(at % CLUSTER).unwrap());
+        read.truncate(usize::try_from(bytes).unwrap());
+        read
+    }
+
+    /// All of it.
+    pub fn whole(&self) -> Vec<u8> {
+        self.read(0, self.bytes)
+    }
+
     /// In which clusters two differ, for a message.
     fn difference(&self, other: &Self) -> String {
         let numbers = self.clusters.keys().chain(other.clusters.keys());

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Any sequence of operations against a plain disk in memory.
+//! Operations against a plain disk in memory.
+
+pub mod sequences;
 
 use std::collections::BTreeMap;
 
@@ -7,14 +9,11 @@ use mosaic_ploop::format::Error;
 use mosaic_ploop::format::disk::{Deletion, Disk, Kind};
 use mosaic_ploop::format::guid::Guid;
 use mosaic_ploop::format::header::Version;
-use mosaic_ploop::format::units::{DiskOffset, Sectors};
-use mosaic_tests::{is_long, is_quick, left_out};
-use proptest::prelude::*;
+use mosaic_ploop::format::units::{ClusterSize, DiskOffset, Sectors};
 
-use crate::disk::{CLUSTER, KINDS, MemDisk, assert_clean, read, read_top, small};
-
-/// Clusters that a disk has at most.
-const MOST: u64 = 40;
+use crate::disk::{CLUSTER, MemDisk, assert_clean, new, unclaimed};
+use crate::storage::MemFolder;
+use crate::view::Data;
 
 /// Something done to the open disk.
 #[derive(Debug, Clone)]
@@ -23,6 +22,8 @@ pub enum Access {
     Zero { at: u64, bytes: u64 },
     Discard { at: u64, bytes: u64 },
     Flush,
+    Snapshot,
+    Grow { clusters: u64 },
 }
 
 /// Something done to a disk. Numbers pick among what is there.
@@ -47,28 +48,35 @@ pub enum Change {
     Convert(Version),
     /// The files beneath the top get other names, as those that a clone shares have.
     Clone,
+    /// A disk that goes on from this one in another folder.
+    Branch,
 }
 
 /// A disk, and what it should hold.
 pub struct Pair {
     pub disk: MemDisk,
-    pub top: Vec<u8>,
-    pub snapshots: BTreeMap<Guid, Vec<u8>>,
+    pub top: Data,
+    pub snapshots: BTreeMap<Guid, Data>,
     /// What clones share: name and content.
     clones: Vec<(String, Vec<u8>)>,
     names: u8,
+    /// Clusters that the disk has at most.
+    most: u64,
 }
 
 impl Pair {
-    pub fn new(kind: Kind) -> Self {
-        let disk = small(kind);
-        let top = read_top(&disk);
+    /// A new disk of so many clusters, which never has more than `most`.
+    pub fn new(kind: Kind, clusters: u64, most: u64) -> Self {
+        let disk = new(kind, ClusterSize::MIN, clusters * CLUSTER);
+        let mut top = Data::default();
+        top.resize(clusters * CLUSTER);
         Self {
             disk,
             top,
             snapshots: BTreeMap::new(),
             clones: Vec::new(),
             names: 0,
+            most,
         }
     }
 
@@ -85,42 +93,43 @@ impl Pair {
             Change::Switch { to, keep } => self.switch(*to, *keep),
             Change::Delete { shot } => self.delete(*shot),
             Change::Grow { clusters } => {
-                let size = self.top.len() as u64 + clusters * CLUSTER;
-                if size <= MOST * CLUSTER {
-                    let size = size - 512;
-                    if self.accept(|disk| disk.grow(Sectors(size / 512))).is_some() {
-                        let whole = size.next_multiple_of(CLUSTER);
-                        self.top.resize(usize::try_from(whole).unwrap(), 0);
-                    }
+                if let Some(size) = self.larger(*clusters)
+                    && self.accept(|disk| disk.grow(size)).is_some()
+                {
+                    self.top.resize(size.bytes().next_multiple_of(CLUSTER));
                 }
             }
             Change::Shrink { clusters } => {
-                let clusters = (*clusters).min(self.top.len() as u64 / CLUSTER);
+                let clusters = (*clusters).min(self.top.bytes / CLUSTER);
                 let size = Sectors(clusters * 64);
                 if self.accept(|disk| disk.shrink(size)).is_some() {
-                    let bytes = usize::try_from(size.bytes()).unwrap();
-                    self.top.truncate(bytes);
+                    self.top.resize(size.bytes());
                 }
             }
             Change::Compact => drop(self.accept(|disk| disk.compact().map(drop))),
             Change::Convert(version) => drop(self.accept(|disk| disk.convert(*version))),
             Change::Clone => self.clone_lower(),
+            Change::Branch => self.branch(),
         }
     }
 
     /// Compares both.
     pub fn compare(&mut self) {
-        assert!(read_top(&self.disk) == self.top, "the disk");
+        let chain = self.disk.read(self.disk.descriptor().top()).unwrap();
+        assert!(Data::seen(&chain, &self.top) == self.top, "the disk");
         let glance = self.disk.glance().unwrap();
-        assert_eq!(glance.size().bytes(), self.top.len() as u64);
+        assert_eq!(glance.size().bytes(), self.top.bytes);
         // Across clusters, and the end.
-        let last = self.top.len() as u64 - 700;
-        for at in [0, last.min(CLUSTER - 300), last] {
+        let last = self.top.bytes - 700;
+        let known = self.top.clusters.keys();
+        let starts = known.map(|number| u64::from(*number) * CLUSTER);
+        let starts = starts.chain([CLUSTER]).map(|at| at.saturating_sub(300));
+        for at in starts.chain([0, last]).map(|at| at.min(last)) {
             let mut seen = [0xee; 700];
             glance.read(&mut seen, DiskOffset(at)).unwrap();
-            assert!(seen == self.top[range(at, 700)], "a glance at {at}");
+            assert!(seen[..] == self.top.read(at, 700), "a glance at {at}");
         }
-        let past = glance.read(&mut [0; 2], DiskOffset(self.top.len() as u64 - 1));
+        let past = glance.read(&mut [0; 2], DiskOffset(self.top.bytes - 1));
         assert!(matches!(past, Err(Error::Range { .. })));
         let shots = self.disk.descriptor().shots().iter();
         let mut kept: Vec<_> = shots
@@ -130,7 +139,8 @@ impl Pair {
         kept.sort();
         assert!(kept.iter().eq(self.snapshots.keys()), "the snapshots");
         for (guid, data) in &self.snapshots {
-            assert!(read(&self.disk, *guid) == *data, "snapshot {guid}");
+            let chain = self.disk.read(*guid).unwrap();
+            assert!(Data::seen(&chain, data) == *data, "snapshot {guid}");
         }
         for (name, content) in &self.clones {
             assert!(
@@ -161,18 +171,21 @@ impl Pair {
             Err(Error::Shared { .. }) => return,
             other => other.unwrap(),
         };
-        let size = self.top.len() as u64;
         for access in accesses {
+            let size = self.top.bytes;
+            // The upper half of the numbers counts from the end.
             let within = |at: u64, bytes: u64| {
-                let at = at % size;
+                let at = match at.cast_signed() {
+                    0.. => at % size,
+                    _ => size - 1 - !at % size,
+                };
                 (at, bytes.min(size - at))
             };
             match access {
                 Access::Write { at, bytes, byte } => {
                     let (at, bytes) = within(*at, *bytes);
-                    let place = range(at, bytes);
-                    self.top[place.clone()].fill(*byte);
-                    let (data, at) = (&self.top[place], DiskOffset(at));
+                    self.top.fill(at, bytes, *byte);
+                    let (data, at) = (&self.top.read(at, bytes), DiskOffset(at));
                     // Half of them in place where that can be.
                     let is_done = byte % 2 == 0 && chain.write_in_place(data, at).unwrap();
                     if !is_done {
@@ -181,21 +194,37 @@ impl Pair {
                 }
                 Access::Zero { at, bytes } => {
                     let (at, bytes) = within(*at, *bytes);
-                    self.top[range(at, bytes)].fill(0);
+                    self.top.fill(at, bytes, 0);
                     chain.write_zeroes(DiskOffset(at), bytes).unwrap();
                 }
                 Access::Discard { at, bytes } => {
                     let (at, bytes) = within(*at, *bytes);
                     chain.discard(DiskOffset(at), bytes).unwrap();
-                    let mut now = vec![0; self.top.len()];
-                    chain.read(&mut now, DiskOffset(0)).unwrap();
+                    let now = Data::seen(&chain, &self.top);
                     if chain.top().delta().is_some() {
                         assert_discarded(&self.top, &now, at, bytes);
                     } else {
-                        self.top[range(at, bytes)].fill(0);
+                        self.top.fill(at, bytes, 0);
                         assert!(now == self.top, "a discard of a raw disk");
                     }
                     self.top = now;
+                }
+                Access::Snapshot => {
+                    let name = self.name();
+                    let done = self.disk.snapshot_open(name, &mut chain, unclaimed);
+                    match done {
+                        Err(Error::Refused(_)) => {}
+                        done => {
+                            done.unwrap();
+                            self.snapshots.insert(name, self.top.clone());
+                        }
+                    }
+                }
+                Access::Grow { clusters } => {
+                    if let Some(size) = self.larger(*clusters) {
+                        self.disk.grow_open(size, &mut chain).unwrap();
+                        self.top.resize(size.bytes().next_multiple_of(CLUSTER));
+                    }
                 }
                 Access::Flush => {
                     if !chain.flush_in_place().unwrap() {
@@ -264,6 +293,33 @@ impl Pair {
         }
     }
 
+    /// A disk in another folder that has what this one has, and is changed alone.
+    fn branch(&mut self) {
+        let name = self.name();
+        let Some(shot) = self.accept(|disk| disk.freeze(name)) else {
+            return;
+        };
+        if shot == name {
+            self.snapshots.insert(name, self.top.clone());
+        }
+        assert!(self.snapshots[&shot] == self.top, "what is frozen");
+        let branch = self.disk.branch(shot).unwrap();
+        let folder = MemFolder::default();
+        for (here, there) in &branch.files {
+            folder.put(there, &self.disk.folder().bytes(here));
+        }
+        let mut other = branch.create(folder).unwrap();
+        let chain = other.read(Guid::TOP).unwrap();
+        assert!(Data::seen(&chain, &self.top) == self.top, "the other disk");
+        assert_clean(&mut other);
+    }
+
+    /// A size that is larger by so many clusters, but for a sector; `None`: too large.
+    fn larger(&self, clusters: u64) -> Option<Sectors> {
+        let size = self.top.bytes + clusters * CLUSTER;
+        (size <= self.most * CLUSTER).then_some(Sectors(size / 512 - 1))
+    }
+
     fn pick(&self, number: usize) -> Option<Guid> {
         let count = self.snapshots.len();
         let number = number.checked_rem(count)?;
@@ -277,108 +333,15 @@ impl Pair {
 }
 
 /// After a discard the whole clusters in it read as zeros or as they did, and all else as it did.
-fn assert_discarded(before: &[u8], after: &[u8], at: u64, bytes: u64) {
-    let size = usize::try_from(CLUSTER).unwrap();
-    let clusters = before.chunks(size).zip(after.chunks(size)).zip(0..);
-    for ((before, after), number) in clusters {
-        let start = number * CLUSTER;
-        let is_whole = at <= start && start + before.len() as u64 <= at + bytes;
-        let is_zero = after.iter().all(|byte| *byte == 0);
-        assert!(before == after || is_whole && is_zero, "cluster {number}");
-    }
-}
-
-fn range(at: u64, bytes: u64) -> std::ops::Range<usize> {
-    usize::try_from(at).unwrap()..usize::try_from(at + bytes).unwrap()
-}
-
-/// Mostly some bytes anywhere, sometimes whole clusters.
-fn place() -> impl Strategy<Value = (u64, u64)> {
-    prop_oneof![
-        (0..MOST * CLUSTER, 1..2 * CLUSTER),
-        (0..MOST, 1..5_u64).prop_map(|(at, count)| (at * CLUSTER, count * CLUSTER)),
-    ]
-}
-
-fn access() -> impl Strategy<Value = Access> {
-    prop_oneof![
-        4 => (place(), any::<u8>())
-            .prop_map(|((at, bytes), byte)| Access::Write { at, bytes, byte }),
-        1 => place().prop_map(|(at, bytes)| Access::Zero { at, bytes }),
-        1 => place().prop_map(|(at, bytes)| Access::Discard { at, bytes }),
-        1 => Just(Access::Flush),
-    ]
-}
-
-/// Any change.
-pub fn change() -> impl Strategy<Value = Change> {
-    prop_oneof![
-        6 => prop::collection::vec(access(), 1..6).prop_map(Change::Open),
-        3 => Just(Change::Snapshot),
-        2 => (0..8_usize, any::<bool>()).prop_map(|(to, keep)| Change::Switch { to, keep }),
-        3 => (0..8_usize).prop_map(|shot| Change::Delete { shot }),
-        1 => (1..12_u64).prop_map(|clusters| Change::Grow { clusters }),
-        1 => (1..MOST).prop_map(|clusters| Change::Shrink { clusters }),
-        1 => Just(Change::Compact),
-        1 => prop_oneof![Just(Version::V1), Just(Version::V2)].prop_map(Change::Convert),
-        1 => Just(Change::Clone),
-    ]
-}
-
-/// What makes a tree of snapshots and takes it down.
-fn change_of_tree() -> impl Strategy<Value = Change> {
-    prop_oneof![
-        2 => prop::collection::vec(access(), 1..3).prop_map(Change::Open),
-        4 => Just(Change::Snapshot),
-        3 => (0..8_usize, any::<bool>()).prop_map(|(to, keep)| Change::Switch { to, keep }),
-        6 => (0..8_usize).prop_map(|shot| Change::Delete { shot }),
-        1 => Just(Change::Clone),
-    ]
-}
-
-pub fn kind() -> impl Strategy<Value = Kind> {
-    prop::sample::select(KINDS.to_vec())
-}
-
-fn cases() -> u32 {
-    if is_long() {
-        return 4_000;
-    }
-    if is_quick() {
-        left_out("all but 32 sequences");
-        return 32;
-    }
-    128
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: cases(),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
-
-    #[test]
-    fn a_disk_holds_what_a_plain_one_does(
-        kind in kind(),
-        changes in prop::collection::vec(change(), 1..30),
-    ) {
-        run(kind, &changes);
-    }
-
-    #[test]
-    fn a_tree_of_snapshots_holds_what_was_taken(
-        kind in kind(),
-        changes in prop::collection::vec(change_of_tree(), 10..50),
-    ) {
-        run(kind, &changes);
-    }
-}
-
-fn run(kind: Kind, changes: &[Change]) {
-    let mut pair = Pair::new(kind);
-    for change in changes {
-        pair.change(change);
-        pair.compare();
+fn assert_discarded(before: &Data, after: &Data, at: u64, bytes: u64) {
+    assert_eq!(before.bytes, after.bytes);
+    for number in before.clusters.keys().chain(after.clusters.keys()) {
+        let start = u64::from(*number) * CLUSTER;
+        let is_whole = at <= start && start + CLUSTER <= at + bytes;
+        let [before, after] = [before, after].map(|data| data.clusters.get(number));
+        assert!(
+            before == after || is_whole && after.is_none(),
+            "cluster {number}"
+        );
     }
 }
