@@ -40,6 +40,28 @@ fn folder_with_panicky(moctl: &Moctl) -> PathBuf {
     drivers
 }
 
+/// The same, with a mosaic at the site for each of its moods.
+pub fn give_panicky(site: &Site) -> PathBuf {
+    let drivers = folder_with_panicky(site.moctl());
+    for mood in ["calm", "wild", "late"] {
+        let line = format!("mood: {mood}\n");
+        let made = site.moctl().mosaic(mood, "panicky", site.location(), &line);
+        made.unwrap();
+    }
+    drivers
+}
+
+/// Beside a mosaic that clones, one of the plain driver, whose location it gives, and one that is not made
+/// yet, whose config it gives.
+pub fn give_others(site: &Site) -> (PathBuf, PathBuf) {
+    let moctl = site.moctl();
+    let location = moctl.make_folder("plain").unwrap();
+    moctl.mosaic("plain", "plain", &location, "").unwrap();
+    let fresh = moctl.folder().join("fresh");
+    let fresh = moctl.mosaic("fresh", "plain", &fresh, "").unwrap();
+    (location, fresh)
+}
+
 #[test]
 fn a_driver_that_panics_is_an_error_and_no_line_on_stderr() {
     // The driver is built in a workspace of its own.
@@ -48,13 +70,7 @@ fn a_driver_that_panics_is_an_error_and_no_line_on_stderr() {
     }
     let site = plain();
     let moctl = site.moctl();
-    let drivers = folder_with_panicky(moctl);
-    for mood in ["calm", "wild", "late"] {
-        let line = format!("mood: {mood}\n");
-        moctl
-            .mosaic(mood, "panicky", site.location(), &line)
-            .unwrap();
-    }
+    let drivers = give_panicky(&site);
     for how in How::ALL {
         let words = ["calm", "wild", "late", word(&drivers)];
         run(moctl, &program("panics", how), &words);
@@ -103,10 +119,7 @@ fn root_a_call_is_cancelled_anywhere_and_called_from_anywhere() {
     for how in ways() {
         let cloning = Site::on("xfs", "loop", "default_fs: ext4\n").unwrap();
         let moctl = cloning.moctl();
-        let location = moctl.make_folder("plain").unwrap();
-        moctl.mosaic("plain", "plain", &location, "").unwrap();
-        let fresh = moctl.folder().join("fresh");
-        let fresh = moctl.mosaic("fresh", "plain", &fresh, "").unwrap();
+        let (location, fresh) = give_others(&cloning);
         let words = ["m", "plain", word(&location), word(&fresh)];
         run(moctl, &program("callbacks", *how), &words);
         assert!(cloning.names().is_empty());

@@ -13,12 +13,12 @@
 use std::path::Path;
 use std::sync::LazyLock;
 
-use mosaic_tests::workspace::panicky;
 use mosaic_tests::{
     Output, Site, Valgrind, left_out, requires_program, requires_root, requires_time, word,
 };
 
 use crate::common::requires_compilers;
+use crate::faults::{give_others, give_panicky};
 use crate::memory::{SIZED, TREES, plain};
 use crate::program::{DONE, How, command, program};
 
@@ -177,15 +177,7 @@ fn memcheck_finds_nothing_in_a_driver_that_panics() {
         return;
     }
     let site = plain();
-    let moctl = site.moctl();
-    let drivers = moctl.make_folder("drivers").unwrap();
-    std::fs::copy(panicky(), drivers.join("libmosaic_panicky.so")).unwrap();
-    for mood in ["calm", "wild", "late"] {
-        let line = format!("mood: {mood}\n");
-        moctl
-            .mosaic(mood, "panicky", site.location(), &line)
-            .unwrap();
-    }
+    let drivers = give_panicky(&site);
     if assert_clean_without_volumes(&site, &site.mountpoint("at")) {
         let words = ["calm", "wild", "late", word(&drivers)];
         assert_clean(&site, "panics", &words);
@@ -241,11 +233,7 @@ fn root_memcheck_finds_nothing_where_calls_are_cancelled() {
     if !assert_clean_without_volumes(&site, &site.mountpoint("at")) {
         return;
     }
-    let moctl = site.moctl();
-    let location = moctl.make_folder("plain").unwrap();
-    moctl.mosaic("plain", "plain", &location, "").unwrap();
-    let fresh = moctl.folder().join("fresh");
-    let fresh = moctl.mosaic("fresh", "plain", &fresh, "").unwrap();
+    let (location, fresh) = give_others(&site);
     let words = ["m", "plain", word(&location), word(&fresh)];
     assert_clean(&site, "callbacks", &words);
     site.assert_idle();
