@@ -22,6 +22,7 @@ use crate::format::descriptor::Base;
 use crate::format::disk::Disk;
 use crate::format::guid::Guid;
 use crate::format::header::Version;
+use crate::format::raw_image::size_of;
 use crate::format::storage::{Access as FileAccess, Folder};
 use crate::format::units::{Sectors, VirtualCluster};
 use crate::kernel_device::{self, Showers};
@@ -254,9 +255,7 @@ fn chain_facts(disk: &Disk<DiskFolder>) -> Result<(Sectors, Option<&'static str>
         if is_base && descriptor.base() == Base::Raw {
             let stat = fs::fstat(&file).context(|| format!("cannot look at {name:?}"))?;
             let length = u64::try_from(stat.st_size).unwrap_or_default();
-            size = cluster
-                .round_up(Sectors(length.div_ceil(512)))
-                .unwrap_or(size);
+            size = size_of(cluster, length);
             raw = length.div_ceil(cluster.bytes());
             continue;
         }

@@ -10,6 +10,7 @@ use zerocopy::{FromZeros, IntoBytes};
 use super::bat::Bat;
 use super::entry::EntryFault;
 use super::error::{Error, Result};
+use super::extension::Extension;
 use super::header::{Flags, Header, HeaderFault, Mark, RawHeader};
 use super::storage::ImageFile;
 use super::units::{FileCluster, FileOffset, VirtualCluster};
@@ -99,6 +100,24 @@ impl<F: ImageFile> Delta<F> {
             });
         }
         Ok(())
+    }
+
+    /// Refuses an image that is only read here: of a layout that libploop does not take, or with an
+    /// extension that no writer may leave out.
+    ///
+    /// # Errors
+    /// `NotWritable`; `Extension`; `Io`.
+    pub(super) fn ensure_changeable(&self) -> Result<()> {
+        let file = || self.name.clone();
+        if !self.header.is_writable() {
+            return Err(Error::NotWritable { file: file() });
+        }
+        let extension = Extension::load(&self.file, &self.header, self.length);
+        let extension = extension.map_err(self.io("read"))?;
+        match extension.is_some_and(|extension| extension.forbids_changes) {
+            true => Err(Error::Extension { file: file() }),
+            false => Ok(()),
+        }
     }
 
     /// Where a cluster of the disk is in the file; `None` if it is not.

@@ -53,10 +53,9 @@ impl<F: ImageFile> RawImage<F> {
         self.cluster
     }
 
-    /// The disk's size: what is in the file, and zeros up to a whole cluster.
+    /// The disk's size.
     pub fn size(&self) -> Sectors {
-        let size = Sectors::holding(self.length);
-        self.cluster.round_up(size).unwrap_or(size)
+        size_of(self.cluster, self.length)
     }
 
     /// Where a cluster of the disk begins in the file, and how many bytes of it are there: the rest
@@ -163,6 +162,12 @@ impl<F: ImageFile> RawImage<F> {
             file: self.name.clone(),
         })
     }
+}
+
+/// The size of a raw disk whose file has so many bytes: what is there, and zeros up to a whole cluster.
+pub fn size_of(cluster: ClusterSize, length: u64) -> Sectors {
+    let size = Sectors::holding(length);
+    cluster.round_up(size).unwrap_or(size)
 }
 
 /// The size that a raw disk of about that size has: whole clusters.

@@ -12,7 +12,6 @@ use super::bat::Bat;
 use super::delta::Delta;
 use super::entry::{Entry, EntryFault};
 use super::error::{Error, Result};
-use super::extension::Extension;
 use super::flushes::Flushes;
 use super::header::{Flags, Header, Mark};
 use super::ledger::Ledger;
@@ -44,16 +43,7 @@ impl<F: ImageFile> Writer<F> {
     /// for what is only read here; `Io`.
     pub fn open(delta: Delta<F>) -> Result<Self> {
         delta.ensure_closed()?;
-        let file = || delta.name.clone();
-        let header = &delta.header;
-        if !header.is_writable() {
-            return Err(Error::NotWritable { file: file() });
-        }
-        let extension = Extension::load(&delta.file, header, delta.length);
-        let extension = extension.map_err(delta.io("read"))?;
-        if extension.is_some_and(|extension| extension.forbids_changes) {
-            return Err(Error::Extension { file: file() });
-        }
+        delta.ensure_changeable()?;
         let space = take_stock(&delta)?;
         let mut writer = Self::of(delta, space);
         writer.change_header(|header| {

@@ -7,22 +7,13 @@ use crate::format::copy::Copier;
 use crate::format::delta::Delta;
 use crate::format::entry::Entry;
 use crate::format::error::{Error, Result};
-use crate::format::extension::Extension;
 use crate::format::header::{Flags, Mark};
 use crate::format::storage::ImageFile;
 use crate::format::units::{FileCluster, FileOffset, Sectors, VirtualCluster};
 
 /// Mends all that was found.
 pub(super) fn repair<F: ImageFile>(mut delta: Delta<F>, mut found: Found) -> Result<()> {
-    let file = || delta.name.clone();
-    if !delta.header.is_writable() {
-        return Err(Error::NotWritable { file: file() });
-    }
-    let extension = Extension::load(&delta.file, &delta.header, delta.length);
-    let extension = extension.map_err(delta.io("read"))?;
-    if extension.is_some_and(|extension| extension.forbids_changes) {
-        return Err(Error::Extension { file: file() });
-    }
+    delta.ensure_changeable()?;
     // Other writers than we may not have kept the extension, and its clusters are free now.
     delta.header.extension = Sectors(0);
     set_mark(&mut delta, Mark::InUse)?;

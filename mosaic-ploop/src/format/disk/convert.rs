@@ -12,7 +12,6 @@ use super::Disk;
 use crate::format::bat::Bat;
 use crate::format::delta::{Delta, read_header};
 use crate::format::error::{Error, Result};
-use crate::format::extension::Extension;
 use crate::format::guid::Guid;
 use crate::format::header::{Flags, Header, Mark, SizeFault, Version};
 use crate::format::layer::Layer;
@@ -176,15 +175,7 @@ impl<F: ImageFile> Conversion<F> {
     /// Works out the new table; nothing is written.
     fn new(delta: Delta<F>, version: Version) -> Result<Self> {
         delta.ensure_closed()?;
-        let file = || delta.name().to_owned();
-        if !delta.header().is_writable() {
-            return Err(Error::NotWritable { file: file() });
-        }
-        let extension = Extension::load(delta.file(), delta.header(), delta.length());
-        let extension = extension.map_err(|e| Error::io("read", delta.name(), e))?;
-        if extension.is_some_and(|extension| extension.forbids_changes) {
-            return Err(Error::Extension { file: file() });
-        }
+        delta.ensure_changeable()?;
         take_stock(&delta)?;
         let mut header = delta.header().clone();
         header.version = version;
@@ -199,7 +190,12 @@ impl<F: ImageFile> Conversion<F> {
         for cluster in delta.allocated() {
             let place = delta.file_cluster(cluster)?;
             let entry = place.and_then(|place| header.entry_for(place));
-            bat.set(cluster, entry.ok_or_else(|| Error::Full { file: file() })?);
+            bat.set(
+                cluster,
+                entry.ok_or_else(|| Error::Full {
+                    file: delta.name().to_owned(),
+                })?,
+            );
         }
         Ok(Self { delta, header, bat })
     }

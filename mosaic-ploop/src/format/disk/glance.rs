@@ -7,6 +7,7 @@ use crate::format::delta::read_header;
 use crate::format::entry::Entry;
 use crate::format::error::{Error, Result};
 use crate::format::header::{ENTRY_BYTES, Flags, HEADER_BYTES, Header};
+use crate::format::raw_image::size_of;
 use crate::format::storage::{Access, Folder, ImageFile};
 use crate::format::units::{ClusterSize, DiskOffset, FileOffset, Sectors, VirtualCluster};
 
@@ -70,13 +71,9 @@ impl<S: Folder> Disk<S> {
                 length,
             });
         }
-        let raw = |length| {
-            let sectors = Sectors::holding(length);
-            cluster.round_up(sectors).unwrap_or(sectors)
-        };
         let size = images.last().map_or(Sectors(0), |top| match &top.header {
             Some(header) => header.size,
-            None => raw(top.length),
+            None => size_of(cluster, top.length),
         });
         Ok(Glance {
             images,
