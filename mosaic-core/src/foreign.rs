@@ -17,6 +17,36 @@ pub fn without_signals<T>(start: impl FnOnce() -> T) -> T {
     started
 }
 
+/// Runs what needs up to [`STACK`] of stack: where the calling thread has not that much, or nobody knows,
+/// in a thread of ours. Only there, since that thread may need the dynamic linker's lock, which who calls
+/// has in the constructor of a library that is being loaded.
+///
+/// # Errors
+/// No thread can be started.
+#[cfg(feature = "host")]
+pub(crate) fn with_stack<T: Send>(run: impl FnOnce() -> T + Send) -> crate::error::Result<T> {
+    use std::thread;
+
+    use crate::error::Context;
+
+    if crate::ioctl::stack::left().is_some_and(|left| left >= STACK) {
+        return Ok(run());
+    }
+    thread::scope(|scope| {
+        let builder = thread::Builder::new().stack_size(2 * STACK);
+        let thread = without_signals(|| builder.spawn_scoped(scope, run));
+        let thread = thread.context(|| "cannot start a thread".to_owned())?;
+        // A panic goes on where it would have without the thread.
+        Ok(thread
+            .join()
+            .unwrap_or_else(|why| std::panic::resume_unwind(why)))
+    })
+}
+
+/// What is enough of a stack for all that [`with_stack`] runs.
+#[cfg(feature = "host")]
+const STACK: usize = 1 << 20;
+
 /// Sees to it that no descriptor that is opened from now on gets a number from 0 to 2.
 ///
 /// Where a program has closed them, an image of ours could: whatever the program then prints would go
@@ -81,6 +111,21 @@ mod tests {
         assert!(printed.is_err() && read.is_err());
         keep_off_standard_streams().unwrap();
         std::process::exit(77);
+    }
+
+    #[test]
+    fn another_thread_is_taken_only_where_there_is_little_stack() {
+        let elsewhere = |stack| {
+            let ask = || {
+                let here = std::thread::current().id();
+                with_stack(|| std::thread::current().id()).unwrap() != here
+            };
+            let thread = std::thread::Builder::new().stack_size(stack).spawn(ask);
+            thread.unwrap().join().unwrap()
+        };
+        // A thread may get the stack of one that has ended, of up to four times that size.
+        assert!(elsewhere(STACK / 8));
+        assert!(!elsewhere(2 * STACK));
     }
 
     #[test]

@@ -8,7 +8,8 @@
 //!
 //! abi_stable's own check of the two layouts is one-way: the library must have all that the host
 //! knows, so a new host would refuse every older driver. Versions are ordered by number, so
-//! `check_layouts` asks whether the newer of the two extends the older one, whichever that is.
+//! `check_layouts` asks whether the newer of the two extends the older one, whichever that is. The check
+//! goes through all types at some depth: it takes more stack than all else that a call does.
 
 #![allow(unsafe_code, reason = "loads a shared object and reads its header")]
 
@@ -22,7 +23,7 @@ use std::fs::File;
 use std::mem::ManuallyDrop;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use mosaic_abi::DriverModuleRef;
@@ -41,6 +42,7 @@ use self::driver_file::{DriverFile, check_major, folders};
 use self::search_path::file_name;
 use crate::driver::is_type_name;
 use crate::error::{Context, Error, Result};
+use crate::foreign;
 use crate::import::ImportedModule;
 
 /// A driver that this process has loaded.
@@ -183,24 +185,38 @@ fn loaded_once(file: &DriverFile, search: &SearchPath) -> Result<(ImportedModule
 }
 
 /// What loading the file came to, now or before.
+///
+/// No lock is held while it is loaded: the dynamic linker has one of its own, and whoever has that, in
+/// the constructor of another library, may come here. So two threads may load the same file, which the
+/// dynamic linker answers with the same library, and each keeps its descriptor.
 fn outcome_of(file: &DriverFile) -> Result<Outcome> {
     let identity = file.identity()?;
-    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = loaded.iter().find(|known| known.identity == identity) {
-        return Ok(known.outcome.clone());
+    let known = loaded_before().iter().find_map(|known| {
+        let is_it = known.identity == identity;
+        is_it.then(|| known.outcome.clone())
+    });
+    if let Some(known) = known {
+        return Ok(known);
     }
     let kept = file
         .file
         .try_clone()
         .context(|| format!("cannot keep driver {:?} open", file.path))?;
-    let library = open_library(&kept).map_err(|reason| file.refused(reason))?;
-    let outcome = module_of(&library);
-    loaded.push(LoadedFile {
+    let load = || open_library(&kept).map(|library| module_of(&library));
+    let loaded =
+        foreign::with_stack(load).context(|| format!("cannot load driver {:?}", file.path))?;
+    let outcome = loaded.map_err(|reason| file.refused(reason))?;
+    loaded_before().push(LoadedFile {
         identity,
         outcome: outcome.clone(),
         _file: kept,
     });
     Ok(outcome)
+}
+
+/// What this process has loaded; in use for no longer than looking takes.
+fn loaded_before() -> MutexGuard<'static, Vec<LoadedFile>> {
+    LOADED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Loads an open file, for good. Its constructors run here.

@@ -33,7 +33,10 @@
  * another thread is closed for all later calls, and that call ends as if it had been open. No call is
  * a cancellation point: pthread_cancel(3) takes effect behind it. No function may be called in the handler
  * of a signal. mosaic_open(), mosaic_init() and what lists mosaics, drivers and keys read environment
- * variables: no other thread may change the environment meanwhile.
+ * variables: no other thread may change the environment meanwhile. A thread that calls has 128 KiB of
+ * stack at the least. From the constructor or destructor of a shared object only a thread with 2 MiB may
+ * call, and nothing that mounts or drops: the dynamic linker has a lock then that threads of the library
+ * may want.
  *
  * Processes. After fork(2) the child of a program with one thread can use the handles as its parent
  * can. In the child of a program with several threads only what is async-signal-safe may be called

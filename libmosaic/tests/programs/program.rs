@@ -107,6 +107,20 @@ pub fn program(name: &str, how: How) -> PathBuf {
 /// # Panics
 /// It cannot be done, or not without warnings.
 pub fn compile(source: &Path, name: &str, how: How) -> PathBuf {
+    compile_with(&[], source, name, how)
+}
+
+/// Makes a shared object, which uses the library, of `tests/c/NAME.c`.
+///
+/// # Panics
+/// As [`compile`].
+pub fn shared_object(name: &str, how: How) -> PathBuf {
+    let source = repository().join(format!("libmosaic/tests/c/{name}.c"));
+    compile_with(&["-shared", "-fPIC"], &source, name, how)
+}
+
+/// Compiles with some more words.
+fn compile_with(words: &[&str], source: &Path, name: &str, how: How) -> PathBuf {
     let folder = how.folder();
     let made = folder.join(format!("{name}-{how:?}"));
     let temporary = folder.join(format!(".{name}-{how:?}-{}", std::process::id()));
@@ -121,6 +135,7 @@ pub fn compile(source: &Path, name: &str, how: How) -> PathBuf {
             "-Werror",
         ])
         .args(how.language())
+        .args(words)
         .args(pkg_config(&["--cflags"]))
         .arg(source)
         .arg("-o")

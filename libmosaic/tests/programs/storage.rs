@@ -11,7 +11,7 @@ use crate::program::{How, program, run};
 
 const LAYOUT: &str = "layout:\n  fs: meta\n";
 
-fn on(fs: &str, driver: &str) -> Site {
+pub fn on(fs: &str, driver: &str) -> Site {
     let more = match driver {
         "loop" | "ploop" => format!("default_fs: ext4\n{LAYOUT}"),
         _ => LAYOUT.to_owned(),
@@ -59,7 +59,7 @@ fn run_every_function(fs: &str, driver: &str, ways: &[How]) {
 }
 
 #[track_caller]
-fn assert_nothing_left(site: &Site) {
+pub fn assert_nothing_left(site: &Site) {
     assert!(site.names().is_empty());
     assert_eq!(site.leftovers(), [""; 0].map(std::path::PathBuf::from));
     site.assert_idle();

@@ -19,4 +19,6 @@ pub(crate) mod quota;
 #[cfg(feature = "host")]
 pub(crate) mod secure_execution;
 pub(crate) mod spawn;
+#[cfg(feature = "host")]
+pub(crate) mod stack;
 pub(crate) mod subvolume;
