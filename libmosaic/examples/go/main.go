@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 func main() {
@@ -57,7 +58,10 @@ func run(name, at string) error {
 	read := func() error {
 		greeting, err := os.ReadFile(filepath.Join(at, "greeting"))
 		fmt.Print(string(greeting))
-		return err
+		if err != nil {
+			return err
+		}
+		return checkMount(at)
 	}
 	if err := mounted(clone, at, read); err != nil {
 		return err
@@ -71,6 +75,19 @@ func run(name, at string) error {
 	}
 	fmt.Println(mosaic, "has", names)
 	return clone.Drop()
+}
+
+// checkMount looks whether files in a mounted volume can give rights, or be devices.
+func checkMount(at string) error {
+	const nosuid, nodev = 2, 4
+	var mounted syscall.Statfs_t
+	if err := syscall.Statfs(at, &mounted); err != nil {
+		return err
+	}
+	if mounted.Flags&(nosuid|nodev) != nosuid|nodev {
+		return fmt.Errorf("%s is mounted suid or dev", at)
+	}
+	return nil
 }
 
 // mounted does something while a volume is mounted.

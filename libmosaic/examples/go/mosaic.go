@@ -113,9 +113,9 @@ type Volume struct{ handle C.volume_t }
 // Close closes it; what is mounted stays so.
 func (v Volume) Close() { C.mosaic_close_vol(v.handle) }
 
-// Mount mounts it at a folder.
+// Mount mounts it at a folder, nosuid and nodev: who writes into the volume gets no rights by that.
 func (v Volume) Mount(at string) error {
-	return with(at, func(c *C.char) C.int { return C.mosaic_mount_vol(v.handle, c, 0) })
+	return with(at, func(c *C.char) C.int { return C.mosaic_mount_vol_opts(v.handle, c, nil) })
 }
 
 // Umount takes that mount away.

@@ -5,7 +5,7 @@
     example.py MOSAIC FOLDER
 """
 
-import os.path
+import os
 import sys
 
 import mosaic
@@ -26,6 +26,8 @@ def run(name, at):
             with m.volume("py2") as clone:
                 with clone.mounted(at), open(os.path.join(at, "greeting"), encoding="utf-8") as file:
                     print(file.read(), end="")
+                    harmless = os.ST_NOSUID | os.ST_NODEV
+                    assert os.statvfs(at).f_flag & harmless == harmless, f"{at} is mounted suid or dev"
                 volume.drop()
                 print(name, "has", m.volumes())
                 clone.drop()

@@ -73,7 +73,7 @@ _make_fs = _declare("mosaic_make_vol_fs", c_int, c_void_p, c_char_p, c_ulong, c_
 _list = _declare("mosaic_list_vols", c_int, c_void_p, _volume_fn, c_void_p, c_int)
 _open_vol = _declare("mosaic_open_vol", c_void_p, c_void_p, c_char_p, c_int)
 _close_vol = _declare("mosaic_close_vol", None, c_void_p)
-_mount = _declare("mosaic_mount_vol", c_int, c_void_p, c_char_p, c_int)
+_mount = _declare("mosaic_mount_vol_opts", c_int, c_void_p, c_char_p, c_char_p)
 _umount = _declare("mosaic_umount_vol", c_int, c_void_p, c_char_p, c_int)
 _clone = _declare("mosaic_clone_vol", c_int, c_void_p, c_char_p, c_int)
 _drop = _declare("mosaic_drop_vol", c_int, c_void_p, c_int)
@@ -129,8 +129,11 @@ class Volume:
 
     @contextlib.contextmanager
     def mounted(self, at):
-        """Mounts it at a folder, and takes the mount away at the end."""
-        _mount(self._handle, at.encode(), 0)
+        """Mounts it at a folder, and takes the mount away at the end.
+
+        It is mounted nosuid and nodev: who writes into the volume gets no rights by that.
+        """
+        _mount(self._handle, at.encode(), None)
         try:
             yield at
         finally:
