@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, CString, c_int};
 use std::rc::Rc;
 
+use mosaic_core::foreign::without_size_signal;
 use mosaic_core::mosaic::Changed;
 use mosaic_core::{Error, ErrorKind, Level, Result, panics, printable};
 use nix::errno::Errno;
@@ -64,7 +65,7 @@ pub(crate) fn manage<T: Failed>(body: impl FnOnce() -> Result<T>) -> T {
 }
 
 fn call<T: Failed>(body: impl FnOnce() -> Result<(T, Option<Changed>)>) -> T {
-    uncancelled(|| settle(body))
+    uncancelled(|| settle(|| without_size_signal(body)))
 }
 
 fn settle<T: Failed>(body: impl FnOnce() -> Result<(T, Option<Changed>)>) -> T {

@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::error::ErrorKind as UsageKind;
+use mosaic_core::foreign::without_size_signal;
 use mosaic_core::{Level, Services};
 
 use crate::arguments::{Action, Request};
@@ -35,10 +36,10 @@ use crate::surroundings::Surroundings;
 /// Does what the words behind the program's name say.
 pub fn run(words: Vec<OsString>) -> ExitCode {
     let surroundings = Surroundings::look();
-    match arguments::parse(&words) {
+    without_size_signal(|| match arguments::parse(&words) {
         Ok(request) => answer(surroundings, request),
         Err(error) => answer_usage(&surroundings, &words, &error),
-    }
+    })
 }
 
 fn answer(surroundings: Surroundings, request: Request) -> ExitCode {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use common::{make, plain};
-use mosaic_tests::{eventually, heeding_signals};
+use mosaic_tests::{Moctl, Output, eventually, heeding_signals};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
@@ -102,4 +102,28 @@ fn a_lock_that_is_not_to_be_had_in_time_is_busy() {
     );
     drop(lock);
     moctl.ok(&["web", "drop", "a"]);
+}
+
+#[test]
+fn a_file_that_is_larger_than_the_limit_is_an_error_and_no_signal() {
+    let moctl = Moctl::new().unwrap();
+    let location = moctl.make_folder("location").unwrap();
+    moctl.mosaic("disks", "loop", &location, "").unwrap();
+    let command = moctl.command(&["disks", "new", "disk", "a", "1M"]);
+    let mut limited = Command::new("sh");
+    limited
+        .args(["-c", "ulimit -S -f 16 && exec \"$@\"", "sh"])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
+    let output = Output::from(limited.output().unwrap());
+    assert_eq!(output.status, 7, "{}", output.stderr);
+    let limit = ", with RLIMIT_FSIZE at ";
+    assert!(output.stderr.contains(limit), "{}", output.stderr);
+    assert!(!moctl.have("disks", "a"));
+    moctl.ok(&["disks", "new", "disk", "a", "1M"]);
 }

@@ -8,6 +8,10 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 
+use rustix::process::{Resource, getrlimit};
+
+use crate::size::Bytes;
+
 mod needs;
 
 pub use needs::{Needs, text_in};
@@ -129,13 +133,20 @@ impl Error {
         }
     }
 
-    /// An error of the kernel; the kind follows from its errno.
+    /// An error of the kernel; the kind follows from its errno. Of a file that is too large it says what
+    /// this process may write, where that is limited.
     pub fn io(source: impl Into<io::Error>, message: impl Into<String>) -> Self {
         let source = source.into();
         let errno = source.raw_os_error();
+        let mut message = message.into();
+        if errno == Some(libc::EFBIG)
+            && let Some(limit) = getrlimit(Resource::Fsize).current
+        {
+            message = format!("{message}, with RLIMIT_FSIZE at {}", Bytes(limit));
+        }
         Self {
             kind: errno.map_or(ErrorKind::Io, ErrorKind::from_errno),
-            message: message.into(),
+            message,
             errno,
             key: None,
             needs: None,

@@ -2,6 +2,8 @@
 //! Manners in a process that is not ours: what our threads and descriptors keep away from.
 
 use nix::sys::signal::{SigSet, SigmaskHow};
+#[cfg(feature = "host")]
+use {crate::ioctl::pending, nix::sys::signal::Signal};
 
 /// Starts threads of ours, which leave all signals to the others of this process: the handlers of the
 /// program around us are written for threads with its own umask and mount namespace, and what we wait
@@ -46,6 +48,59 @@ pub(crate) fn with_stack<T: Send>(run: impl FnOnce() -> T + Send) -> crate::erro
 /// What is enough of a stack for all that [`with_stack`] runs.
 #[cfg(feature = "host")]
 const STACK: usize = 1 << 20;
+
+/// Makes a call in which a file that would become longer than `RLIMIT_FSIZE` is an error, `EFBIG`.
+///
+/// The kernel sends SIGXFSZ besides, to the thread that wanted it, by ftruncate(2), write(2),
+/// fallocate(2), copy_file_range(2) and a reflink alike, and nobody who has not asked for it survives
+/// that (setrlimit(2); `inode_newsize_ok()` and `generic_write_check_limits()` in Linux). It waits in
+/// this thread, and in those that the call starts, until the call is over, and is taken then. So is one
+/// that somebody else sends meanwhile, if all threads of the process have it wait. One that waited
+/// before waits on.
+///
+/// Programs that the call runs get the signal as at login.
+#[cfg(feature = "host")]
+pub fn without_size_signal<T>(call: impl FnOnce() -> T) -> T {
+    let _waits = SizeSignalWaits::begin();
+    call()
+}
+
+/// SIGXFSZ waits until this is dropped.
+#[cfg(feature = "host")]
+#[derive(Debug)]
+struct SizeSignalWaits {
+    /// What waited before.
+    before: Option<SigSet>,
+    /// It is not ours to take.
+    was_pending: bool,
+}
+
+#[cfg(feature = "host")]
+impl SizeSignalWaits {
+    fn begin() -> Self {
+        let mut signals = SigSet::empty();
+        signals.add(Signal::SIGXFSZ);
+        // The kernel takes any set.
+        let before = signals.thread_swap_mask(SigmaskHow::SIG_BLOCK).ok();
+        // Where it was not blocked it has come.
+        let was_blocked = before.is_some_and(|before| before.contains(Signal::SIGXFSZ));
+        Self {
+            before,
+            was_pending: was_blocked && pending::is_pending(Signal::SIGXFSZ),
+        }
+    }
+}
+
+#[cfg(feature = "host")]
+impl Drop for SizeSignalWaits {
+    fn drop(&mut self) {
+        let Some(before) = self.before else { return };
+        if !self.was_pending {
+            pending::take(Signal::SIGXFSZ);
+        }
+        let _ = before.thread_set_mask();
+    }
+}
 
 /// Sees to it that no descriptor that is opened from now on gets a number from 0 to 2.
 ///
@@ -129,10 +184,34 @@ mod tests {
     }
 
     #[test]
+    fn the_signal_of_a_file_that_is_too_long_is_taken_back() {
+        // To this thread, raise(3).
+        let send = || nix::sys::signal::raise(Signal::SIGXFSZ);
+        let waits = || SigSet::thread_get_mask().unwrap().contains(Signal::SIGXFSZ);
+        assert!(!waits());
+        without_size_signal(|| {
+            without_size_signal(|| send().unwrap());
+            assert!(waits() && !pending::is_pending(Signal::SIGXFSZ));
+            send().unwrap();
+        });
+        // Else this would end us.
+        assert!(!waits());
+        let mut signals = SigSet::empty();
+        signals.add(Signal::SIGXFSZ);
+        signals.thread_block().unwrap();
+        without_size_signal(|| send().unwrap());
+        assert!(waits() && !pending::is_pending(Signal::SIGXFSZ));
+        send().unwrap();
+        without_size_signal(|| send().unwrap());
+        assert!(waits() && pending::is_pending(Signal::SIGXFSZ));
+        pending::take(Signal::SIGXFSZ);
+        signals.thread_unblock().unwrap();
+    }
+
+    #[test]
     fn a_thread_that_is_started_without_signals_gets_none() {
         let mine = without_signals(|| std::thread::spawn(|| SigSet::thread_get_mask().unwrap()));
         let mine = mine.join().unwrap();
-        use nix::sys::signal::Signal;
         for signal in [Signal::SIGTERM, Signal::SIGALRM, Signal::SIGURG] {
             assert!(mine.contains(signal), "{signal}");
         }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a process has from whoever started it, or has given up: its rights.
+//! What a process has from whoever started it, or has given up: its rights, its limits.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use mosaic_tests::{Output, Site, requires_root};
+use mosaic_tests::{Output, Site, requires_program, requires_root};
 
 use crate::common::requires_compilers;
-use crate::program::{DONE, How, command, program};
+use crate::program::{DONE, How, command, program, run};
 
 /// Another user than root.
 const NOBODY: u32 = 65534;
@@ -57,4 +57,20 @@ fn root_a_program_with_more_rights_than_its_caller_says_which_paths_it_ignores()
         .mosaic(&name, "plain", site.location(), "")
         .unwrap();
     run_in_places(&site, &drivers, &lent, &["more", &name]);
+}
+
+#[test]
+fn root_a_largest_size_of_files_ends_a_call_and_no_program() {
+    if !requires_root() || !requires_compilers() || !requires_program("mkfs.ext4") {
+        return;
+    }
+    for (driver, fs) in [("loop", "xfs"), ("ploop", "ext4")] {
+        for signal in ["default", "handled", "blocked"] {
+            let site = Site::on(fs, driver, "default_fs: ext4\n").unwrap();
+            run(site.moctl(), &program("limits", How::C), &[signal, "m"]);
+            assert_eq!(site.entries(), [""; 0]);
+            assert!(site.leftovers().is_empty(), "{:?}", site.leftovers());
+            site.assert_idle();
+        }
+    }
 }

@@ -15,6 +15,8 @@ pub(crate) mod lease;
 pub mod loop_device;
 pub(crate) mod mount;
 pub(crate) mod namespace;
+#[cfg(feature = "host")]
+pub(crate) mod pending;
 pub(crate) mod quota;
 #[cfg(feature = "host")]
 pub(crate) mod secure_execution;
