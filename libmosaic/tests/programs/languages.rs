@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use mosaic_tests::{Output, Site, requires_program, requires_root, requires_time, word};
+use mosaic_tests::{Output, Site, requires_program, requires_root, requires_time, stdout_of, word};
 
 use crate::common::{installed, repository, requires_compilers, use_installed};
 use crate::program::command;
@@ -59,6 +59,33 @@ fn root_an_error_is_an_exception_in_python() {
     assert!(output.stderr.contains("nonesuch") && output.stderr.lines().count() == 1);
 }
 
+/// How Go is told to look at every pointer that C gets: from 1.21 on while it builds, until then while the
+/// program runs.
+fn pointer_check(version: &str) -> (Option<&'static str>, Option<&'static str>) {
+    let number = version.split_whitespace().nth(2);
+    let mut parts = number.unwrap_or("").trim_start_matches("go").split('.');
+    let mut part = || parts.next()?.parse::<u32>().ok();
+    let known = part().zip(part());
+    match known.is_some_and(|version| version < (1, 21)) {
+        true => (None, Some("cgocheck=2")),
+        false => (Some("cgocheck2"), None),
+    }
+}
+
+#[test]
+fn pointers_are_looked_at_as_each_go_does() {
+    let (built, run) = ((Some("cgocheck2"), None), (None, Some("cgocheck=2")));
+    for (version, expected) in [
+        ("go version go1.19.8 linux/amd64", run),
+        ("go version go1.20 linux/amd64", run),
+        ("go version go1.21.0 linux/amd64", built),
+        ("go version go1.24.4 linux/arm64", built),
+        ("go version devel go1.26-a1b2c3d Mon linux/amd64", built),
+    ] {
+        assert_eq!(pointer_check(version), expected, "{version}");
+    }
+}
+
 #[test]
 fn root_a_program_in_go() {
     if !requires_root() || !requires_compilers() || !requires_program("go") {
@@ -70,6 +97,7 @@ fn root_a_program_in_go() {
     let site = site();
     let folder = site.moctl().make_folder("go").unwrap();
     let program = folder.join("example");
+    let (experiment, debug) = pointer_check(&stdout_of("go", &["version"]).unwrap());
     let mut build = Command::new("go");
     use_installed(&mut build)
         .args(["build", "-o"])
@@ -80,7 +108,8 @@ fn root_a_program_in_go() {
         .env("GOFLAGS", "-mod=mod")
         .env("GOPROXY", "off")
         .env("GOTOOLCHAIN", "local")
-        .env("CGO_ENABLED", "1");
+        .env("CGO_ENABLED", "1")
+        .envs(experiment.map(|value| ("GOEXPERIMENT", value)));
     let output: Output = build.output().unwrap().into();
     assert_eq!((output.status, output.stderr.as_str()), (0, ""));
     // Its collector must not take a handle for a pointer of its own, however often it looks.
@@ -88,7 +117,7 @@ fn root_a_program_in_go() {
     let words = ["m", word(&at)];
     let mut command = command(site.moctl(), &[], &program, &words);
     let output = command
-        .env("GODEBUG", "cgocheck=2")
+        .envs(debug.map(|value| ("GODEBUG", value)))
         .env("GOGC", "1")
         .output();
     assert_said(output.unwrap(), "hello from Go\nm has [go2]\n", &site);
