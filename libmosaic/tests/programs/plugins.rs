@@ -41,6 +41,11 @@ fn a_plugin_is_unloaded_and_loaded_again() {
     }
     let plugin = shared_object("plugin", How::C);
     load(&plugin, &[]);
+    // So is one that has the library in itself, which drivers point into.
+    load(
+        &shared_object("plugin", How::Archive),
+        &[("PLUGIN_STAYS", "")],
+    );
     // The constructor's thread may have the dynamic linker's lock: then the other one waits for it, and
     // has to hold nothing meanwhile.
     load(
