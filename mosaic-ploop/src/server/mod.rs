@@ -86,9 +86,16 @@ fn command(role: &str) -> Command {
 }
 
 /// A disk that is in use does not go because somebody asks politely, such as a session that ends or a
-/// system that shuts down and has not unmounted it yet. It goes with its device.
+/// system that shuts down and has not unmounted it yet. It goes with its device. Nor does it go because a
+/// file would become larger than `RLIMIT_FSIZE`, which is as who attached the disk had it: what does not
+/// fit is an error then, `EFBIG`.
 fn refuse_to_stop() {
-    let asked = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+    let asked = [
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGHUP,
+        Signal::SIGXFSZ,
+    ];
     let asked: SigSet = asked.into_iter().collect();
     // Threads that are started later have the mask too; fails for no set of signals.
     let _ = asked.thread_block();

@@ -275,3 +275,38 @@ fn root_a_worker_that_cannot_be_started_is_tried_again() {
     site.detach();
     site.assert_nothing_left();
 }
+
+/// As it may have them from a service with `LimitFSIZE=`.
+#[test]
+fn root_a_limit_of_file_sizes_is_want_of_space_and_ends_no_server() {
+    if !requires_root() {
+        return;
+    }
+    let site = Site::new("limited", 64);
+    let device = site.attach();
+    let file = open(&device);
+    file.write_all_at(&[8; 4096], MIB).unwrap();
+    file.sync_all().unwrap();
+    let servers = site.servers();
+    let limit = |current| {
+        for server in &servers {
+            let pid = Pid::from_raw(server.cast_signed()).unwrap();
+            let maximum = getrlimit(Resource::Fsize).maximum;
+            let limit = Rlimit { current, maximum };
+            prlimit(Some(pid), Resource::Fsize, limit).unwrap();
+        }
+    };
+    limit(Some(MIB));
+    let mut page = Pages::new(PAGE);
+    page.bytes_mut().fill(9);
+    let refused = direct(&device).write_all_at(page.bytes(), 32 * MIB);
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::StorageFull, "{refused}");
+    assert_eq!(site.servers(), servers);
+    limit(None);
+    file.write_all_at(&[9; 4096], 32 * MIB).unwrap();
+    file.sync_all().unwrap();
+    drop(file);
+    site.detach();
+    site.assert_nothing_left();
+}
