@@ -68,9 +68,9 @@ impl Mosaic {
             let same = is_same_kind(&existing.kind, &kind)
                 && existing.size.is_none_or(|existing| existing == size);
             return if exist_ok {
-                accept_existing(&name, &existing, same)
+                self.accept_existing(&name, &existing, same)
             } else {
-                Err(exists(&name, &existing))
+                Err(self.exists(&name, &existing))
             };
         }
         self.refuse_beneath(&name)?;
@@ -139,9 +139,9 @@ impl Mosaic {
             let is_of_another = existing.origin.as_ref().is_some_and(|o| o != from.stored());
             let same = existing.kind == source.kind && existing.size == wanted && !is_of_another;
             return if exist_ok {
-                accept_existing(&to, &existing, same)
+                self.accept_existing(&to, &existing, same)
             } else {
-                Err(exists(&to, &existing))
+                Err(self.exists(&to, &existing))
             };
         }
         self.refuse_beneath(&to)?;
@@ -207,7 +207,7 @@ impl Mosaic {
         self.sweep(&guard)?;
         self.existing(&from)?;
         if let Some(existing) = self.driver.find(&to)? {
-            return Err(exists(&to, &existing).into());
+            return Err(self.exists(&to, &existing).into());
         }
         self.refuse_beneath(&to)?;
         self.require(capability::RENAME, Some(&from))?;
@@ -277,37 +277,43 @@ fn is_same_kind(existing: &Kind, wanted: &NewKind) -> bool {
     }
 }
 
-fn describe(volume: &Volume) -> String {
-    let mut text = match &volume.kind {
-        Kind::Disk => "disk".to_owned(),
-        Kind::Fs { fs: Some(fs), .. } => format!("fs, {fs}"),
-        Kind::Fs { fs: None, .. } => "fs".to_owned(),
-    };
-    if let Some(size) = volume.size {
-        text += &format!(", {size}");
+impl Mosaic {
+    fn exists(&self, name: &VolumeName, existing: &Volume) -> Error {
+        Error::new(
+            ErrorKind::Exists,
+            format!(
+                "volume \"{name}\" exists already ({})",
+                self.facts_of(existing)
+            ),
+        )
     }
-    if let Some(origin) = &volume.origin {
-        text += &format!(", a clone of {origin:?}");
-    }
-    text
-}
 
-fn exists(name: &VolumeName, existing: &Volume) -> Error {
-    Error::new(
-        ErrorKind::Exists,
-        format!("volume \"{name}\" exists already ({})", describe(existing)),
-    )
-}
-
-fn accept_existing(name: &VolumeName, existing: &Volume, same: bool) -> Result<Changed> {
-    if same {
-        return Ok(Changed::Unchanged);
+    fn accept_existing(&self, name: &VolumeName, existing: &Volume, same: bool) -> Result<Changed> {
+        if same {
+            return Ok(Changed::Unchanged);
+        }
+        Err(Error::new(
+            ErrorKind::Exists,
+            format!(
+                "volume \"{name}\" exists already, but is not what was asked for ({})",
+                self.facts_of(existing)
+            ),
+        ))
     }
-    Err(Error::new(
-        ErrorKind::Exists,
-        format!(
-            "volume \"{name}\" exists already, but is not what was asked for ({})",
-            describe(existing)
-        ),
-    ))
+
+    /// What a refusal says of the volume that has the name.
+    fn facts_of(&self, volume: &Volume) -> String {
+        let mut text = match &volume.kind {
+            Kind::Disk => "disk".to_owned(),
+            Kind::Fs { fs: Some(fs), .. } => format!("fs, {fs}"),
+            Kind::Fs { fs: None, .. } => "fs".to_owned(),
+        };
+        if let Some(size) = volume.size {
+            text += &format!(", {size}");
+        }
+        if let Some(origin) = &volume.origin {
+            text += &format!(", a clone of {:?}", self.shown_name_of(origin.clone()));
+        }
+        text
+    }
 }

@@ -54,6 +54,9 @@ fn root_eight_clones_of_one_volume_are_eight_volumes() {
                     assert_eq!(volume["origin"], "01", "{kind}: {volume}");
                 }
             }
+            let refused = site.expect(4, &["new", "fs", AT_ONCE[0], "8M"]);
+            let why = "a clone of \"01\"";
+            assert!(refused.stderr.contains(why), "{kind}: {}", refused.stderr);
             let outputs = site.run_at_once(&AT_ONCE.map(|name| vec!["drop", name]));
             assert!(outputs.iter().all(|o| o.status == 0), "{kind}: {outputs:?}");
             assert_eq!(site.entries(), ["0"], "{kind}");
