@@ -14,14 +14,24 @@
 
 static volatile pid_t other;
 static volatile int opened;
+static pthread_t thread;
+static int has_begun;
 
-static void make_and_drop(const char *name)
+static void make(const char *name)
+{
+	mosaic_t m = mosaic_open(name, 0);
+
+	CHECK(m != NULL);
+	CHECK(mosaic_make_vol_fs(m, name, MIB(1), 0) == 0);
+	mosaic_close(m);
+}
+
+static void drop(const char *name)
 {
 	mosaic_t m = mosaic_open(name, 0);
 	volume_t v;
 
 	CHECK(m != NULL);
-	CHECK(mosaic_make_vol_fs(m, name, MIB(1), 0) == 0);
 	v = mosaic_open_vol(m, name, 0);
 	CHECK(v != NULL);
 	CHECK(mosaic_drop_vol(v, 0) == 0);
@@ -45,20 +55,21 @@ static int sleeps(pid_t thread)
 {
 	char path[64], state = '?';
 	FILE *file;
+	int known;
 
 	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)thread);
 	file = fopen(path, "r");
 	if (file == NULL)
 		return 0;
-	CHECK(fscanf(file, "%*d (%*[^)]) %c", &state) == 1);
+	/* It may end meanwhile: then there is nothing to read. */
+	known = fscanf(file, "%*d (%*[^)]) %c", &state);
 	CHECK(fclose(file) == 0);
-	return state == 'S';
+	return known == 1 && state == 'S';
 }
 
 __attribute__((constructor)) static void begin(void)
 {
 	const char *name = getenv("PLUGIN_BEGINS"), *beside = getenv("PLUGIN_BESIDE");
-	pthread_t thread;
 	int looks;
 
 	if (name == NULL || beside == NULL)
@@ -67,8 +78,8 @@ __attribute__((constructor)) static void begin(void)
 	/* It comes as far as the dynamic linker, which may let it wait for us, or to its end. */
 	for (looks = 0; looks < 50 && !opened; looks = sleeps(other) ? looks + 1 : 0)
 		usleep(2000);
-	make_and_drop(name);
-	CHECK(pthread_detach(thread) == 0);
+	make(name);
+	has_begun = 1;
 }
 
 /* For the program that loads this. */
@@ -80,6 +91,11 @@ int use_mosaic(const char *name);
 
 int use_mosaic(const char *name)
 {
-	make_and_drop(name);
+	if (has_begun)
+		/* Its code is here, so it has to end before this is unloaded. */
+		CHECK(pthread_join(thread, NULL) == 0);
+	else
+		make(name);
+	drop(name);
 	return DONE;
 }
