@@ -222,7 +222,8 @@ const OWN: &str = "/proc/self/fd/";
 /// Good as long as the descriptor is open here. One of the standard three is another one in the
 /// program, which opens ours from outside: only where we are dumpable, or it may trace us
 /// (proc_pid_fd(5)). The number of a process is the one that `/proc` shows, which in a container with
-/// the host's `/proc` is not getpid's.
+/// the host's `/proc` is not getpid's. A path that goes on behind it, into a folder, lends nothing and is
+/// not there for the program.
 pub fn fd_path(fd: BorrowedFd<'_>) -> PathBuf {
     let fd = fd.as_raw_fd();
     if fd > 2 {

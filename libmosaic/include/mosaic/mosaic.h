@@ -444,7 +444,8 @@ int mosaic_clone_vol_sized(volume_t from, const char *name, unsigned long blocks
  * mosaic_close_vol() would; to close it once more is no error (for the last 4096 that were dropped). Until
  * then it waits for the other calls on the handle, as mosaic_rename_vol() does. It can fail when the volume
  * is gone, in the wait of MOSAIC_WAIT, or as the disk fails: it closes the handle then too, and also when
- * nobody can say whether the volume is gone. mosaic_last_changed() is 1 then. flags: MOSAIC_MISSING_OK, MOSAIC_WAIT.
+ * nobody can say whether the volume is gone. mosaic_last_changed() is 1 then.
+ * flags: MOSAIC_MISSING_OK, MOSAIC_WAIT.
  */
 int mosaic_drop_vol(volume_t volume, int flags);
 

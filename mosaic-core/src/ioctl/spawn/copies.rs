@@ -123,8 +123,8 @@ fn execute(plan: &Plan<'_>, waiter: c_long) -> ! {
     take_stream(plan, 1);
     take_stream(plan, 2);
     call(libc::SYS_chdir, [address(c"/".as_ptr()), 0, 0, 0]);
-    // All but the standard three and those of the image, also those that others in this process opened carelessly. Kernel:
-    // `CLOSE_RANGE_CLOEXEC`, since Linux 5.11.
+    // All but the standard three and those of the image, also those that others in this process
+    // opened carelessly. Kernel: `CLOSE_RANGE_CLOEXEC`, since Linux 5.11.
     let all = c_long::from(u32::MAX);
     let closed = c_long::from(libc::CLOSE_RANGE_CLOEXEC);
     if call(libc::SYS_close_range, [3, all, closed, 0]) == 0 {
