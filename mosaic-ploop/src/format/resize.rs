@@ -18,6 +18,8 @@ impl<F: ImageFile> Writer<F> {
     /// `Size`; `Resize` if it is larger already; `Full`; `Broken`; `Io`. It has the old size then, and
     /// some clusters may have been moved.
     pub fn grow(&mut self, size: Sectors) -> Result<()> {
+        // Before the header is copied: the new one has the mark then.
+        self.mark()?;
         let mut new = self.header().clone();
         new.resize(size)?;
         let old = self.header().size;
@@ -30,7 +32,6 @@ impl<F: ImageFile> Writer<F> {
         if new.size == old && new.entries == self.header().entries {
             return Ok(());
         }
-        self.mark()?;
         self.flush()?;
         let (entries, table) = (self.header().entries, self.header().table_clusters());
         let done = self.make_room(&new).and_then(|()| {
@@ -97,6 +98,7 @@ impl<F: ImageFile> Writer<F> {
     /// # Errors
     /// `Size`; `Resize` if it is smaller already; `Broken`; `Io`.
     pub fn shrink(&mut self, size: Sectors) -> Result<()> {
+        self.mark()?;
         let old = self.header().size;
         let mut new = self.header().clone();
         new.resize(size)?;

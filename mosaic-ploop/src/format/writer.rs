@@ -250,7 +250,10 @@ impl<F: ImageFile> Writer<F> {
     /// Does what [`Writer::close`] does; nothing is written to it afterwards.
     pub(super) fn finish(&mut self) -> Result<()> {
         self.flush()?;
-        self.trim_end()?;
+        // The header in the file may have a larger table, behind which the file must not end.
+        if self.is_marked() {
+            self.trim_end()?;
+        }
         let is_empty = self.bat().is_empty();
         self.change_header(|header| {
             header.flags = header.flags.with(Flags::EMPTY, is_empty);

@@ -179,6 +179,9 @@ impl ServedDisk {
     ) -> mosaic_core::Result<Guid> {
         let mut open = self.alone();
         if let Some(below) = open.unchanged_since() {
+            // Who put the descriptor there was perhaps killed over it, and who only reads makes nothing
+            // durable.
+            open.disk.sync()?;
             open.locks.share_lower()?;
             return Ok(below);
         }

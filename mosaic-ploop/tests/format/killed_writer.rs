@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A writer that is killed, and then more goes wrong: the power is cut, or there was no space.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use mosaic_core::ErrorKind;
 use mosaic_ploop::format::Error;
@@ -13,7 +13,7 @@ use mosaic_ploop::format::storage::{Access, Folder, ImageFile};
 use mosaic_ploop::format::units::{ClusterSize, DiskOffset, FileOffset, Sectors};
 
 use crate::disk::{
-    CLUSTER, CLUSTERS, MemDisk, V1, V2, assert_clean, file, fill, guid, new, read_top, small,
+    CLUSTER, CLUSTERS, MemDisk, V1, V2, assert_clean, file, fill, guid, new, read, read_top, small,
     unclaimed,
 };
 use crate::storage::{Loss, MemFile, MemFolder, Step, after_crash};
@@ -174,6 +174,65 @@ fn what_is_flushed_after_a_killed_change_is_there_after_a_power_cut() {
     }
 }
 
+/// A snapshot that is merged has the mark before its data changes, on storage too.
+#[test]
+fn what_is_merged_after_a_killed_merge_is_marked_after_a_power_cut() {
+    for kind in [V2, Kind::Raw] {
+        for good in 0.. {
+            let merge = |disk: &mut MemDisk| assert!(disk.delete(guid(1)).is_ok());
+            let has_failed = Cell::new(false);
+            let merge_again = |folder: &MemFolder| {
+                let mut disk = Disk::open(folder.clone()).unwrap();
+                disk.settle().unwrap();
+                folder.fill_after(good, true);
+                let _ = disk.delete(guid(1));
+                has_failed.set(has_failed.get() | folder.heal());
+                Some(())
+            };
+            let mut start = with_snapshot(kind);
+            let before = read(&start, guid(1));
+            for ((), disk) in cut_after_each(&mut start, merge, merge_again) {
+                let shot = disk.descriptor().shot(guid(1));
+                if shot.is_some_and(|shot| shot.temporary.is_none()) {
+                    assert!(read(&disk, guid(1)) == before, "{kind:?}, {good}");
+                }
+            }
+            if !has_failed.get() {
+                assert!(good > 4, "{kind:?}, {good}");
+                break;
+            }
+        }
+    }
+}
+
+/// Zeros that hide what was beneath are given back only where nothing is beneath, on storage too.
+#[test]
+fn what_is_compacted_after_a_killed_merge_is_there_after_a_power_cut() {
+    let mut disk = small(V2);
+    fill(&disk, 0, 4 * CLUSTER, 9);
+    disk.snapshot(guid(1)).unwrap();
+    fill(&disk, CLUSTER, CLUSTER, 0);
+    disk.folder().link("root.hds", "clone.hds");
+    let upper = file(&disk, Guid::TOP);
+    let before = read_top(&disk);
+    let merge = |disk: &mut MemDisk| {
+        assert_eq!(disk.delete(guid(1)).unwrap(), Deletion::Done);
+        assert_eq!(file(disk, Guid::TOP), upper);
+    };
+    let zeros = Cell::new(0);
+    let compact = |folder: &MemFolder| {
+        let mut disk = Disk::open(folder.clone()).unwrap();
+        disk.settle().unwrap();
+        zeros.set(zeros.get() + disk.compact().unwrap().zeros);
+        Some(())
+    };
+    for ((), mut disk) in cut_after_each(&mut disk, merge, compact) {
+        disk.check(Some(Repair::Safe)).unwrap();
+        assert!(read_top(&disk) == before);
+    }
+    assert!(zeros.get() > 0);
+}
+
 /// Another disk has the files then, so that this one must not go on writing to them.
 #[test]
 fn what_is_shared_after_a_killed_snapshot_is_one_after_a_power_cut() {
@@ -331,6 +390,10 @@ fn nothing_is_written_to_a_top_before_it_has_its_mark_again() {
             let is_header = matches!(first, Some(Step::Write { at: 0, .. }));
             let is_durable = matches!(of_image.next(), Some(Step::Flush { .. }));
             assert!(is_header && is_durable, "{when}");
+            if number < OPERATIONS.len() - 1 {
+                let top = file(&disk, disk.descriptor().top());
+                assert_eq!(folder.bytes(&top)[44..48], *b"Ynot", "{when}");
+            }
             let answered = seen(&chain, 0, CLUSTERS);
             drop(chain);
             let (_, chain) = serve(&folder, &notes);
@@ -391,6 +454,31 @@ fn a_disk_whose_growth_was_refused_has_room_for_all_its_clusters() {
             disk.snapshot(guid(8)).unwrap();
             assert_clean(&mut disk);
         });
+    }
+}
+
+/// The file is as long as the header wants that is perhaps in it.
+#[test]
+fn a_disk_that_is_closed_after_a_refused_growth_is_whole() {
+    for kind in [V1, V2] {
+        let mut refused = 0;
+        for good in 0.. {
+            let disk = small(kind);
+            let (folder, notes) = (disk.folder().clone(), MemFolder::default());
+            let (mut disk, mut chain) = serve(&folder, &notes);
+            folder.fill_after(good, true);
+            let grown = disk.grow_open(Sectors(30_000 * CLUSTER / 512), &mut chain);
+            let closed = chain.close();
+            if !folder.heal() {
+                grown.and(closed).unwrap();
+                break;
+            }
+            refused += usize::from(grown.is_err());
+            let mut disk = Disk::open(folder).unwrap();
+            let repaired = disk.check(Some(Repair::Safe)).unwrap();
+            assert!(repaired.is_clean(), "{kind:?}, {good}: {repaired:?}");
+        }
+        assert!(refused > 2, "{kind:?}: {refused}");
     }
 }
 

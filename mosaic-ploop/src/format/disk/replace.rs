@@ -33,9 +33,11 @@ impl<S: Folder> Disk<S> {
         Ok(())
     }
 
-    /// Begins a change: the descriptor that is to become the new one.
+    /// Begins a change: the descriptor that is to become the new one. The one that there is is durable
+    /// then: what is changed by it would be wrong for the one before.
     pub(super) fn begin(&mut self) -> Result<Descriptor> {
         self.changeable()?;
+        self.sync()?;
         self.tidy_up()?;
         let mut new = self.descriptor.clone();
         if new.top() != Guid::TOP {
