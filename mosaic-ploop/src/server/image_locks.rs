@@ -19,7 +19,7 @@ use crate::locks::{Hold, ImageLock};
 
 /// How long others' locks are waited for: those of whoever only makes sure that nobody has the disk
 /// are there for a moment.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// The same where whoever uses the disk waits meanwhile.
 const MOMENT: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(5);

@@ -60,10 +60,12 @@ fn is_flushing(worker: u32) -> bool {
 
 /// Lets a flush of what was written fail, and has the worker be killed when it is just told that. The
 /// device is well again before anybody follows, who thus finds nothing wrong with it.
-fn killed_as_a_flush_fails(storage: &FailingStorage, site: &Site, file: &File) {
+fn killed_as_a_flush_fails(storage: &FailingStorage, site: &Site, (file, device): (&File, &Path)) {
     let [keeper, worker] = both(site);
     storage.fail();
     let held = storage.hold();
+    // Now, so that it is this flush that is told, not what the kernel or others write back before.
+    write_unsynced(device, 2, 5 * MIB);
     let error = std::thread::scope(|scope| {
         let flushed = scope.spawn(|| file.sync_all());
         assert!(eventually(|| is_flushing(worker)));
@@ -122,8 +124,9 @@ fn root_a_flush_that_the_device_fails_is_an_error_and_detach_says_what_is_lost()
     let device = site.attach();
     let file = open(&device);
     write(&file, 1, 0).unwrap();
-    write_unsynced(&device, 2, 5 * MIB);
+    write(&file, 4, 5 * MIB).unwrap();
     storage.fail();
+    write_unsynced(&device, 2, 5 * MIB);
     assert_eq!(file.sync_all().unwrap_err().raw_os_error(), EIO);
     // Nobody knows what is lost, so nothing is written any more.
     assert_eq!(write(&file, 2, 0).unwrap_err().raw_os_error(), EIO);
@@ -141,8 +144,8 @@ fn root_a_loss_is_not_forgotten_with_the_worker_that_was_told_of_it() {
     let device = site.attach();
     let file = open(&device);
     write(&file, 1, 0).unwrap();
-    write_unsynced(&device, 2, 5 * MIB);
-    killed_as_a_flush_fails(&storage, &site, &file);
+    write(&file, 4, 5 * MIB).unwrap();
+    killed_as_a_flush_fails(&storage, &site, (&file, &device));
     assert!(eventually(|| site.servers().len() == 2));
     assert_eq!(write(&file, 2, 0).unwrap_err().raw_os_error(), EIO);
     drop(file);
@@ -163,12 +166,13 @@ fn root_a_loss_in_a_raw_image_is_told_once_whichever_worker_knows_of_it() {
         let device = site.attach_how(&how).path();
         let file = open(&device);
         write(&file, 1, 0).unwrap();
-        write_unsynced(&device, 2, 5 * MIB);
+        write(&file, 4, 5 * MIB).unwrap();
         if is_killed {
-            killed_as_a_flush_fails(&storage, &site, &file);
+            killed_as_a_flush_fails(&storage, &site, (&file, &device));
             assert!(eventually(|| site.servers().len() == 2));
         } else {
             storage.fail();
+            write_unsynced(&device, 2, 5 * MIB);
             assert_eq!(file.sync_all().unwrap_err().raw_os_error(), EIO);
             storage.mend();
         }
@@ -194,8 +198,8 @@ fn root_where_no_request_is_sent_again_the_loss_is_an_error_too() {
     let device = site.attach();
     let file = open(&device);
     write(&file, 1, 0).unwrap();
-    write_unsynced(&device, 2, 5 * MIB);
-    killed_as_a_flush_fails(&storage, &site, &file);
+    write(&file, 4, 5 * MIB).unwrap();
+    killed_as_a_flush_fails(&storage, &site, (&file, &device));
     assert!(eventually(|| site.servers().is_empty()));
     assert_eq!(write(&file, 2, 0).unwrap_err().raw_os_error(), EIO);
     drop(file);
