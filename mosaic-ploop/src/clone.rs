@@ -41,11 +41,12 @@ const MANY: usize = 64;
 impl Ploop {
     /// Steps: freeze the source: of an attached one the server does it, after a sync (of a raw one the
     /// reflink is the instant, later), any other is claimed and gets a snapshot, or has one beneath a
-    /// top that has nothing (one rename of its descriptor); make a folder in `.mosaic/tmp`, label it; share the files of the snapshot; let the
-    /// source go; make the clone's top and descriptor, grow it; a new UUID and growth of its file
-    /// system, on a device that goes with us; fsync; **commit**: one rename that replaces nothing.
-    /// Killed before that the source has perhaps one snapshot more, with the same data, and a folder
-    /// is left that the next sweep deletes; after it the clone is there.
+    /// top that has nothing (one rename of its descriptor); make a folder in `.mosaic/tmp`, label it;
+    /// share the files of the snapshot; let the source go; make the clone's top and descriptor, grow
+    /// it; a new UUID and growth of its file system, on a device that goes with us; fsync; **commit**:
+    /// one rename that replaces nothing. Killed before that the source has perhaps one snapshot more,
+    /// with the same data, and a folder is left that the next sweep deletes; after it the clone is
+    /// there.
     pub(crate) fn clone_disk(
         &self,
         from: &VolumeName,

@@ -123,7 +123,8 @@ pub(super) fn give_up(file: &impl ImageFile) -> io::Result<()> {
 /// `file_check_and_advance_wb_err` in mm/filemap.c, Linux 4.13 and later). So `image` is open since
 /// before the writer, may be open for reading only, and is flushed by nobody but whoever sees to it that
 /// one writer follows another, before each of them: what the writer was told, `image` is told too, and
-/// no kill of a writer comes between that and the note.
+/// no kill of a writer comes between that and the note. That a device could not empty its own cache is
+/// told to who asked for it alone: killed in that very call, he takes it with him.
 ///
 /// # Errors
 /// The kernel's: it could not be noted.

@@ -60,7 +60,8 @@ impl<F: ImageFile> Writer<F> {
         !self.is_unmarked
     }
 
-    /// Refuses also where [`Writer::mark`] has to come first.
+    /// Refuses also where [`Writer::mark`] has to come first, though nothing is broken then: a chain sees
+    /// to that, and says that there is no space.
     pub(super) fn marked(&self) -> Result<()> {
         match self.is_unmarked {
             true => Err(self.refusal()),

@@ -2,7 +2,9 @@
 //! Another size for a delta that is open for writing.
 //!
 //! Grow: the BAT takes clusters away from the data, so those are moved first. The header with the
-//! new size is one sector, so before it everything is of the old size, and after it of the new.
+//! new size is one sector, so before it everything is of the old size, and after it of the new. The
+//! descriptor follows: where who grows a disk in use is killed before that, with whoever asked for it,
+//! it has the old size until a check or the next growth. The header's is the one that counts.
 
 use super::entry::Entry;
 use super::error::{Error, Result};
@@ -16,7 +18,8 @@ impl<F: ImageFile> Writer<F> {
     ///
     /// # Errors
     /// `Size`; `Resize` if it is larger already; `Full`; `Broken`; `Io`. It has the old size then, and
-    /// some clusters may have been moved.
+    /// some clusters may have been moved: in a disk that is nearly full to places where the kernel's newer
+    /// driver does not look for any of a disk of the old size, until they are moved again.
     pub fn grow(&mut self, size: Sectors) -> Result<()> {
         // Before the header is copied: the new one has the mark then.
         self.mark()?;

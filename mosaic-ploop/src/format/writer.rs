@@ -191,7 +191,8 @@ impl<F: ImageFile> Writer<F> {
     pub fn flush(&mut self) -> Result<()> {
         self.intact()?;
         if self.is_unmarked {
-            // It was all durable then.
+            // It was all durable then: this saves a flush, and to forget notes, for which there may be no
+            // space.
             return Ok(());
         }
         self.write_table().inspect_err(|error| {
@@ -346,7 +347,7 @@ impl<F: ImageFile> Writer<F> {
         }
     }
 
-    /// Refuses after a failed write or flush of the BAT.
+    /// Refuses after something has failed by which data may be lost, and what was finished.
     pub(super) fn intact(&self) -> Result<()> {
         if self.is_broken.load(Ordering::Relaxed) {
             return Err(self.refusal());

@@ -126,7 +126,7 @@ impl<F: ImageFile> Chain<F> {
     /// Goes on with the top that was ended.
     ///
     /// # Errors
-    /// `Io`, and then it is not written any more.
+    /// `Io`, and then it is not written any more, or for want of space not before there is some.
     pub fn reopen_top(&mut self, mut next: NextTop<F>) -> Result<()> {
         let ledger = next.0.take_ledger();
         let Layer::Writer(old) = &mut self.top else {
