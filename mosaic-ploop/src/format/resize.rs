@@ -18,8 +18,8 @@ impl<F: ImageFile> Writer<F> {
     ///
     /// # Errors
     /// `Size`; `Resize` if it is larger already; `Full`; `Broken`; `Io`. It has the old size then, and
-    /// some clusters may have been moved: in a disk that is nearly full to places where the kernel's newer
-    /// driver does not look for any of a disk of the old size, until they are moved again.
+    /// some clusters may have been moved: in a disk that is nearly full to places where the kernel's
+    /// newer driver does not look for any of a disk of the old size, until they are moved again.
     pub fn grow(&mut self, size: Sectors) -> Result<()> {
         // Before the header is copied: the new one has the mark then.
         self.mark()?;

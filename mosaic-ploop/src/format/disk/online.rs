@@ -75,9 +75,10 @@ impl<S: Folder> Disk<S> {
     /// The disk for reading and writing by one server after the other, each of which notes in the same
     /// file what is not durable yet, and goes on with what one that died had begun. For that nothing is
     /// written, unless the one before had ended the top: then its header is, which wants space where
-    /// that is copied on write. Statistics that somebody has put beside the disk meanwhile go. Where something has failed for good none of them writes any more, as the
-    /// table that the next one reads is that of the page cache, which storage perhaps does not have; and
-    /// the next flush of a raw top fails once.
+    /// that is copied on write. Statistics that somebody has put beside the disk meanwhile go. Where
+    /// something has failed for good none of them writes any more, as the table that the next one reads
+    /// is that of the page cache, which storage perhaps does not have; and the next flush of a raw top
+    /// fails once.
     ///
     /// Who starts the servers sees to it that nothing is forgotten of which one was told that was killed
     /// then ([`ledger::remember_losses`]).
