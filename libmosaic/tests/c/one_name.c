@@ -217,17 +217,22 @@ static void who_waits_is_asked(void)
 	CHECK(pthread_barrier_destroy(&inside) == 0 && pthread_barrier_destroy(&to_end) == 0);
 }
 
+/* Holds the call of the thread that is no waiter until its end may come. */
+static int holds(void)
+{
+	if (pthread_equal(pthread_self(), waiter))
+		return 0;
+	pthread_barrier_wait(&inside);
+	pthread_barrier_wait(&to_end);
+	return 1;
+}
+
 /* Closes the handle under the call that waits for another one's. */
 static int hold_or_close(void *data)
 {
 	(void)data;
-	if (is_inside == 2)
+	if (is_inside == 2 || holds())
 		return 0;
-	if (!pthread_equal(pthread_self(), waiter)) {
-		pthread_barrier_wait(&inside);
-		pthread_barrier_wait(&to_end);
-		return 0;
-	}
 	mosaic_close_vol(v);
 	FAILS_NULL(MOSAIC_ERR_INVALID, mosaic_get_vol_info(v, 0));
 	CHECK(strstr(mosaic_last_error(), "has been closed") != NULL);
@@ -242,13 +247,8 @@ static int hold_or_ask(void *data)
 	struct mosaic_vol_info *info;
 
 	(void)data;
-	if (is_inside == 2)
+	if (is_inside == 2 || holds())
 		return 0;
-	if (!pthread_equal(pthread_self(), waiter)) {
-		pthread_barrier_wait(&inside);
-		pthread_barrier_wait(&to_end);
-		return 0;
-	}
 	info = mosaic_get_vol_info(v, 0);
 	CHECK(info != NULL && strcmp(info->name, "a") == 0);
 	mosaic_free_vol_info(info);

@@ -114,6 +114,14 @@ fn delta(storage: &FailingStorage) -> Site {
     Site::at(storage.path(), 64, Kind::Expanded(Version::V2), 2048)
 }
 
+/// The device, with something in two clusters: what is written to these later needs no space.
+fn open_written(device: &Path) -> File {
+    let file = open(device);
+    write(&file, 1, 0).unwrap();
+    write(&file, 4, 5 * MIB).unwrap();
+    file
+}
+
 #[test]
 fn root_a_flush_that_the_device_fails_is_an_error_and_detach_says_what_is_lost() {
     if !requires_storage() {
@@ -122,9 +130,7 @@ fn root_a_flush_that_the_device_fails_is_an_error_and_detach_says_what_is_lost()
     let storage = FailingStorage::new();
     let site = delta(&storage);
     let device = site.attach();
-    let file = open(&device);
-    write(&file, 1, 0).unwrap();
-    write(&file, 4, 5 * MIB).unwrap();
+    let file = open_written(&device);
     storage.fail();
     write_unsynced(&device, 2, 5 * MIB);
     assert_eq!(file.sync_all().unwrap_err().raw_os_error(), EIO);
@@ -142,9 +148,7 @@ fn root_a_loss_is_not_forgotten_with_the_worker_that_was_told_of_it() {
     let storage = FailingStorage::new();
     let site = delta(&storage);
     let device = site.attach();
-    let file = open(&device);
-    write(&file, 1, 0).unwrap();
-    write(&file, 4, 5 * MIB).unwrap();
+    let file = open_written(&device);
     killed_as_a_flush_fails(&storage, &site, (&file, &device));
     assert!(eventually(|| site.servers().len() == 2));
     assert_eq!(write(&file, 2, 0).unwrap_err().raw_os_error(), EIO);
@@ -164,9 +168,7 @@ fn root_a_loss_in_a_raw_image_is_told_once_whichever_worker_knows_of_it() {
         let partition = Some(site.partition());
         let how = How { partition, ..HOW };
         let device = site.attach_how(&how).path();
-        let file = open(&device);
-        write(&file, 1, 0).unwrap();
-        write(&file, 4, 5 * MIB).unwrap();
+        let file = open_written(&device);
         if is_killed {
             killed_as_a_flush_fails(&storage, &site, (&file, &device));
             assert!(eventually(|| site.servers().len() == 2));
@@ -196,9 +198,7 @@ fn root_where_no_request_is_sent_again_the_loss_is_an_error_too() {
     let storage = FailingStorage::new();
     let site = delta(&storage);
     let device = site.attach();
-    let file = open(&device);
-    write(&file, 1, 0).unwrap();
-    write(&file, 4, 5 * MIB).unwrap();
+    let file = open_written(&device);
     killed_as_a_flush_fails(&storage, &site, (&file, &device));
     assert!(eventually(|| site.servers().is_empty()));
     assert_eq!(write(&file, 2, 0).unwrap_err().raw_os_error(), EIO);

@@ -36,6 +36,17 @@ fn fill_again(filler: &File) {
     let _ = filler.sync_all();
 }
 
+/// A disk "a" of 64 MiB, attached, and its device without the page cache.
+fn attached_on(location: &MountedFs) -> (Disks, File) {
+    let disks = Disks::open(location.path(), &[]);
+    disks.create_disk("a", 64 * MIB).unwrap();
+    let attached = disks.driver.attach(&volume("a"), false).unwrap();
+    let flags = OFlags::RDWR | OFlags::DIRECT | OFlags::CLOEXEC;
+    let device = rustix::fs::open(&attached.device, flags, Mode::empty());
+    let device = File::from(device.unwrap());
+    (disks, device)
+}
+
 /// At more and more of the way through freezing the disk and making the clone there is no space.
 #[test]
 fn root_a_disk_in_use_outlives_clones_for_which_there_is_no_space() {
@@ -43,12 +54,7 @@ fn root_a_disk_in_use_outlives_clones_for_which_there_is_no_space() {
         return;
     }
     let location = MountedFs::new("ext4").unwrap();
-    let disks = Disks::open(location.path(), &[]);
-    disks.create_disk("a", 64 * MIB).unwrap();
-    let attached = disks.driver.attach(&volume("a"), false).unwrap();
-    let flags = OFlags::RDWR | OFlags::DIRECT | OFlags::CLOEXEC;
-    let device = rustix::fs::open(&attached.device, flags, Mode::empty());
-    let device = File::from(device.unwrap());
+    let (disks, device) = attached_on(&location);
     let mut page = Pages::new(PAGE);
     let mut write = |byte| {
         page.bytes_mut().fill(byte);
@@ -103,12 +109,7 @@ fn root_a_detach_says_that_there_is_no_space_and_goes_when_there_is() {
     }
     // Where a table is written to new blocks.
     let location = MountedFs::new("btrfs").unwrap();
-    let disks = Disks::open(location.path(), &[]);
-    disks.create_disk("a", 64 * MIB).unwrap();
-    let attached = disks.driver.attach(&volume("a"), false).unwrap();
-    let flags = OFlags::RDWR | OFlags::DIRECT | OFlags::CLOEXEC;
-    let device = rustix::fs::open(&attached.device, flags, Mode::empty());
-    let device = File::from(device.unwrap());
+    let (disks, device) = attached_on(&location);
     let mut page = Pages::new(PAGE);
     page.bytes_mut().fill(1);
     device.write_all_at(page.bytes(), 8 * MIB).unwrap();
